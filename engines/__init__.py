@@ -1,0 +1,1 @@
+"""Backends: one module each, imported only when it is asked for (`etcc_edge.engine.BACKENDS`)."""

@@ -1,0 +1,45 @@
+"""Networks on ONNX Runtime's CPU provider."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.errors import BackendError
+
+
+def why_not() -> str:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return "the package onnxruntime is not installed"
+    return ""
+
+
+def open_engine(bundle: Bundle, node: Node, precision: str) -> OnnxRuntimeEngine:
+    model = bundle.onnx.get((node.id, precision))
+    if model is None:
+        raise BackendError(f"bundle {bundle.name} holds no {precision} ONNX file for {node.id}")
+    return OnnxRuntimeEngine(model)
+
+
+class OnnxRuntimeEngine:
+    """One ONNX model, one thread a call: the cascade runs several blocks at once instead."""
+
+    def __init__(self, model: bytes) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+            raise BackendError(f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self._session.run(None, {self._input: scaled})[0]
+        return logits

@@ -1,0 +1,61 @@
+from collections.abc import Sequence
+from typing import TypedDict, overload
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+MAX_ROW_BYTES: int
+
+class UnreadableRow(ValueError): ...
+
+class RowsDict(TypedDict):
+    features: F32
+    spans: I64
+    texts: I64
+    status: npt.NDArray[np.uint8]
+    cells: I32
+    bad_feature: I32
+    line: I64
+    missing: int
+    blank_lines: int
+    repeated_headers: int
+    consumed: int
+
+class RowParser:
+    def __init__(
+        self,
+        width: int,
+        numbers: Sequence[tuple[int, float]],
+        texts: Sequence[int],
+        header: bytes,
+        first_line: int,
+        comment: str = "",
+    ) -> None: ...
+    def parse(self, bytes: bytes, last: bool) -> RowsDict: ...
+
+class Scaler:
+    def __init__(self, starts: I64, x: F32, y: F32, missing: F32) -> None: ...
+    def transform(self, raw: F32, rows: I64 | None = None) -> F32: ...
+    def outside(self, raw: F32) -> npt.NDArray[np.bool_]: ...
+
+def decide(logits: F32, temperature: float = 1.0) -> tuple[I32, F32, F32]: ...
+def partition(label: I32, groups: int) -> tuple[I64, I64]: ...
+@overload
+def scatter(values: F32, rows: I64, out: F32) -> None: ...
+@overload
+def scatter(values: I32, rows: I64, out: I32) -> None: ...
+def format_rows(
+    bytes: bytes,
+    spans: I64,
+    cells: I32,
+    codes: I32,
+    confidence: F32,
+    names: Sequence[Sequence[str]],
+    width: int,
+    keep_columns: bool,
+    line_end: str,
+) -> bytes: ...

@@ -1,0 +1,111 @@
+"""A bundle in memory: what is needed to label flows, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge import _native
+from etcc_edge.bundle.network import Network
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """Raw features to [0, 1]: one monotone piecewise-linear map a feature, constant beyond its end knots.
+
+    Feature i owns the knots ``starts[i] : starts[i + 1]`` of ``x`` (strictly rising, raw units) and ``y`` (not
+    falling). NaN maps to ``missing[i]``. Two knots make min-max scaling, many a quantile map. Everything is
+    float32, `starts` int64. Raises ValueError for other knots.
+    """
+
+    starts: I64
+    x: F32
+    y: F32
+    missing: F32
+
+    @cached_property
+    def _core(self) -> _native.Scaler:
+        return _native.Scaler(self.starts, self.x, self.y, self.missing)
+
+    def __reduce__(self) -> tuple[type[Scaler], tuple[I64, F32, F32, F32]]:
+        return Scaler, (self.starts, self.x, self.y, self.missing)
+
+    def check(self) -> None:
+        """Raises ValueError for knots that break the rules above."""
+        _ = self._core
+
+    def transform(self, raw: F32, rows: I64 | None = None) -> F32:
+        """Scaled float32 [m, f] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
+        return self._core.transform(raw, rows)
+
+    def outside(self, raw: F32) -> npt.NDArray[np.bool_]:
+        """bool [n]: some feature of the row lies beyond the range that the scaler was fitted on."""
+        return self._core.outside(raw)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One network of the cascade, and the networks that its labels lead to."""
+
+    id: str
+    labels: tuple[str, ...]
+    network: Network
+    scaler: Scaler
+    temperature: float = 1.0  # logits are divided by it before the softmax that gives confidences
+    children: Mapping[str, Node] = field(default_factory=dict)
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
+        """This node and all below it, parents first, with their depth."""
+        yield depth, self
+        for child in self.children.values():
+            yield from child.walk(depth + 1)
+
+
+@dataclass(frozen=True)
+class FlowDefinition:
+    """How the meter cut packets into the flows that a bundle was trained on."""
+
+    meter: str
+    timeout_s: float
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """``weights`` are named ``<node id>/<layer index>.<weight|bias|…>``, as PyTorch shapes them. ``onnx`` is
+    keyed by node id and precision. ``trained_rows``: sorted uint64 hashes (`row_hash`) of the flows that the
+    networks have seen, validation flows included."""
+
+    name: str
+    levels: tuple[str, ...]
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    flow_definition: FlowDefinition
+    root: Node
+    weights: Mapping[str, F32]
+    onnx: Mapping[tuple[str, str], bytes]
+    trained_rows: npt.NDArray[np.uint64]
+    training: Mapping[str, Any]  # data, split, recipe, seed: how it was made
+    metrics: Mapping[str, Any]
+    citations: tuple[str, ...]
+    license: str
+    model_card: str
+    location: str = ""
+
+    def nodes(self) -> Iterator[Node]:
+        return (node for _, node in self.root.walk())
+
+    def vocabulary(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each level, each once, in the order of the tree."""
+        names: list[dict[str, None]] = [{} for _ in self.levels]
+        for depth, node in self.root.walk():
+            names[depth].update(dict.fromkeys(node.labels))
+        return tuple(tuple(level) for level in names)

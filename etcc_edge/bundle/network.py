@@ -1,0 +1,157 @@
+"""Networks as data: a tuple of layers, written one a line as ``conv 64 3``.
+
+A network maps scaled features, float32 [n, f] in [0, 1], to logits, float32 [n, classes]. Its input counts as
+one channel over f positions until ``flatten``.
+
+==================== =======================================================================================
+``hinge T``          channel t of T is clip(T·u - t, 0, 1): the piecewise-linear encoding of Gorishniy et al.,
+                     NeurIPS 2022, over equal bins
+``conv C K``         C channels, kernel K along the features, no padding, bias
+``relu``
+``max_pool K``       window and stride K, what is left over at the end is dropped
+``flatten``          channel after channel
+``dense N``          bias
+``lstm N``           over the features in order; another ``lstm`` gets the sequence, else the last state
+``dropout P``        in training only
+==================== =======================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from etcc_edge.errors import BundleError
+
+_ARGUMENTS = {
+    "hinge": (int,),
+    "conv": (int, int),
+    "relu": (),
+    "max_pool": (int,),
+    "flatten": (),
+    "dense": (int,),
+    "lstm": (int,),
+    "dropout": (float,),
+}
+_LARGEST = 65_536
+
+
+@dataclass(frozen=True)
+class Layer:
+    op: str
+    size: int = 0  # channels, units or hinge levels
+    width: int = 0  # kernel or pooling window
+    rate: float = 0.0  # dropout
+
+    def __str__(self) -> str:
+        return " ".join([self.op, *(f"{value:g}" for value in (self.size, self.width, self.rate) if value)])
+
+
+Network = tuple[Layer, ...]
+
+
+def parse_network(lines: Iterable[str]) -> Network:
+    """Layers from their text form. Raises BundleError for an unknown layer or a wrong argument."""
+    return tuple(_parse_layer(line) for line in lines)
+
+
+def _parse_layer(line: str) -> Layer:
+    op, *arguments = line.split()
+    kinds = _ARGUMENTS.get(op)
+    if kinds is None:
+        raise BundleError(f"unknown layer {line!r}; a newer etcc-edge may know it")
+    try:
+        values = [kind(argument) for kind, argument in zip(kinds, arguments, strict=True)]
+    except ValueError:
+        raise BundleError(f"layer {line!r} does not have its {len(kinds)} argument(s)") from None
+    if op == "dropout":
+        if not 0 < values[0] < 1:
+            raise BundleError(f"layer {line!r}: a dropout rate lies between 0 and 1")
+        return Layer(op, rate=values[0])
+    if any(not 1 <= value <= _LARGEST for value in values):
+        raise BundleError(f"layer {line!r}: a size lies in 1 to {_LARGEST}")
+    if op == "max_pool":
+        return Layer(op, width=int(values[0]))
+    sizes = [int(value) for value in values] + [0, 0]
+    return Layer(op, size=sizes[0], width=sizes[1])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Per flow, between two layers: channels × positions, or a vector (``positions`` 0) of ``channels``."""
+
+    channels: int
+    positions: int
+
+    @property
+    def values(self) -> int:
+        return self.channels * max(self.positions, 1)
+
+
+def shapes(network: Network, features: int) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """Each layer with the shape that goes in and the one that comes out.
+
+    Raises BundleError where a layer does not fit what comes before it.
+    """
+    shape = Shape(1, features)
+    for i, layer in enumerate(network):
+        before = shape
+        vector = before.positions == 0
+        if vector != (layer.op == "dense") and layer.op in ("hinge", "conv", "max_pool", "flatten", "lstm", "dense"):
+            needs = "a flat vector; put flatten before it" if layer.op == "dense" else "features in order"
+            raise BundleError(f"layer {i} ({layer}) needs {needs}")
+        if layer.op == "hinge":
+            if before.channels != 1:
+                raise BundleError(f"layer {i} ({layer}) needs one channel")
+            shape = Shape(layer.size, before.positions)
+        elif layer.op == "conv":
+            shape = Shape(layer.size, before.positions - layer.width + 1)
+        elif layer.op == "max_pool":
+            shape = Shape(before.channels, before.positions // layer.width)
+        elif layer.op == "flatten":
+            shape = Shape(before.values, 0)
+        elif layer.op == "dense":
+            shape = Shape(layer.size, 0)
+        elif layer.op == "lstm":
+            followed = any(later.op == "lstm" for later in network[i + 1 :])
+            shape = Shape(layer.size, before.positions if followed else 0)
+        if not vector and layer.op in ("conv", "max_pool") and shape.positions < 1:
+            raise BundleError(f"layer {i} ({layer}) is wider than the {before.positions} positions it gets")
+        yield layer, before, shape
+
+
+def classes(network: Network, features: int) -> int:
+    """Width of the logits. Raises BundleError where the network does not end in a flat vector."""
+    last = Shape(1, features)
+    for _, _, last in shapes(network, features):
+        pass
+    if last.positions:
+        raise BundleError("the network does not end in dense or lstm")
+    return last.channels
+
+
+@dataclass(frozen=True)
+class Cost:
+    multiply_adds: int  # a flow
+    parameters: int
+
+
+def cost(network: Network, features: int) -> Cost:
+    """What a network costs. A convolution straight over hinge channels counts as native code does it: a
+    table look-up with one interpolation, two multiply-adds a kernel tap and output."""
+    multiply_adds = parameters = 0
+    previous = ""
+    for layer, before, after in shapes(network, features):
+        if layer.op == "conv":
+            taps = layer.width * layer.size * after.positions
+            multiply_adds += taps * (2 if previous == "hinge" else before.channels)
+            parameters += layer.size * (before.channels * layer.width + 1)
+        elif layer.op == "dense":
+            multiply_adds += layer.size * before.channels
+            parameters += layer.size * (before.channels + 1)
+        elif layer.op == "lstm":
+            gates = 4 * layer.size
+            multiply_adds += gates * (before.channels + layer.size) * before.positions
+            parameters += gates * (before.channels + layer.size + 2)
+        previous = layer.op
+    return Cost(multiply_adds, parameters)

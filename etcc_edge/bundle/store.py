@@ -1,0 +1,364 @@
+"""Bundles on disk: the format of FORMAT.md, read with suspicion and written in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.network import classes, parse_network
+from etcc_edge.errors import BundleError
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.safetensors"
+MODEL_CARD = "MODEL_CARD.md"
+
+_MAX_FILE_BYTES = 64 << 20
+_MAX_TOTAL_BYTES = 256 << 20
+_MAX_FILES = 512
+_MAX_DEPTH = 8
+_MAX_NODES = 256
+_MAX_LABELS = 1024
+_MAX_FEATURES = 4096
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_NODE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+# A StringStringEntryProto with the key "location": the one way in which ONNX points at a file beside it.
+_ONNX_EXTERNAL_DATA = b"\x0a\x08location"
+
+T = TypeVar("T")
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """The bundles that come with the package, in the order in which ``auto`` tries them."""
+    folder = Path(str(resources.files("etcc_edge.bundle"))) / "shipped"
+    found = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    order = ("default", "no-ports")
+    return {name: folder / name for name in sorted(found, key=lambda n: (order.index(n) if n in order else 9, n))}
+
+
+def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
+    """A shipped bundle by name, or a path. Raises BundleError naming what there is."""
+    text = os.fspath(name_or_path)
+    shipped = shipped_bundles()
+    if text in shipped:
+        return shipped[text]
+    path = Path(text)
+    if path.exists():
+        return path
+    raise BundleError(f"no bundle {text!r}: neither a path nor one of {', '.join(shipped) or 'no shipped bundles'}")
+
+
+def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
+    """Reads and checks a bundle: a shipped name, a folder or a zip file.
+
+    Raises BundleError for an unknown format, a file whose SHA-256 differs from the manifest's, a path that
+    leaves the bundle, sizes beyond the caps, external ONNX data, or a manifest that does not fit together.
+    """
+    path = find_bundle(name_or_path)
+    try:
+        files = _read_zip(path) if path.is_file() else _read_folder(path)
+        return _decode(files, str(path))
+    except BundleError as error:
+        raise BundleError(f"bundle {path}: {error}") from error
+    except OSError as error:
+        raise BundleError(f"bundle {path}: cannot be read: {error.strerror or error}") from error
+
+
+def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
+    """Writes a folder, or a zip file where the name ends in ``.zip``; nothing stays behind on failure.
+
+    Raises BundleError where something is there already and ``force`` is not given.
+    """
+    if path.exists() and not force:
+        raise BundleError(f"{path}: exists already; use --force to replace it")
+    files = _encode(bundle)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            made = Path(scratch) / path.name
+            if path.suffix == ".zip":
+                _write_zip(files, made)
+            else:
+                for name, data in files.items():
+                    target = made / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+            if path.is_dir():
+                if not (path / MANIFEST).is_file():
+                    raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
+                shutil.rmtree(path)
+            os.replace(made, path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+def _read_zip(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            names = [entry.filename for entry in entries]
+            if len(names) != len(set(names)):
+                raise BundleError("the zip file holds a name twice")
+            _check_sizes({entry.filename: entry.file_size for entry in entries})
+            return {entry.filename: archive.read(entry) for entry in entries}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise BundleError(f"is no readable zip file ({error})") from error
+
+
+def _write_zip(files: Mapping[str, bytes], path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)  # a fixed date: equal bundles are equal files
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, data)
+
+
+def _read_folder(path: Path) -> dict[str, bytes]:
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise BundleError(f"has no {MANIFEST}, so it is no bundle")
+    files = {MANIFEST: _read_file(path, MANIFEST)}
+    for name in _listed_files(_parse_manifest(files[MANIFEST])):
+        if not (path / name).is_file():
+            raise BundleError(f"{name} is missing")
+        files[name] = _read_file(path, name)
+    return files
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{name} leads out of the bundle")
+    _check_sizes({name: path.stat().st_size})
+    return path.read_bytes()
+
+
+def _check_sizes(sizes: Mapping[str, int]) -> None:
+    if len(sizes) > _MAX_FILES:
+        raise BundleError(f"holds {len(sizes)} files, more than {_MAX_FILES}")
+    for name, size in sizes.items():
+        if not _FILE_NAME.fullmatch(name):
+            raise BundleError(f"{name!r} is no name for a bundle's file")
+        if size > _MAX_FILE_BYTES:
+            raise BundleError(f"{name} has {size} bytes, more than {_MAX_FILE_BYTES}")
+    if sum(sizes.values()) > _MAX_TOTAL_BYTES:
+        raise BundleError(f"holds more than {_MAX_TOTAL_BYTES} bytes")
+
+
+# --- manifest ------------------------------------------------------------------------------------------------
+
+
+def _parse_manifest(data: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{MANIFEST} is no JSON ({error})") from error
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{MANIFEST} is no JSON object")
+    version = manifest.get("format")
+    if version != FORMAT:
+        raise BundleError(f"has format {version!r}, and this etcc-edge reads format {FORMAT}; update the older of them")
+    return manifest
+
+
+def _listed_files(manifest: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 by file name."""
+    files = _take(manifest, "files", dict)
+    _check_sizes(dict.fromkeys(files, 0))
+    return {name: _take(_is(entry, dict, name), "sha256", str) for name, entry in files.items()}
+
+
+def _is(value: Any, kind: type[T], where: str) -> T:
+    wanted = (int, float) if kind is float else kind
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+        raise BundleError(f"{MANIFEST}: {where} is no {kind.__name__}")
+    return value  # type: ignore[return-value]
+
+
+def _take(table: dict[str, Any], key: str, kind: type[T]) -> T:
+    if key not in table:
+        raise BundleError(f"{MANIFEST}: {key} is missing")
+    return _is(table[key], kind, key)
+
+
+def _texts(table: dict[str, Any], key: str, most: int) -> tuple[str, ...]:
+    values = tuple(_is(value, str, key) for value in _take(table, key, list))
+    if not values or len(values) > most or len(set(values)) != len(values):
+        raise BundleError(f"{MANIFEST}: {key} must hold 1 to {most} different texts")
+    return values
+
+
+def _decode(files: dict[str, bytes], location: str) -> Bundle:
+    if MANIFEST not in files:
+        raise BundleError(f"has no {MANIFEST}, so it is no bundle")
+    manifest = _parse_manifest(files[MANIFEST])
+    listed = _listed_files(manifest)
+    for name, digest in listed.items():
+        if name not in files:
+            raise BundleError(f"{name} is missing")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise BundleError(f"{name} is damaged: its SHA-256 is not the manifest's; copy or train the bundle again")
+    tensors = _tensors(files.get(WEIGHTS) if WEIGHTS in listed else None)
+    features = [_is(entry, dict, "features") for entry in _take(manifest, "features", list)]
+    names = _texts({"features": [_take(entry, "name", str) for entry in features]}, "features", _MAX_FEATURES)
+    levels = _texts(manifest, "levels", _MAX_DEPTH)
+    root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
+    nodes = [node for _, node in root.walk()]
+    if len({node.id for node in nodes}) != len(nodes):
+        raise BundleError(f"{MANIFEST}: two nodes have one id")
+    definition = _take(manifest, "flow_definition", dict)
+    return Bundle(
+        name=_take(manifest, "name", str),
+        levels=levels,
+        features=names,
+        units=tuple(_take(entry, "unit", str) for entry in features),
+        flow_definition=FlowDefinition(
+            _take(definition, "meter", str),
+            _take(definition, "timeout_s", float),
+            _take(definition, "description", str),
+        ),
+        root=root,
+        weights={name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name},
+        onnx=_onnx_files(files, listed, {node.id for node in nodes}),
+        trained_rows=tensors.get("trained_rows", np.zeros(0, np.uint64)),
+        training=_take(manifest, "training", dict),
+        metrics=_take(manifest, "metrics", dict),
+        citations=tuple(_is(text, str, "citations") for text in _take(manifest, "citations", list)),
+        license=_take(manifest, "license", str),
+        model_card=files[MODEL_CARD].decode("utf-8", "replace") if MODEL_CARD in listed else "",
+        location=location,
+    )
+
+
+def _tensors(data: bytes | None) -> dict[str, Any]:
+    if data is None:
+        raise BundleError(f"{WEIGHTS} is missing")
+    import safetensors.numpy
+
+    try:
+        return safetensors.numpy.load(data)
+    except Exception as error:  # the library names no narrower family for a malformed file
+        raise BundleError(f"{WEIGHTS} is no safetensors file ({error})") from error
+
+
+def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
+    found = {}
+    for name in listed:
+        match = re.fullmatch(r"onnx/(.+)\.([a-z0-9-]+)\.onnx", name)
+        if match is None:
+            continue
+        if match[1] not in ids:
+            raise BundleError(f"{name} belongs to no node")
+        if _ONNX_EXTERNAL_DATA in files[name]:
+            raise BundleError(f"{name} points at data outside the file")
+        found[match[1], match[2]] = files[name]
+    return found
+
+
+def _decode_node(
+    table: dict[str, Any], tensors: dict[str, Any], features: int, levels: int, count: list[int] | None = None
+) -> Node:
+    count = count if count is not None else [0]
+    count[0] += 1
+    if count[0] > _MAX_NODES:
+        raise BundleError(f"{MANIFEST}: more than {_MAX_NODES} nodes")
+    node_id = _take(table, "id", str)
+    if not _NODE_ID.fullmatch(node_id):
+        raise BundleError(f"{MANIFEST}: {node_id!r} is no node id")
+    if levels < 1:
+        raise BundleError(f"{MANIFEST}: node {node_id} lies deeper than the levels")
+    labels = _texts(table, "labels", _MAX_LABELS)
+    network = parse_network(_is(line, str, "network") for line in _take(table, "network", list))
+    if classes(network, features) != len(labels):
+        raise BundleError(f"node {node_id}: the network has not one logit a label")
+    temperature = float(_take(table, "temperature", float))
+    if not 0 < temperature < 1e6:
+        raise BundleError(f"node {node_id}: the temperature lies outside 0 to 1e6")
+    children = _take(table, "children", dict)
+    if unknown := set(children) - set(labels):
+        raise BundleError(f"node {node_id}: children {sorted(unknown)} are not among its labels")
+    return Node(
+        id=node_id,
+        labels=labels,
+        network=network,
+        scaler=_decode_scaler(node_id, tensors, features),
+        temperature=temperature,
+        children={
+            label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1, count)
+            for label, child in children.items()
+        },
+    )
+
+
+def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:
+    parts = {}
+    for part, dtype in (("starts", np.int64), ("x", np.float32), ("y", np.float32), ("missing", np.float32)):
+        array = tensors.get(f"{node_id}/scaler.{part}")
+        if array is None or array.dtype != dtype or array.ndim != 1:
+            raise BundleError(f"node {node_id}: scaler.{part} is missing or of another type")
+        parts[part] = array
+    if len(parts["missing"]) != features:
+        raise BundleError(f"node {node_id}: the scaler is not for {features} features")
+    scaler = Scaler(**parts)
+    try:
+        scaler.check()
+    except ValueError as error:
+        raise BundleError(f"node {node_id}: {error}") from error
+    return scaler
+
+
+def _encode(bundle: Bundle) -> dict[str, bytes]:
+    import safetensors.numpy
+
+    tensors = dict(bundle.weights)
+    for node in bundle.nodes():
+        for part in ("starts", "x", "y", "missing"):
+            tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
+    tensors["trained_rows"] = bundle.trained_rows
+    files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
+    for (node_id, precision), data in sorted(bundle.onnx.items()):
+        files[f"onnx/{node_id}.{precision}.onnx"] = data
+    manifest = {
+        "format": FORMAT,
+        "name": bundle.name,
+        "levels": bundle.levels,
+        "features": [{"name": n, "unit": u} for n, u in zip(bundle.features, bundle.units, strict=True)],
+        "flow_definition": vars(bundle.flow_definition),
+        "root": _encode_node(bundle.root),
+        "training": bundle.training,
+        "metrics": bundle.metrics,
+        "citations": bundle.citations,
+        "license": bundle.license,
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+        },
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    return {MANIFEST: text.encode() + b"\n", **files}
+
+
+def _encode_node(node: Node) -> dict[str, Any]:
+    return {
+        "id": node.id,
+        "labels": node.labels,
+        "network": [str(layer) for layer in node.network],
+        "temperature": node.temperature,
+        "children": {label: _encode_node(child) for label, child in node.children.items()},
+    }

@@ -1,0 +1,89 @@
+"""The public face: flows in, labels out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle import Bundle, load_bundle
+from etcc_edge.cascade import Cascade, Result, RoutedCascade
+from etcc_edge.engine import BACKENDS, Choice, choose
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.reader import FlowBatch, FlowFile
+
+
+class Classifier:
+    """Labels flows with one bundle.
+
+    Engines are opened at the first flow and again after a fork, so a Classifier can be pickled and used in
+    worker processes. ``threads`` defaults to the CPUs that this process may use.
+
+    Raises BundleError for a bundle that cannot be used, BackendError for a backend that this machine lacks.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str] = "default",
+        *,
+        backend: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 1024,
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.choice: Choice = choose(backend, precision)
+        self.batch_size = batch_size
+        self.threads = threads or _usable_cpus()
+        self._cascade: Cascade | None = None
+        self._cascade_pid = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cascade": None}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Canonical names of the columns that `predict` takes, in order."""
+        return self.bundle.features
+
+    def predict(self, features: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Result:
+        """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
+
+        Values are in the units of ``bundle.units`` and become float32; NaN and infinities mean "no value".
+        Raises FlowsError for a missing column, ValueError for another shape.
+        """
+        if isinstance(features, Mapping):
+            if missing := [name for name in self.features if name not in features]:
+                raise FlowsError(f"the columns lack {', '.join(missing)}")
+            columns = [np.asarray(features[name], np.float32) for name in self.features]
+            raw = np.stack(columns, axis=1) if columns else np.empty((0, 0), np.float32)
+        else:
+            raw = np.asarray(features, np.float32)
+        return self._running().run(np.where(np.isfinite(raw), raw, np.float32(np.nan)))
+
+    def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
+        """Each batch of a flows file with its labels, in order. Rows that could not be read get none.
+
+        Batches that are passed in hold this bundle's features. Raises FlowsError.
+        """
+        if isinstance(flows, (str, os.PathLike)):
+            with FlowFile(flows) as file:
+                yield from self.classify(file.batches(self.features))
+            return
+        cascade = self._running()
+        for batch in flows:
+            yield batch, cascade.run(batch.features).without(batch.status != 0)
+
+    def _running(self) -> Cascade:
+        if self._cascade is None or self._cascade_pid != os.getpid():
+            opener = BACKENDS[self.choice.backend].opener(self.bundle, self.choice.precision)
+            self._cascade = RoutedCascade(self.bundle, opener, block=self.batch_size, threads=self.threads)
+            self._cascade_pid = os.getpid()
+        return self._cascade
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

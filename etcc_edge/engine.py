@@ -1,0 +1,75 @@
+"""What runs one network, and which backends there are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.errors import BackendError
+
+
+class Engine(Protocol):
+    """One network at one precision, ready to run. `run` may be called from several threads at once."""
+
+    def run(self, scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits float32 [n, classes] of scaled features float32 [n, f], n ≥ 1."""
+
+
+OpenEngine = Callable[[Node], Engine]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to run networks. Its module has ``why_not() -> str``, empty where this machine can use it, and
+    ``open_engine(bundle, node, precision) -> Engine``; it is imported only when it is asked for."""
+
+    module: str
+    precisions: tuple[str, ...]
+    summary: str
+
+    def why_not(self) -> str:
+        reason: str = importlib.import_module(self.module).why_not()
+        return reason
+
+    def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
+        open_engine = importlib.import_module(self.module).open_engine
+        return lambda node: open_engine(bundle, node, precision)
+
+
+# In the order in which `auto` tries them.
+BACKENDS: Mapping[str, Backend] = {
+    "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32",), "ONNX Runtime on the CPU"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    backend: str
+    precision: str
+    reason: str
+
+
+def choose(backend: str = "auto", precision: str = "auto") -> Choice:
+    """The backend and precision to run with.
+
+    ``auto`` takes the first backend of `BACKENDS` that this machine has, at fp32. Raises BackendError for one
+    that is unknown, absent, or does not have the precision.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
+    wanted = "fp32" if precision == "auto" else precision
+    reasons = []
+    for name in BACKENDS if backend == "auto" else (backend,):
+        if wanted not in BACKENDS[name].precisions:
+            reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
+        elif why_not := BACKENDS[name].why_not():
+            reasons.append(f"{name}: {why_not}")
+        else:
+            return Choice(name, wanted, "the fastest that this machine has" if backend == "auto" else "as asked for")
+    raise BackendError("no backend can run here: " + "; ".join(reasons))

@@ -1,0 +1,121 @@
+"""Which dialect a file speaks and in which unit its times are: by its header, then by its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.flows.features import Dialect, dialects, features, header_key
+
+# Canonical times are microseconds; a meter may write any of these.
+_UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
+
+Values = Mapping[str, npt.NDArray[np.float64]]  # canonical name -> values as written in the file
+ReadSample = Callable[[Mapping[str, int]], Values]  # from canonical name -> cell index
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read: which cell holds which feature, and what brings it to the canonical unit."""
+
+    dialect: Dialect
+    columns: Mapping[str, int]
+    factors: Mapping[str, float]
+    time_unit: str
+    notes: tuple[str, ...]
+
+
+def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
+    """The best reading of a header, or None where no dialect knows it.
+
+    Dialects are ranked by the Jaccard index of their header names with the file's; equal ones (ISCXVPN2016
+    wrote wrong names over right columns) by how many sample rows make sense: minimum ≤ mean ≤ maximum ≤ total.
+    """
+    keys = [header_key(cell) for cell in cells]
+    present = frozenset(keys)
+
+    def likeness(dialect: Dialect) -> float:
+        return len(present & dialect.header_keys) / len(present | dialect.header_keys)
+
+    known = [d for d in dialects() if len(present & d.header_keys) >= _FEWEST_NAMES]
+    if not known:
+        return None
+    best = max(map(likeness, known))
+    candidates = [(d, _columns(d, keys)) for d in known if likeness(d) == best]
+    samples = [read_sample(columns) for _, columns in candidates]
+    chosen = max(range(len(candidates)), key=lambda i: _sensible_share(samples[i]))
+    dialect, columns = candidates[chosen]
+    duration_unit, iat_unit = _time_units(samples[chosen])
+    factors = {}
+    for name in columns:
+        unit = duration_unit if name == "flow_duration" else iat_unit
+        factors[name] = _UNIT_SECONDS[unit] / 1e-6 if features()[name].unit == "us" else 1.0
+    notes = [dialect.note] if dialect.note else []
+    if duration_unit != iat_unit:
+        notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
+    return Reading(dialect, columns, factors, duration_unit, tuple(notes))
+
+
+def _columns(dialect: Dialect, keys: Sequence[str]) -> dict[str, int]:
+    # The first of several equal header names counts (CIC-IDS2017 repeats "Fwd Header Length").
+    first = {key: index for index, key in reversed(list(enumerate(keys)))}
+    return {
+        name: next(first[key] for key in names if key in first)
+        for name, names in dialect.columns.items()
+        if any(key in first for key in names)
+    }
+
+
+def _sensible_share(sample: Values) -> float:
+    """Share of the comparable pairs of values that are in order; -1 and other negatives mean "none"."""
+    right = total = 0
+    for direction in ("flow", "fwd", "bwd"):
+        rising = [f"{direction}_iat_{part}" for part in ("min", "mean", "max", "total")]
+        present = [sample[name] for name in rising if name in sample]
+        for low, high in zip(present, present[1:], strict=False):
+            comparable = (low >= 0) & (high >= 0)
+            total += int(comparable.sum())
+            right += int((comparable & (low <= high * (1 + 1e-6) + 1)).sum())
+    return right / total if total else 0.0
+
+
+def _time_units(sample: Values) -> tuple[str, str]:
+    """Units of durations and of inter-arrival times; microseconds where the values do not tell.
+
+    packets = rate × duration gives the one (where packets are not counted: the smallest unit in which flows
+    have at least one packet); mean inter-arrival time × (packets - 1) = duration gives the other.
+    """
+    with np.errstate(all="ignore"):
+        duration, rate = sample.get("flow_duration"), sample.get("flow_packets_per_s")
+        if duration is None or rate is None:
+            return "us", "us"
+        usable = (duration > 0) & (rate > 0) & np.isfinite(duration * rate)
+        if not usable.any():
+            return "us", "us"
+        per_unit = (duration * rate)[usable]  # packets, if the unit were one second
+        if "fwd_packets" in sample and "bwd_packets" in sample:
+            packets = (sample["fwd_packets"] + sample["bwd_packets"])[usable]
+            unit = _nearest_unit(float(np.nanmedian(packets / per_unit)))
+        else:
+            fits = (u for u, s in _UNIT_SECONDS.items() if np.mean(per_unit * s >= 0.9) > 0.95)
+            unit = next(fits, "us")
+            packets = per_unit * _UNIT_SECONDS[unit]
+        iat = sample.get("flow_iat_mean")
+        if iat is None:
+            return unit, unit
+        gaps = iat[usable] * (packets - 1)
+        told = (packets > 1.5) & (gaps > 0)
+        if not told.any():
+            return unit, unit
+        ratio = float(np.nanmedian(duration[usable][told] / gaps[told]))
+        return unit, _nearest_unit(ratio * _UNIT_SECONDS[unit])
+
+
+def _nearest_unit(seconds: float) -> str:
+    if not (np.isfinite(seconds) and seconds > 0):
+        return "us"
+    return min(_UNIT_SECONDS, key=lambda u: abs(float(np.log(_UNIT_SECONDS[u] / seconds))))

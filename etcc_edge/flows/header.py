@@ -1,0 +1,84 @@
+"""What the start of a flows file says: its header's cells, in CSV or ARFF form."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+
+from etcc_edge.errors import FlowsError
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_ATTRIBUTE = re.compile(rb"""@attribute\s+(?:'([^']*)'|"([^"]*)"|(\S+))""", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Header:
+    cells: tuple[str, ...]
+    line: bytes  # as a CSV line without its end: what the labelled output starts with
+    line_end: bytes
+    end: int  # bytes of the file up to the first data row
+    lines: int  # lines of the file up to there
+    comment: str  # the character that starts a comment line among the rows, or none
+
+
+def read_header(start: bytes, name: str) -> Header:
+    """The header at the ``start`` of the file called ``name``.
+
+    ``start`` holds at least the whole header. Raises FlowsError for an empty file, another encoding or an
+    ARFF file without ``@data``.
+    """
+    if start.startswith(_UTF16_BOMS):
+        raise FlowsError(f"{name}: is UTF-16 text; save it as UTF-8")
+    body = start.removeprefix(_BOM)
+    if not body.strip():
+        raise FlowsError(f"{name}: is empty; a flows file starts with a header line")
+    at = len(start) - len(body)
+    lines = 0
+    arff = body.lstrip()[:1] in (b"@", b"%")
+    names: list[str] = []
+    while at < len(start):
+        newline = start.find(b"\n", at)
+        end = len(start) if newline < 0 else newline
+        raw = start[at:end]
+        at = end + 1
+        lines += 1
+        line = raw.strip()
+        line_end = b"\r\n" if raw.endswith(b"\r") else b"\n"
+        if not line or (arff and line.startswith(b"%")):
+            continue
+        if not arff:
+            bom = start[: len(start) - len(body)]
+            return Header(_cells(line), bom + raw.removesuffix(b"\r"), line_end, min(at, len(start)), lines, "")
+        if found := _ATTRIBUTE.match(line):
+            names.append(next(group for group in found.groups() if group is not None).decode("utf-8", "replace"))
+        elif line.lower().startswith(b"@data"):
+            csv_line = ",".join(csv_cell(cell) for cell in names).encode()
+            return Header(tuple(names), csv_line, line_end, min(at, len(start)), lines, "%")
+        elif not line.lower().startswith(b"@relation"):
+            raise FlowsError(f"{name}:{lines}: is no ARFF declaration; @relation, @attribute or @data is expected")
+    raise FlowsError(f"{name}: is an ARFF file without @data")
+
+
+def _cells(line: bytes) -> tuple[str, ...]:
+    return tuple(next(csv.reader([line.decode("utf-8", "replace")])))
+
+
+def csv_cell(text: str) -> str:
+    """``text`` as one CSV cell, quoted where it must be."""
+    if any(character in text for character in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def occurrences(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Names made unique the way pandas does it: a second ``Label`` is ``Label.1``."""
+    seen: dict[str, int] = {}
+    unique = []
+    for cell in cells:
+        cell = cell.strip()
+        count = seen.get(cell, 0)
+        seen[cell] = count + 1
+        unique.append(f"{cell}.{count}" if count else cell)
+    return tuple(unique)

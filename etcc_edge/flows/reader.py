@@ -1,0 +1,227 @@
+"""Flows out of a CSV or ARFF file: typed batches, in order, in bounded memory."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge import _native
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.dialect import Reading, recognise
+from etcc_edge.flows.features import header_key
+from etcc_edge.flows.header import Header, occurrences, read_header
+from etcc_edge.flows.source import Source
+
+_BLOCK_BYTES = 4 << 20
+_SAMPLE_ROWS = 2000
+
+OK, SHORT, LONG, NOT_A_NUMBER = range(4)
+_WHAT = {SHORT: "too few cells", LONG: "too many cells", NOT_A_NUMBER: "a cell that is not a number"}
+
+
+@dataclass(frozen=True)
+class FlowBatch:
+    """Consecutive flows. Row i of every array is data row i of the batch.
+
+    ``features``: float32 [n, f] in canonical units; NaN where the cell is empty, NaN, infinite or beyond
+    float32. ``status``: uint8 [n], `OK` or why the row is not labelled. ``spans``: int64 [n, 2], the row's
+    bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``: int64 [n], 1-based.
+    """
+
+    features: npt.NDArray[np.float32]
+    status: npt.NDArray[np.uint8]
+    spans: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int32]
+    line: npt.NDArray[np.int64]
+    block: bytes = field(repr=False)
+    _texts: npt.NDArray[np.int64] = field(repr=False)
+    _bad_feature: npt.NDArray[np.int32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def text(self, column: int) -> list[str]:
+        """The cells of the given asked-for text column, without quotes and surrounding blanks."""
+        cells = (self.block[begin:end].strip() for begin, end in self._texts[:, column].tolist())
+        return [_unquoted(cell).decode("utf-8", "replace") for cell in cells]
+
+    def row_bytes(self) -> list[bytes]:
+        return [self.block[begin:end] for begin, end in self.spans.tolist()]
+
+
+def _unquoted(cell: bytes) -> bytes:
+    if len(cell) >= 2 and cell[:1] == cell[-1:] == b'"':
+        return cell[1:-1].replace(b'""', b'"')
+    return cell
+
+
+@dataclass
+class ReadCounts:
+    """What the reader met so far; every data row is in ``rows``, whatever became of it."""
+
+    rows: int = 0
+    short: int = 0
+    long: int = 0
+    not_a_number: int = 0
+    with_missing_values: int = 0
+    blank_lines: int = 0
+    repeated_headers: int = 0
+
+    @property
+    def unlabelled(self) -> int:
+        return self.short + self.long + self.not_a_number
+
+
+class FlowFile:
+    """A flows file whose header is understood; `batches` reads its rows, once.
+
+    Raises FlowsError for a file that cannot be read, is empty, or has the header of no known dialect.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._source = Source(path)
+        self.name = self._source.name
+        self._start = self._source.read(_BLOCK_BYTES)
+        self.header: Header = read_header(self._start, self.name)
+        self.columns = occurrences(self.header.cells)
+        reading = recognise(self.header.cells, self._sample)
+        if reading is None:
+            first = ", ".join(repr(cell.strip()) for cell in self.header.cells[:4])
+            raise FlowsError(
+                f"{self.name}:{self.header.lines}: is not the header of a known meter (it starts {first}); "
+                "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
+            )
+        self.reading: Reading = reading
+        self.counts = ReadCounts()
+
+    def __enter__(self) -> FlowFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk, or None for a stream."""
+        return self._source.size
+
+    def position(self) -> int:
+        """Bytes on disk that were read so far."""
+        return self._source.position()
+
+    def missing_features(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name not in self.reading.columns]
+
+    def lack(self, names: Sequence[str]) -> str:
+        """One clause that names the absent features, each with the column it would be and the nearest one."""
+        clauses = []
+        for name in self.missing_features(names):
+            wanted = self.reading.dialect.columns.get(name, (name,))[0]
+            keys = {header_key(column): column for column in self.columns}
+            near = difflib.get_close_matches(wanted, keys, n=1)
+            clauses.append(name + (f" (nearest column: {keys[near[0]]!r})" if near else ""))
+        return ", ".join(clauses)
+
+    def column_index(self, name: str) -> int:
+        """Index of a column by header name; the second of two equal names is NAME.1. Raises FlowsError."""
+        keys = [header_key(column) for column in self.columns]
+        if header_key(name) in keys:
+            return keys.index(header_key(name))
+        near = difflib.get_close_matches(header_key(name), keys, n=1)
+        hint = f"; the nearest is {self.columns[keys.index(near[0])]!r}" if near else ""
+        raise FlowsError(f"{self.name}:{self.header.lines}: has no column {name!r}{hint}")
+
+    def batches(
+        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
+    ) -> Iterator[FlowBatch]:
+        """The file's flows with these features, in this order, and the places of these text columns.
+
+        Raises FlowsError for a feature that the file lacks, a row without end, or, with ``strict``, the first
+        row that will not be labelled.
+        """
+        if lack := self.lack(features):
+            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+        parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
+        block, last = self._start[self.header.end :], False
+        self._start = b""
+        while not last:
+            more = self._source.read(_BLOCK_BYTES)
+            last = not more
+            rows = self._parse(parser, block, last)
+            batch = FlowBatch(
+                rows["features"],
+                rows["status"],
+                rows["spans"],
+                rows["cells"],
+                rows["line"],
+                block,
+                rows["texts"],
+                rows["bad_feature"],
+            )
+            self._count(batch, rows)
+            if strict and batch.status.any():
+                raise FlowsError(self._complaint(batch, features) + "; mend it, or leave out --strict")
+            if len(batch):
+                yield batch
+            block = block[rows["consumed"] :] + more
+
+    def _parser(
+        self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
+    ) -> _native.RowParser:
+        return _native.RowParser(
+            width=len(self.header.cells),
+            numbers=[(index, factors.get(name, 1.0)) for name, index in columns.items()],
+            texts=list(texts),
+            header=self.header.line.removeprefix(b"\xef\xbb\xbf"),
+            first_line=self.header.lines + 1,
+            comment=self.header.comment,
+        )
+
+    def _parse(self, parser: _native.RowParser, block: bytes, last: bool) -> _native.RowsDict:
+        try:
+            return parser.parse(block, last)
+        except _native.UnreadableRow as error:
+            raise FlowsError(f"{self.name}: {error}") from error
+
+    def _sample(self, columns: Mapping[str, int]) -> dict[str, npt.NDArray[np.float64]]:
+        """The first rows' values as written in the file."""
+        rows_start = self._start[self.header.end :]
+        cut, at = len(rows_start), -1
+        for _ in range(_SAMPLE_ROWS):
+            at = rows_start.find(b"\n", at + 1)
+            if at < 0:
+                break
+            cut = at + 1
+        rows = self._parse(self._parser(columns, {}), rows_start[:cut], last=False)
+        values = rows["features"][rows["status"] == OK].astype(np.float64)
+        return {name: values[:, i] for i, name in enumerate(columns)}
+
+    def _count(self, batch: FlowBatch, rows: _native.RowsDict) -> None:
+        by_status = np.bincount(batch.status, minlength=4).tolist()
+        self.counts.rows += len(batch)
+        self.counts.short += by_status[SHORT]
+        self.counts.long += by_status[LONG]
+        self.counts.not_a_number += by_status[NOT_A_NUMBER]
+        self.counts.with_missing_values += rows["missing"]
+        self.counts.blank_lines += rows["blank_lines"]
+        self.counts.repeated_headers += rows["repeated_headers"]
+
+    def _complaint(self, batch: FlowBatch, features: Sequence[str]) -> str:
+        row = int(np.flatnonzero(batch.status)[0])
+        status = int(batch.status[row])
+        where = f"{self.name}:{batch.line[row]}"
+        if status != NOT_A_NUMBER:
+            return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
+        column = self.reading.columns[features[int(batch._bad_feature[row])]]
+        return f"{where}: column {self.columns[column]!r} holds {_WHAT[status]}"

@@ -1,0 +1,61 @@
+"""Where a flows file's bytes come from: a path, gzip, or standard input."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from etcc_edge.errors import FlowsError
+
+STDIN = "-"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Source:
+    """A flows file opened for reading once, front to back. Gzip is recognised by its first bytes."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
+        self.size: int | None = None  # bytes on disk, for progress; None for a stream
+        try:
+            self._raw = self._open(path)
+            self._stream: BinaryIO = self._raw
+            if self._raw.peek(2)[:2] == _GZIP_MAGIC:
+                self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
+        except OSError as error:
+            raise FlowsError(f"{self.name}: cannot be read: {error.strerror or error}") from error
+
+    def _open(self, path: str | os.PathLike[str]) -> io.BufferedReader:
+        if os.fspath(path) == STDIN:
+            return cast(io.BufferedReader, sys.stdin.buffer)
+        if Path(path).is_dir():
+            raise FlowsError(f"{self.name}: is a folder; name a flows file")
+        stream = open(path, "rb")  # noqa: SIM115
+        self.size = os.fstat(stream.fileno()).st_size or None
+        return stream
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, fewer only at the end."""
+        parts: list[bytes] = []
+        wanted = size
+        try:
+            while wanted and (part := self._stream.read(wanted)):
+                parts.append(part)
+                wanted -= len(part)
+        except (OSError, EOFError, zlib.error) as error:
+            detail = "the gzip data is damaged or cut short" if self._stream is not self._raw else str(error)
+            raise FlowsError(f"{self.name}: cannot be read to its end: {detail}") from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def position(self) -> int:
+        """Bytes of the file on disk that were read so far; 0 for a stream."""
+        return self._raw.tell() if self.size is not None else 0
+
+    def close(self) -> None:
+        if self._raw is not getattr(sys.stdin, "buffer", None):
+            self._raw.close()

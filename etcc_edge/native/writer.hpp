@@ -1,0 +1,30 @@
+// Labelled rows: the input's bytes, then the label cells.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reader.hpp"
+
+namespace etcc {
+
+struct LabelColumns {
+  // names[level][code] is a CSV-ready cell; a negative code writes an empty cell and an empty confidence.
+  std::vector<std::vector<std::string>> names;
+};
+
+struct RowFormat {
+  std::size_t width = 0;     // a row with fewer cells is padded with empty ones
+  bool keep_columns = true;  // false: only the label cells
+  std::string line_end = "\n";
+};
+
+// Appends one line a row to a string. `codes` and `confidence` are levels × rows, level after level; a
+// confidence is written with four decimals.
+std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
+                        std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
+                        std::span<const float> confidence, const LabelColumns& labels, const RowFormat& format);
+
+}  // namespace etcc
