@@ -18,7 +18,7 @@ class Engine(Protocol):
     """One network at one precision, ready to run. `run` may be called from several threads at once."""
 
     def run(self, scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits float32 [n, classes] of scaled features float32 [n, f], n ≥ 1."""
+        """Logits float32 [n, classes] of scaled inputs float32 [n, inputs], n ≥ 1."""
 
 
 OpenEngine = Callable[[Node], Engine]

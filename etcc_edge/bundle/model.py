@@ -17,15 +17,20 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 
+SCALER_ARRAYS = {"sources": np.int64, "starts": np.int64, "x": np.float32, "y": np.float32, "missing": np.float32}
+
+
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Raw features to [0, 1]: one monotone piecewise-linear map a feature, constant beyond its end knots.
+    """Raw features to a network's inputs in [0, 1], each by a monotone piecewise-linear map.
 
-    Feature i owns the knots ``starts[i] : starts[i + 1]`` of ``x`` (strictly rising, raw units) and ``y`` (not
-    falling). NaN maps to ``missing[i]``. Two knots make min-max scaling, many a quantile map. Everything is
-    float32, `starts` int64. Raises ValueError for other knots.
+    Input i reads feature ``sources[i]`` of the bundle; a feature may serve several inputs or none. It owns the
+    knots ``starts[i] : starts[i + 1]`` of ``x`` (strictly rising, raw units) and ``y`` (not falling), is
+    constant beyond its end knots, and maps NaN to ``missing[i]``. Two knots make min-max scaling, many a
+    quantile map. dtypes as in `SCALER_ARRAYS`. Raises ValueError for other knots when first used.
     """
 
+    sources: I64
     starts: I64
     x: F32
     y: F32
@@ -33,17 +38,21 @@ class Scaler:
 
     @cached_property
     def _core(self) -> _native.Scaler:
-        return _native.Scaler(self.starts, self.x, self.y, self.missing)
+        return _native.Scaler(self.sources, self.starts, self.x, self.y, self.missing)
 
-    def __reduce__(self) -> tuple[type[Scaler], tuple[I64, F32, F32, F32]]:
-        return Scaler, (self.starts, self.x, self.y, self.missing)
+    def __reduce__(self) -> tuple[type[Scaler], tuple[I64, I64, F32, F32, F32]]:
+        return Scaler, (self.sources, self.starts, self.x, self.y, self.missing)
+
+    @property
+    def inputs(self) -> int:
+        return len(self.sources)
 
     def check(self) -> None:
         """Raises ValueError for knots that break the rules above."""
         _ = self._core
 
     def transform(self, raw: F32, rows: I64 | None = None) -> F32:
-        """Scaled float32 [m, f] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
+        """Inputs float32 [m, inputs] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
         return self._core.transform(raw, rows)
 
     def outside(self, raw: F32) -> npt.NDArray[np.bool_]:

@@ -1,17 +1,17 @@
 """Networks as data: a tuple of layers, written one a line as ``conv 64 3``.
 
-A network maps scaled features, float32 [n, f] in [0, 1], to logits, float32 [n, classes]. Its input counts as
-one channel over f positions until ``flatten``.
+A network maps scaled inputs, float32 [n, inputs] in [0, 1], to logits, float32 [n, classes]. Its input counts
+as one channel over as many positions until ``flatten``.
 
 ==================== =======================================================================================
 ``hinge T``          channel t of T is clip(T·u - t, 0, 1): the piecewise-linear encoding of Gorishniy et al.,
                      NeurIPS 2022, over equal bins
-``conv C K``         C channels, kernel K along the features, no padding, bias
+``conv C K``         C channels, kernel K along the inputs, no padding, bias
 ``relu``
 ``max_pool K``       window and stride K, what is left over at the end is dropped
 ``flatten``          channel after channel
 ``dense N``          bias
-``lstm N``           over the features in order; another ``lstm`` gets the sequence, else the last state
+``lstm N``           over the inputs in order; another ``lstm`` gets the sequence, else the last state
 ``dropout P``        in training only
 ==================== =======================================================================================
 """
@@ -88,17 +88,17 @@ class Shape:
         return self.channels * max(self.positions, 1)
 
 
-def shapes(network: Network, features: int) -> Iterator[tuple[Layer, Shape, Shape]]:
+def shapes(network: Network, inputs: int) -> Iterator[tuple[Layer, Shape, Shape]]:
     """Each layer with the shape that goes in and the one that comes out.
 
     Raises BundleError where a layer does not fit what comes before it.
     """
-    shape = Shape(1, features)
+    shape = Shape(1, inputs)
     for i, layer in enumerate(network):
         before = shape
         vector = before.positions == 0
         if vector != (layer.op == "dense") and layer.op in ("hinge", "conv", "max_pool", "flatten", "lstm", "dense"):
-            needs = "a flat vector; put flatten before it" if layer.op == "dense" else "features in order"
+            needs = "a flat vector; put flatten before it" if layer.op == "dense" else "inputs in order"
             raise BundleError(f"layer {i} ({layer}) needs {needs}")
         if layer.op == "hinge":
             if before.channels != 1:
@@ -120,10 +120,10 @@ def shapes(network: Network, features: int) -> Iterator[tuple[Layer, Shape, Shap
         yield layer, before, shape
 
 
-def classes(network: Network, features: int) -> int:
+def classes(network: Network, inputs: int) -> int:
     """Width of the logits. Raises BundleError where the network does not end in a flat vector."""
-    last = Shape(1, features)
-    for _, _, last in shapes(network, features):
+    last = Shape(1, inputs)
+    for _, _, last in shapes(network, inputs):
         pass
     if last.positions:
         raise BundleError("the network does not end in dense or lstm")
@@ -136,12 +136,12 @@ class Cost:
     parameters: int
 
 
-def cost(network: Network, features: int) -> Cost:
+def cost(network: Network, inputs: int) -> Cost:
     """What a network costs. A convolution straight over hinge channels counts as native code does it: a
     table look-up with one interpolation, two multiply-adds a kernel tap and output."""
     multiply_adds = parameters = 0
     previous = ""
-    for layer, before, after in shapes(network, features):
+    for layer, before, after in shapes(network, inputs):
         if layer.op == "conv":
             taps = layer.width * layer.size * after.positions
             multiply_adds += taps * (2 if previous == "hinge" else before.channels)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import classes, parse_network
 from etcc_edge.errors import BundleError
 
@@ -286,7 +286,8 @@ def _decode_node(
         raise BundleError(f"{MANIFEST}: node {node_id} lies deeper than the levels")
     labels = _texts(table, "labels", _MAX_LABELS)
     network = parse_network(_is(line, str, "network") for line in _take(table, "network", list))
-    if classes(network, features) != len(labels):
+    scaler = _decode_scaler(node_id, tensors, features)
+    if classes(network, scaler.inputs) != len(labels):
         raise BundleError(f"node {node_id}: the network has not one logit a label")
     temperature = float(_take(table, "temperature", float))
     if not 0 < temperature < 1e6:
@@ -298,7 +299,7 @@ def _decode_node(
         id=node_id,
         labels=labels,
         network=network,
-        scaler=_decode_scaler(node_id, tensors, features),
+        scaler=scaler,
         temperature=temperature,
         children={
             label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1, count)
@@ -309,13 +310,13 @@ def _decode_node(
 
 def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:
     parts = {}
-    for part, dtype in (("starts", np.int64), ("x", np.float32), ("y", np.float32), ("missing", np.float32)):
+    for part, dtype in SCALER_ARRAYS.items():
         array = tensors.get(f"{node_id}/scaler.{part}")
         if array is None or array.dtype != dtype or array.ndim != 1:
             raise BundleError(f"node {node_id}: scaler.{part} is missing or of another type")
         parts[part] = array
-    if len(parts["missing"]) != features:
-        raise BundleError(f"node {node_id}: the scaler is not for {features} features")
+    if parts["sources"].size == 0 or parts["sources"].max() >= features:
+        raise BundleError(f"node {node_id}: the scaler reads beyond the {features} features")
     scaler = Scaler(**parts)
     try:
         scaler.check()
@@ -329,7 +330,7 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
 
     tensors = dict(bundle.weights)
     for node in bundle.nodes():
-        for part in ("starts", "x", "y", "missing"):
+        for part in SCALER_ARRAYS:
             tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
     tensors["trained_rows"] = bundle.trained_rows
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}

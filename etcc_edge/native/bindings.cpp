@@ -81,26 +81,23 @@ std::vector<std::int64_t> all_rows(std::size_t n) {
 }
 
 Out<float> transform(const etcc::Scaler& scaler, const In2<float>& raw, const std::optional<In1<std::int64_t>>& rows) {
-  const std::size_t f = scaler.features();
-  if (raw.shape(1) != f) throw nb::value_error("the batch has another number of features than the scaler");
   const std::size_t n = rows ? rows->size() : raw.shape(0);
-  std::vector<float> out(n * f);
+  std::vector<float> out(n * scaler.inputs());
   {
     nb::gil_scoped_release release;
     const auto every = rows ? std::vector<std::int64_t>{} : all_rows(n);
-    scaler.transform(as_span(raw), rows ? as_span(*rows) : std::span<const std::int64_t>(every), out);
+    scaler.transform(as_span(raw), raw.shape(1), rows ? as_span(*rows) : std::span<const std::int64_t>(every), out);
   }
-  return to_numpy<float>(std::move(out), {n, f});
+  return to_numpy<float>(std::move(out), {n, scaler.inputs()});
 }
 
 Out<bool> outside(const etcc::Scaler& scaler, const In2<float>& raw) {
-  if (raw.shape(1) != scaler.features()) throw nb::value_error("the batch has another number of features than the scaler");
-  std::vector<std::uint8_t> out(raw.shape(0));
+  const std::size_t n = raw.shape(0);
+  std::vector<std::uint8_t> out(n);
   {
     nb::gil_scoped_release release;
-    scaler.outside(as_span(raw), out);
+    scaler.outside(as_span(raw), raw.shape(1), out);
   }
-  const std::size_t n = out.size();
   return to_numpy<bool>(std::move(out), {n});
 }
 
@@ -192,11 +189,11 @@ NB_MODULE(_native, m) {
   nb::class_<etcc::Scaler>(m, "Scaler")
       .def(
           "__init__",
-          [](etcc::Scaler* self, const In1<std::int64_t>& starts, const In1<float>& x, const In1<float>& y,
-             const In1<float>& missing) {
-            new (self) etcc::Scaler(as_span(starts), as_span(x), as_span(y), as_span(missing));
+          [](etcc::Scaler* self, const In1<std::int64_t>& sources, const In1<std::int64_t>& starts, const In1<float>& x,
+             const In1<float>& y, const In1<float>& missing) {
+            new (self) etcc::Scaler(as_span(sources), as_span(starts), as_span(x), as_span(y), as_span(missing));
           },
-          "starts"_a, "x"_a, "y"_a, "missing"_a)
+          "sources"_a, "starts"_a, "x"_a, "y"_a, "missing"_a)
       .def("transform", &transform, "raw"_a, "rows"_a = nb::none())
       .def("outside", &outside, "raw"_a);
 

@@ -1,0 +1,150 @@
+"""``etcc-edge infer``"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from etcc_edge.cli.terminal import byte_progress, note, print_table
+from etcc_edge.engine import BACKENDS
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.source import STDIN, Source
+from etcc_edge.labelling import Summary, label_file
+
+LABEL_MARK = b"etcc_protocol"  # in the header of every labelled file
+
+
+@click.command()
+@click.argument("flows", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="OUT", help="Labelled file, folder for several, or - for standard output.")
+@click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
+@click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32"]))
+@click.option("--batch-size", default=1024, show_default=True, type=click.IntRange(1, 1 << 20), help="Flows a network call.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Default: the CPUs that this process may use.")
+@click.option("--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write.")
+@click.option("--strict", is_flag=True, help="Stop at the first row that cannot be labelled.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+def command(
+    flows: tuple[str, ...],
+    output: str | None,
+    bundle: str,
+    backend: str,
+    precision: str,
+    batch_size: int,
+    threads: int | None,
+    columns: str,
+    strict: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Label every flow of FLOWS (CSV, .csv.gz, ARFF; - is standard input), in order.
+
+    Without -o, NAME.labels.csv is written beside NAME.csv. OUT may replace an earlier labelled file; any other
+    file only with --force.
+
+    \b
+    Examples:
+      etcc-edge infer flows.csv
+      etcc-edge infer flows.csv.gz -o labelled.csv --columns labels
+      zcat flows.csv.gz | etcc-edge infer - -o - | head
+    """
+    targets = [_target(name, output, several=len(flows) > 1, force=force) for name in flows]
+    if as_json and STDIN in targets:
+        raise click.UsageError("--json and -o - both want standard output")
+    if len(set(targets)) < len(targets):
+        raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
+    summaries = []
+    for name, target in zip(flows, targets, strict=True):
+        with byte_progress(name) as progress:
+            summary = label_file(
+                name,
+                target,
+                bundle=bundle,
+                backend=backend,
+                precision=precision,
+                batch_size=batch_size,
+                threads=threads,
+                keep_columns=columns == "all",
+                strict=strict,
+                started=_say_choices,
+                progress=progress,
+            )
+        _say_findings(summary)
+        if not as_json and target != STDIN:
+            _print_counts(summary)
+        summaries.append(summary)
+    if as_json:
+        click.echo(json.dumps([vars(summary) for summary in summaries], indent=1))
+
+
+def _target(name: str, output: str | None, *, several: bool, force: bool) -> str:
+    """Where one input's labels go. Raises UsageError where that would lose a file."""
+    if output == STDIN and not several:
+        return STDIN
+    if output is None and name == STDIN:
+        return STDIN
+    folder = Path(output) if output is not None and Path(output).is_dir() else None
+    if output is None or folder is not None:
+        source = Path("stdin.csv" if name == STDIN else name)
+        stem = source.name.removesuffix(".gz")
+        target = (folder or source.parent) / (Path(stem).stem + ".labels.csv")
+    elif several:
+        raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
+    else:
+        target = Path(output)
+    if target.is_file():
+        if name != STDIN and Path(name).exists() and target.samefile(name):
+            raise click.UsageError(f"{target} is the input itself; name another file with -o")
+        if not force and (output is None or not _is_labelled(target)):
+            raise click.UsageError(f"{target} exists already; use --force to write over it, or name another with -o")
+    return str(target)
+
+
+def _is_labelled(path: Path) -> bool:
+    """An earlier output of this command, which can be made again, or an empty file."""
+    try:
+        source = Source(path)
+    except FlowsError:
+        return False
+    start = source.read(1 << 16)
+    source.close()
+    return not start or LABEL_MARK in start.split(b"\n", 1)[0]
+
+
+def _say_choices(summary: Summary) -> None:
+    note(
+        f"{summary.input}: {summary.dialect} flows, times in {summary.time_unit}; bundle {summary.bundle} "
+        f"({summary.bundle_reason}); {summary.backend} at {summary.precision} ({summary.backend_reason})"
+    )
+
+
+_ROW_NOTES = {
+    "short": "had too few cells: padded, not labelled",
+    "long": "had too many cells: cut to the header's width, not labelled",
+    "not_a_number": "held text where a number is needed: not labelled",
+    "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
+    "blank_lines": "blank or comment lines were skipped",
+    "repeated_headers": "repeated header lines were skipped",
+}
+
+
+def _say_findings(summary: Summary) -> None:
+    for kind, what in _ROW_NOTES.items():
+        if count := summary.rows[kind]:
+            note(f"{summary.input}: {count} {what if kind.endswith(('lines', 'headers')) else 'rows ' + what}")
+    for text in summary.notes:
+        note(f"{summary.input}: warning: {text}")
+
+
+def _print_counts(summary: Summary) -> None:
+    rows = [
+        [protocol or "(none)", application or "(none)", str(count), f"{100 * count / summary.flows:.1f} %"]
+        for protocol, applications in summary.counts.items()
+        for application, count in applications.items()
+    ]
+    print_table(["protocol", "application", "flows", "share"], rows, title=f"{summary.input} → {summary.output}")
+    note(f"{summary.flows} flows labelled in {summary.output}")

@@ -1,0 +1,125 @@
+"""``etcc-edge train``"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from etcc_edge.bundle.store import save_bundle
+from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.features import PRESETS, features
+
+
+@click.command()
+@click.argument("flows")
+@click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
+@click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "paper"]))
+@click.option("--network", default="cnn", show_default=True, type=click.Choice(["cnn", "lstm"]))
+@click.option(
+    "--features",
+    "wanted",
+    default="paper",
+    show_default=True,
+    metavar="PRESET|FILE",
+    help=f"One of {', '.join(PRESETS)}, or a file with a canonical name a line.",
+)
+@click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
+@click.option("--application-column", metavar="C", help="Header name of the true application.")
+@click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
+@click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
+@click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option("--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record.")
+@click.option("--name", help="The bundle's name. Default: OUTPUT's.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+def command(
+    flows: str,
+    output: str,
+    recipe: str,
+    network: str,
+    wanted: str,
+    protocol_column: str | None,
+    application_column: str | None,
+    applications: str,
+    split: str,
+    groups: str | None,
+    seed: int,
+    timeout: float,
+    name: str | None,
+    force: bool,
+) -> None:
+    """Train, export and measure a bundle on the labelled flows of FLOWS.
+
+    CICDarknet2020's Darknet.CSV trains as downloaded. Needs the extra: pip install 'etcc-edge[train]'.
+
+    \b
+    Examples:
+      etcc-edge train Darknet.CSV -o my-bundle
+      etcc-edge train Darknet.CSV -o paper.zip --recipe paper --network lstm
+    """
+    try:
+        from etcc_edge.training.labelled import read_labelled
+        from etcc_edge.training.train import Plan, train
+    except ImportError as error:
+        raise EtccError(f"training needs {error.name}: pip install 'etcc-edge[train]'") from error
+    target = Path(output)
+    if target.exists() and not force:
+        raise click.UsageError(f"{target} exists already; use --force to replace it")
+    plan = Plan(
+        name=name or target.stem,
+        recipe=recipe,
+        network=network,
+        applications=applications,
+        split=split,
+        seed=seed,
+        timeout_s=timeout,
+        command=_as_typed(),
+    )
+    with status() as tell:
+        tell(f"reading {flows}")
+        labelled = read_labelled(
+            flows,
+            _feature_list(wanted),
+            protocol_column=protocol_column,
+            application_column=application_column,
+            groups=groups,
+        )
+        bundle = train(labelled, plan, tell)
+    save_bundle(bundle, target, force=force)
+    for line in bundle.training["left_out"]:
+        note(line)
+    test = bundle.metrics["test"]
+    stages = {"protocol": test["protocol"], **{f"{label} applications": f for label, f in test["stage2"].items()}}
+    rows = [[title, str(f["flows"]), _percent(f["accuracy"]), _percent(f["f1"])] for title, f in stages.items()]
+    end = test["end_to_end"]
+    rows.append(["end to end", str(end["flows"]), _percent(end["accuracy"]), ""])
+    print_table(["test rows", "flows", "accuracy", "macro F1"], rows, title=f"{bundle.name}, {split} split, seed {seed}")
+    note(f"wrote {target}; its MODEL_CARD.md has the figures")
+
+
+def _percent(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def _as_typed() -> str:
+    """The command line with bare file names, so that the record holds no folder of this machine."""
+    import sys
+
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    return shlex.join(["etcc-edge", *words])
+
+
+def _feature_list(wanted: str) -> str | list[str]:
+    """A preset's name, or the names in a file. Raises EtccError for a name that is no feature."""
+    if wanted in PRESETS:
+        return wanted
+    try:
+        lines = Path(wanted).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        raise EtccError(f"{wanted!r} is neither a preset ({', '.join(PRESETS)}) nor a readable file") from None
+    if unknown := [line for line in lines if line not in features()]:
+        raise EtccError(f"{wanted}: {unknown[0]!r} is no feature; the canonical names are those of `etcc-edge info`")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,81 @@
+"""How well a bundle labels flows whose labels are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Bundle
+from etcc_edge.cascade import Result, RoutedCascade
+from etcc_edge.engine import OpenEngine
+from etcc_edge.labels import label_key
+from etcc_edge.metrics import Confusion, expected_calibration_error
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+Text = npt.NDArray[np.str_]
+
+
+def codes_of(labels: tuple[str, ...], text: Text) -> I64:
+    """Index of each label in ``labels``, compared by `label_key`; -1 for a label that is not among them."""
+    index = {label_key(label): i for i, label in enumerate(labels)}
+    values, inverse = np.unique(text, return_inverse=True)
+    return np.array([index.get(label_key(value), -1) for value in values.tolist()], np.int64)[inverse]
+
+
+def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, application: Text) -> dict[str, Any]:
+    """The figures of a two-level bundle on raw features [n, f] and their true labels [n], as fractions.
+
+    ``protocol`` is over the flows whose protocol the bundle knows; ``stage2`` is given the true protocol, over
+    the flows whose application its network knows; ``end_to_end.accuracy`` wants both labels right over the
+    flows whose two labels the bundle knows, ``strict_accuracy`` over all flows. What was not counted is None.
+    """
+    result = RoutedCascade(bundle, open_engine).run(raw)
+    true_protocol = codes_of(bundle.root.labels, protocol)
+    true_application = codes_of(bundle.vocabulary()[1], application)
+    both_right = (result.codes[0] == true_protocol) & (result.codes[1] == true_application)
+    both_known = np.zeros(len(raw), bool)
+    stage2 = {}
+    for label, child in bundle.root.children.items():
+        true = codes_of(child.labels, application)
+        rows = (true_protocol == bundle.root.labels.index(label)) & (true >= 0)
+        both_known |= rows
+        if rows.any():
+            alone = dataclasses.replace(bundle, root=child, levels=bundle.levels[1:])
+            stage2[label] = _figures(child.labels, true[rows], RoutedCascade(alone, open_engine).run(raw[rows]))
+    return {
+        "flows": len(raw),
+        "coverage": _mean(true_protocol >= 0),
+        "protocol": _figures(bundle.root.labels, true_protocol, result),
+        "stage2": stage2,
+        "mean_stage2_accuracy": _mean(np.array([figures["accuracy"] for figures in stage2.values()])),
+        "end_to_end": {
+            "flows": int(both_known.sum()),
+            "accuracy": _mean(both_right[both_known]),
+            "strict_accuracy": _mean(both_right & both_known),
+        },
+    }
+
+
+def _mean(values: npt.NDArray[Any]) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def _figures(labels: tuple[str, ...], true: I64, result: Result) -> dict[str, Any]:
+    """The summary, calibration and confusion of a result's first level; a row of counts for each true label."""
+    confusion = Confusion.of(labels, true, result.codes[0])
+    answered = (true >= 0) & (result.codes[0] >= 0)
+    error = expected_calibration_error(
+        result.confidence[0][answered], result.codes[0][answered] == true[answered]
+    )
+    figures = {**confusion.summary(), "calibration_error": error}
+    return {
+        **{name: None if np.isnan(value) else value for name, value in figures.items()},
+        "flows": int(confusion.support.sum()),
+        "labels": list(labels),
+        "recall_by_label": [None if np.isnan(value) else float(value) for value in confusion.recall],
+        "confusion": confusion.counts.tolist(),
+    }

@@ -1,0 +1,113 @@
+"""Labelled flows out: the input's bytes, then the label columns."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge import _native
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.header import Header, csv_cell
+from etcc_edge.flows.reader import FlowBatch
+from etcc_edge.flows.source import STDIN
+
+STDOUT = STDIN
+
+
+def label_columns(levels: tuple[str, ...]) -> list[str]:
+    return [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
+
+
+class LabelWriter:
+    """Writes a header and then labelled batches. With ``keep_columns`` each row is the input's bytes and the
+    label cells, else the label cells alone. Raises FlowsError where the input has a label column already."""
+
+    def __init__(
+        self,
+        out: BinaryIO,
+        header: Header,
+        levels: tuple[str, ...],
+        vocabulary: tuple[tuple[str, ...], ...],
+        *,
+        keep_columns: bool = True,
+    ) -> None:
+        added = label_columns(levels)
+        if keep_columns and (twice := set(added) & {cell.strip() for cell in header.cells}):
+            raise FlowsError(f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file")
+        self._out = out
+        self._names = [[csv_cell(name) for name in names] for names in vocabulary]
+        self._width = len(header.cells)
+        self._keep_columns = keep_columns
+        self._line_end = header.line_end
+        cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
+        out.write(b",".join(cells) + self._line_end)
+
+    def write(self, batch: FlowBatch, codes: npt.NDArray[np.int32], confidence: npt.NDArray[np.float32]) -> None:
+        """A batch with its label codes and confidences, both [levels, n]; code -1: empty cells."""
+        self._out.write(
+            _native.format_rows(
+                batch.block,
+                batch.spans,
+                batch.cells,
+                np.ascontiguousarray(codes),
+                np.ascontiguousarray(confidence),
+                self._names,
+                self._width,
+                self._keep_columns,
+                self._line_end.decode(),
+            )
+        )
+
+
+@contextlib.contextmanager
+def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream to ``path`` (``-``: standard output; ``.gz``: compressed).
+
+    A regular file appears under its name only when everything was written; on failure nothing of it stays.
+    Raises FlowsError where it cannot be written; BrokenPipeError passes.
+    """
+    if os.fspath(path) == STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path)
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as stream:
+                yield stream
+            return
+        target = target.resolve()
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+        partial = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as raw:
+                if target.suffix == ".gz":
+                    with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6) as packed:
+                        yield cast(BinaryIO, packed)
+                else:
+                    yield raw
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FlowsError(f"{path}: cannot be written: {error.strerror or error}; nothing was left behind") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,138 @@
+"""A flows file to its labelled file: picks the bundle, labels, writes, and counts what it met."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
+from etcc_edge.cascade import Result
+from etcc_edge.classifier import Classifier
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.reader import FlowFile
+from etcc_edge.flows.writer import LabelWriter, open_output
+
+# Beyond this share of flows outside the trained range, the answers are guesses.
+OUTSIDE_WARNING_SHARE = 0.05
+
+
+@dataclass
+class Summary:
+    """What `label_file` did. ``counts``: flows by protocol and application, empty names where there was none."""
+
+    input: str
+    output: str
+    bundle: str
+    bundle_reason: str
+    backend: str
+    precision: str
+    backend_reason: str
+    dialect: str
+    time_unit: str
+    flows: int = 0
+    outside_range: int = 0
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
+    """The bundle to use, and why: the one that is named, or for ``auto`` the first shipped one whose features
+    the file has and whose meter wrote it. Raises FlowsError, naming what is missing for each."""
+    dialect = file.reading.dialect
+    if wanted != "auto":
+        bundle = load_bundle(wanted)
+        if lack := file.lack(bundle.features):
+            raise FlowsError(f"{file.name}:{file.header.lines}: bundle {bundle.name} needs what the file lacks: {lack}")
+        return bundle, "as asked for"
+    reasons = []
+    for name, path in shipped_bundles().items():
+        bundle = load_bundle(path)
+        if bundle.flow_definition.meter != dialect.meter:
+            reasons.append(f"{name} is for {bundle.flow_definition.meter}, this file is {dialect.meter}'s")
+        elif lack := file.lack(bundle.features):
+            reasons.append(f"{name} needs {lack}")
+        else:
+            return bundle, f"the first whose {len(bundle.features)} features the file has"
+    raise FlowsError(f"{file.name}:{file.header.lines}: no shipped bundle fits this {dialect.name} file: {'; '.join(reasons)}")
+
+
+def label_file(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    bundle: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 1024,
+    threads: int | None = None,
+    keep_columns: bool = True,
+    strict: bool = False,
+    started: Callable[[Summary], None] = lambda _: None,
+    progress: Callable[[int, int | None], None] = lambda *_: None,
+) -> Summary:
+    """Labels a whole file. ``started`` gets the choices made, ``progress`` the input's position and size."""
+    with FlowFile(path) as file:
+        chosen, reason = pick_bundle(file, bundle)
+        classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=threads)
+        summary = Summary(
+            input=file.name,
+            output=os.fspath(output),
+            bundle=chosen.name,
+            bundle_reason=reason,
+            backend=classifier.choice.backend,
+            precision=classifier.choice.precision,
+            backend_reason=classifier.choice.reason,
+            dialect=file.reading.dialect.name,
+            time_unit=file.reading.time_unit,
+            notes=list(file.reading.notes),
+        )
+        if chosen.flow_definition.meter != file.reading.dialect.meter:
+            summary.notes.append(
+                f"bundle {chosen.name} was trained on {chosen.flow_definition.meter} flows of "
+                f"{chosen.flow_definition.timeout_s:g} s, these are {file.reading.dialect.meter}'s: expect wrong labels"
+            )
+        started(summary)
+        vocabulary = chosen.vocabulary()
+        tally = np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64)
+        with open_output(output) as out:
+            writer = LabelWriter(out, file.header, chosen.levels, vocabulary, keep_columns=keep_columns)
+            for batch, result in classifier.classify(file.batches(chosen.features, strict=strict)):
+                writer.write(batch, result.codes, result.confidence)
+                readable = batch.status == 0
+                summary.outside_range += int(chosen.root.scaler.outside(batch.features)[readable].sum())
+                _add(tally, result)
+                progress(file.position(), file.size)
+        summary.flows = file.counts.rows
+        summary.rows = dict(vars(file.counts))
+        summary.counts = _named(tally, vocabulary)
+        labelled = file.counts.rows - file.counts.unlabelled
+        if summary.outside_range > OUTSIDE_WARNING_SHARE * labelled:
+            summary.notes.append(
+                f"{summary.outside_range} of {labelled} flows lie outside the range that bundle {chosen.name} was "
+                "trained on: its labels for them are guesses"
+            )
+        return summary
+
+
+def _add(tally: npt.NDArray[np.int64], result: Result) -> None:
+    """Counts flows by the codes of the first two levels; code -1 counts in the last row and column."""
+    np.add.at(tally, tuple(result.codes[: tally.ndim]), 1)
+
+
+def _named(tally: npt.NDArray[np.int64], vocabulary: tuple[tuple[str, ...], ...]) -> dict[str, dict[str, int]]:
+    table = tally.reshape(len(tally), -1)
+    inner = [*vocabulary[1], ""] if len(vocabulary) > 1 else [""]
+    named = {
+        outer: {name: int(n) for name, n in zip(inner, row, strict=True) if n}
+        for outer, row in zip([*vocabulary[0], ""], table, strict=True)
+    }
+    return {outer: row for outer, row in named.items() if row}

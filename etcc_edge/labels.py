@@ -1,0 +1,35 @@
+"""Label spellings: what counts as one label, and how it is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+# The usual spelling of the labels that public data sets use; others keep their most frequent spelling.
+_SPELLINGS = (
+    "Tor Non-Tor VPN Non-VPN "
+    "Audio-Streaming Video-Streaming Streaming Browsing Chat Email File-Transfer FTP P2P VOIP Audio Video"
+).split()
+
+# The paper's five applications (its Table 2), by the names that CICDarknet2020 and the paper give them.
+PAPER_APPLICATIONS = frozenset(
+    ["chat", "ftp", "filetransfer", "email", "audio", "audiostreaming", "video", "videostreaming"]
+)
+
+
+def label_key(text: str) -> str:
+    """The form in which labels are compared: case, hyphens, underscores and blanks do not matter."""
+    return "".join(character for character in text.casefold() if character not in "-_ \t")
+
+
+_BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
+
+
+def spell(labels: Iterable[str]) -> dict[str, str]:
+    """How each label key among ``labels`` is written."""
+    counted = Counter(label.strip() for label in labels)
+    spelling: dict[str, str] = {}
+    for label, _ in counted.most_common():
+        key = label_key(label)
+        spelling.setdefault(key, _BY_KEY.get(key, label))
+    return spelling

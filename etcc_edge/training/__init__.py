@@ -1,0 +1,1 @@
+"""Training: labelled flows to a bundle. Needs the ``train`` extra."""

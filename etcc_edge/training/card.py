@@ -1,0 +1,113 @@
+"""Model cards: what a bundle is, in words for its users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etcc_edge.bundle.model import Bundle
+
+
+def model_card(bundle: Bundle) -> str:
+    """Markdown from a bundle's own record; nothing in it is written by hand."""
+    training, test = bundle.training, bundle.metrics["test"]
+    chosen = training["split"]
+    sections = [
+        f"# {bundle.name}",
+        f"Names the protocol ({', '.join(bundle.root.labels)}) of a flow, then its application, from "
+        f"{len(bundle.features)} features. Trained on `{training['file']}` ({training['flows']} labelled flows, "
+        f"{bundle.flow_definition.meter}, {bundle.flow_definition.timeout_s:g} s flow timeout) with the recipe "
+        f"`{training['recipe']}` ({training['network']}). Made by:",
+        f"```\n{training['command']}\n```",
+        f"PyTorch {training['torch']}, {training['threads']} threads, seed {chosen['seed']}; "
+        f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
+        f"`{chosen['test_fingerprint'][:16]}`.",
+        "## What it scored",
+        f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
+        f"{chosen['validation']} others chose epochs and temperatures. About a quarter of such flows repeat another "
+        "flow's features, so a random split flatters: a split by Flow ID or capture tells more about other networks.",
+        _scores(test),
+        "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
+        f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the flows whose two labels it knows, "
+        f"{_percent(test['end_to_end']['strict_accuracy'])} of all).",
+        *(_confusion(title, figures) for title, figures in _stages(test).items()),
+        "## What it cannot do",
+        "\n".join(f"- {line}" for line in _limits(bundle)),
+        "## Networks",
+        _networks(bundle),
+        "## Features",
+        ", ".join(f"{name} ({unit})" for name, unit in zip(bundle.features, bundle.units, strict=True)),
+        "## Data and licence",
+        f"Weights: {bundle.license}. The flows are the Canadian Institute for Cybersecurity's (UNB); whoever uses "
+        "them, or this bundle, cites:",
+        "\n".join(f"- {text}" for text in bundle.citations),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _percent(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _stages(test: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {"Protocol": test["protocol"], **{f"{name} applications": s for name, s in test["stage2"].items()}}
+
+
+def _scores(test: dict[str, Any]) -> str:
+    columns = ["accuracy", "precision", "recall", "f1", "calibration_error"]
+    rows = [
+        [title, str(figures["flows"]), *(_percent(figures[column]) for column in columns)]
+        for title, figures in _stages(test).items()
+    ]
+    return _table(["", "flows", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def _confusion(title: str, figures: dict[str, Any]) -> str:
+    rows = [
+        [label, *map(str, counts[:-1]), _percent(recall)]
+        for label, counts, recall in zip(
+            figures["labels"], figures["confusion"], figures["recall_by_label"], strict=True
+        )
+    ]
+    return f"{title}: true labels by row, predicted by column.\n\n" + _table(["", *figures["labels"], "recall"], rows)
+
+
+def _limits(bundle: Bundle) -> list[str]:
+    training = bundle.training
+    limits = list(training["left_out"])
+    if training["applications"] == "paper":
+        limits.append(
+            "it knows the paper's five applications only: VOIP, browsing, P2P and any other application get the "
+            "nearest of the five"
+        )
+    if training["constant_features"]:
+        limits.append(f"constant in its flows, so left out: {', '.join(training['constant_features'])}")
+    limits += [
+        "flows of other meters, timeouts, networks or years may look unlike its own; `etcc-edge infer` says how many "
+        "lie outside the trained range",
+        "the labels are those of whole captures: background flows of a capture carry its application's name",
+        "VPN and Tor were recorded with few providers and clients on one campus; others are untested",
+    ]
+    return limits
+
+
+def _networks(bundle: Bundle) -> str:
+    notes = bundle.training["stages"]
+    return _table(
+        ["node", "layers", "multiply-adds", "parameters", "best epoch", "ONNX against PyTorch float64"],
+        [
+            [
+                node.id,
+                ", ".join(map(str, node.network)),
+                str(notes[node.id]["multiply_adds"]),
+                str(notes[node.id]["parameters"]),
+                f"{notes[node.id]['best_epoch']}/{notes[node.id]['epochs']}",
+                f"{notes[node.id]['onnx_difference']:.1e}",
+            ]
+            for node in bundle.nodes()
+        ],
+    )

@@ -1,0 +1,136 @@
+"""Fits one network to labelled flows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from etcc_edge.bundle.network import Network
+from etcc_edge.training.networks import TorchNetwork
+from etcc_edge.training.recipes import Recipe
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    scaled: F32  # [n, inputs]
+    label: I64  # [n]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    network: TorchNetwork
+    temperature: float
+    epochs: int  # that were run
+    best_epoch: int  # whose weights are kept
+
+
+def fit(
+    layers: Network,
+    train: Examples,
+    validation: Examples,
+    classes: int,
+    recipe: Recipe,
+    kind: str,
+    seed: int,
+    after_epoch: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """Trains by the recipe, the same from the same seed and number of threads.
+
+    With validation flows, the weights of the epoch with the lowest validation loss are kept and the temperature
+    makes their confidences fit (Guo et al., ICML 2017); without, the last epoch's weights and temperature 1.
+    """
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    network = TorchNetwork(layers, train.scaled.shape[1])
+    averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.average else network
+    optimizer = _optimizer(network, recipe, kind)
+    steps_an_epoch = -(-len(train) // recipe.batch_size)
+    schedule = (
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_an_epoch, pct_start=0.25
+        )
+        if recipe.schedule == "one-cycle"
+        else None
+    )
+    loss_of = nn.CrossEntropyLoss(
+        weight=_class_weights(train.label, classes, recipe.class_weight_power), label_smoothing=recipe.label_smoothing
+    )
+    scaled, label = torch.from_numpy(train.scaled), torch.from_numpy(train.label)
+    shuffle = torch.Generator().manual_seed(seed)
+    best_loss, best_epoch, best_state = float("inf"), 0, averaged.state_dict()
+    step = epoch = 0
+    for epoch in range(1, recipe.epochs + 1):
+        network.train()
+        for rows in torch.randperm(len(train), generator=shuffle).split(recipe.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(network(scaled[rows]), label[rows]).backward()
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            step += 1
+            if recipe.average:
+                # The average is short at first, so that it forgets the random start.
+                keep = min(recipe.average, step / (step + 10))
+                torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
+        if not len(validation):
+            after_epoch(f"epoch {epoch}/{recipe.epochs}")
+            continue
+        logits = _logits(averaged, validation.scaled)
+        loss = float(nn.functional.cross_entropy(logits, torch.from_numpy(validation.label)))
+        right = float((logits.argmax(1) == torch.from_numpy(validation.label)).float().mean())
+        after_epoch(f"epoch {epoch}/{recipe.epochs}, validation accuracy {right:.4f}")
+        if loss < best_loss:
+            best_loss, best_epoch, best_state = loss, epoch, copy.deepcopy(averaged.state_dict())
+        elif recipe.patience and epoch - best_epoch >= recipe.patience:
+            break
+    if not len(validation):
+        return Fitted(averaged.eval(), 1.0, epoch, epoch)
+    averaged.load_state_dict(best_state)
+    averaged.eval()
+    return Fitted(averaged, _temperature(_logits(averaged, validation.scaled), validation.label), epoch, best_epoch)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, kind: str) -> torch.optim.Optimizer:
+    name = recipe.optimizer[kind]
+    if name == "sgd":
+        return torch.optim.SGD(network.parameters(), recipe.learning_rate)
+    if name == "adam":
+        return torch.optim.Adam(network.parameters())
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, recipe.learning_rate)
+
+
+def _class_weights(label: I64, classes: int, power: float) -> torch.Tensor | None:
+    if not power:
+        return None
+    share = np.bincount(label, minlength=classes) / len(label)
+    weight = np.maximum(share, 1 / len(label)) ** -power
+    return torch.tensor(weight / (weight * share).sum(), dtype=torch.float32)
+
+
+def _logits(network: nn.Module, scaled: F32) -> torch.Tensor:
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(block) for block in torch.from_numpy(scaled).split(4096)])
+
+
+def _temperature(logits: torch.Tensor, label: I64) -> float:
+    """The temperature in 0.1 … 10 with the lowest validation loss."""
+    grid = torch.logspace(-1, 1, 401, dtype=torch.float64)
+    target = torch.from_numpy(label)
+    losses = [float(nn.functional.cross_entropy(logits.double() / t, target)) for t in grid]
+    return round(float(grid[int(np.argmin(losses))]), 4)

@@ -1,0 +1,45 @@
+"""How networks are trained: recipes as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from etcc_edge.training.networks import PAPER
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that fits one network, apart from its data and the seed."""
+
+    networks: Mapping[str, Mapping[str, str]]  # by kind (cnn, lstm), then by protocol key
+    scaling: str  # min-max or quantile
+    optimizer: Mapping[str, str]  # by kind: sgd, adam or adamw
+    learning_rate: float
+    schedule: str  # constant or one-cycle
+    epochs: int
+    batch_size: int
+    validation_share: float  # of the rows that do not test; 0: every epoch counts, nothing is chosen
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    average: float = 0.0  # decay of the moving average of weights that is kept; 0: the last weights
+    patience: int = 0  # epochs without a better validation loss before stopping; 0: never
+    class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
+    knots: int = 256  # of a quantile scaler
+    atom_power: float = 0.5
+    segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
+
+
+RECIPES: Mapping[str, Recipe] = {
+    # Section 4.2 of the paper. It gives no learning rates; these are the usual ones of its optimizers.
+    "paper": Recipe(
+        networks=PAPER,
+        scaling="min-max",
+        optimizer={"cnn": "sgd", "lstm": "adam"},
+        learning_rate=0.01,
+        schedule="constant",
+        epochs=15,
+        batch_size=32,
+        validation_share=0.0,
+    ),
+}

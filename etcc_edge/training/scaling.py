@@ -1,0 +1,67 @@
+"""Scalers fitted on training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Scaler
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+def fit_min_max(raw: F32) -> Scaler:
+    """Minimum to 0 and maximum to 1 (the paper's equation 1), one input a feature."""
+    maps = []
+    for column in _columns(raw):
+        x = np.unique([column.min(), column.max()]).astype(np.float64)
+        maps.append((x, np.linspace(0, 1, len(x))))
+    return _scaler(raw, maps, [1] * len(maps))
+
+
+def fit_quantile(raw: F32, *, knots: int, atom_power: float, segments: Mapping[int, int]) -> Scaler:
+    """Each feature to its weighted quantile, so that heavy tails and spikes leave the rest room.
+
+    A distinct value that occurs c times weighs c ** ``atom_power``: 1 gives plain quantiles, 0 ranks of the
+    distinct values. At most ``knots`` of them are kept. A feature (by its index) with more than one of the
+    ``segments`` becomes as many inputs, each over an equal part of its quantiles; for ports, where near values
+    mean different things.
+    """
+    maps = []
+    for column in _columns(raw):
+        value, count = np.unique(column, return_counts=True)
+        weight = count.astype(np.float64) ** atom_power
+        middle = np.cumsum(weight) - weight / 2
+        span = middle[-1] - middle[0]
+        u = (middle - middle[0]) / span if span else np.zeros(1)
+        kept = np.unique(np.concatenate([[0, len(u) - 1], np.searchsorted(u, np.linspace(0, 1, knots)[1:-1])]))
+        maps.append((value[kept].astype(np.float64), u[kept]))
+    return _scaler(raw, maps, [segments.get(i, 1) for i in range(len(maps))])
+
+
+def _columns(raw: F32) -> list[F32]:
+    """The finite values of each feature, at least one."""
+    finite = [column[np.isfinite(column)] for column in raw.T]
+    return [column if len(column) else np.zeros(1, np.float32) for column in finite]
+
+
+def _scaler(raw: F32, maps: list[tuple[F64, F64]], segments: list[int]) -> Scaler:
+    sources: list[int] = []
+    xs: list[F32] = []
+    ys: list[F32] = []
+    missing: list[float] = []
+    for feature, (column, (x, y), parts) in enumerate(zip(_columns(raw), maps, segments, strict=True)):
+        # A missing value is taken for the feature's median.
+        typical = float(np.interp(np.median(column), x, y))
+        for part in range(parts):
+            sources.append(feature)
+            xs.append(x.astype(np.float32))
+            ys.append(np.clip(y * parts - part, 0, 1).astype(np.float32))
+            missing.append(min(max(typical * parts - part, 0.0), 1.0))
+    starts = np.concatenate([[0], np.cumsum([len(x) for x in xs])]).astype(np.int64)
+    return Scaler(
+        np.array(sources, np.int64), starts, np.concatenate(xs), np.concatenate(ys), np.array(missing, np.float32)
+    )

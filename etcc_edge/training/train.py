@@ -1,0 +1,262 @@
+"""Labelled flows to a bundle: choose the classes, split, fit every network, export, measure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from etcc_edge import __version__
+from etcc_edge.bundle.hashing import fingerprint
+from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.network import Network, cost
+from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
+from etcc_edge.errors import EtccError
+from etcc_edge.evaluation import codes_of, evaluate
+from etcc_edge.export.graph import build_onnx
+from etcc_edge.export.parity import check_parity, largest_difference
+from etcc_edge.flows.features import features as feature_table
+from etcc_edge.labels import PAPER_APPLICATIONS, label_key
+from etcc_edge.training.card import model_card
+from etcc_edge.training.fit import Examples, fit
+from etcc_edge.training.labelled import LabelledFlows
+from etcc_edge.training.networks import network
+from etcc_edge.training.recipes import RECIPES, Recipe
+from etcc_edge.training.scaling import fit_min_max, fit_quantile
+from etcc_edge.training.splits import Split, split
+
+Text = npt.NDArray[np.str_]
+Rows = npt.NDArray[np.int64]
+
+# Fewer flows than these teach and test nothing.
+MIN_PROTOCOL_FLOWS = 100
+MIN_APPLICATION_FLOWS = 10
+MIN_STAGE2_FLOWS = 200
+
+LEVELS = ("protocol", "application")
+CITATIONS = (
+    "Li, Lu: ETCC: Encrypted Two-Label Classification Using CNN. Security and Communication Networks 2021, 6633250.",
+    "Habibi Lashkari, Kaur, Rahali: DIDarknet: A Contemporary Approach to Detect and Characterize the Darknet "
+    "Traffic using Deep Image Learning. ICCNS 2020.",
+    "Draper-Gil, Habibi Lashkari, Mamun, Ghorbani: Characterization of Encrypted and VPN Traffic using "
+    "Time-related Features. ICISSP 2016.",
+    "Habibi Lashkari, Draper-Gil, Mamun, Ghorbani: Characterization of Tor Traffic using Time Based Features. "
+    "ICISSP 2017.",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    recipe: str = "default"
+    network: str = "cnn"
+    applications: str = "paper"  # or all
+    split: str = "random"
+    seed: int = 0
+    timeout_s: float = 120.0  # of the flows
+    command: str = ""  # that reproduces the bundle, for the card
+
+
+def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Bundle:
+    """Trains every network of a bundle and measures it on its test rows; ``tell`` gets a line now and then.
+
+    Raises EtccError where the flows cannot teach two protocols, or an export differs from its network.
+    """
+    recipe = RECIPES[plan.recipe]
+    if plan.network not in recipe.networks:
+        raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
+    flows, constant = _without_constants(flows)
+    protocols, left_out = _protocols(flows)
+    parts = split(flows, plan.split, plan.seed, recipe.validation_share)
+    stages = list(_stages(flows, protocols, parts, plan, left_out))
+    nodes: dict[str, Node] = {}
+    weights: dict[str, npt.NDArray[np.float32]] = {}
+    onnx: dict[tuple[str, str], bytes] = {}
+    stage_notes: dict[str, Any] = {}
+    for stage in stages:
+        nodes[stage.protocol], made = _fit_stage(flows, stage, parts, plan, recipe, tell)
+        weights |= made.weights
+        onnx[stage.id, "fp32"] = made.onnx
+        stage_notes[stage.id] = made.notes
+    root = replace(nodes.pop(""), children=nodes)
+    seen = np.concatenate([parts.train, parts.validation])
+    bundle = Bundle(
+        name=plan.name,
+        levels=LEVELS,
+        features=flows.feature_names,
+        units=tuple(feature_table()[name].unit for name in flows.feature_names),
+        flow_definition=FlowDefinition(flows.dialect.meter, plan.timeout_s, f"trained on a {flows.dialect.name} file"),
+        root=root,
+        weights=weights,
+        onnx=onnx,
+        trained_rows=np.sort(flows.hashes[seen]),
+        training={
+            "command": plan.command,
+            "etcc_edge": __version__,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "file": flows.name,
+            "flows": len(flows),
+            "flows_ignored": flows.ignored,
+            "fingerprint": fingerprint(flows.hashes),
+            "recipe": plan.recipe,
+            "network": plan.network,
+            "applications": plan.applications,
+            "constant_features": constant,
+            "left_out": left_out,
+            "labels": _counts(flows),
+            "split": {
+                "kind": plan.split,
+                "seed": plan.seed,
+                "train": len(parts.train),
+                "validation": len(parts.validation),
+                "test": len(parts.test),
+                "test_fingerprint": fingerprint(flows.hashes[parts.test]),
+            },
+            "stages": stage_notes,
+        },
+        metrics={},
+        citations=CITATIONS,
+        license="CC-BY-4.0",
+        model_card="",
+    )
+    test = parts.test
+    opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
+    report = evaluate(bundle, opener, flows.features[test], flows.protocol[test], flows.application[test])
+    measured = replace(bundle, metrics={"test": report})
+    return replace(measured, model_card=model_card(measured))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    protocol: str  # empty for the first
+    labels: tuple[str, ...]
+    label: Rows  # of every flow, -1 where it does not belong here
+
+    @property
+    def id(self) -> str:
+        slug = re.sub(r"[^a-z0-9]+", "-", self.protocol.casefold()).strip("-")
+        return f"stage2.{slug or 'protocol'}" if self.protocol else "stage1"
+
+
+@dataclass(frozen=True)
+class _Made:
+    weights: dict[str, npt.NDArray[np.float32]]
+    onnx: bytes
+    notes: dict[str, Any]
+
+
+def _without_constants(flows: LabelledFlows) -> tuple[LabelledFlows, list[str]]:
+    """Without the features that have one value throughout: they say nothing, and no meter need supply them."""
+    varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in flows.features.T]
+    names = np.array(flows.feature_names)
+    kept = replace(
+        flows,
+        features=np.ascontiguousarray(flows.features[:, varies]),
+        feature_names=tuple(names[varies].tolist()),
+    )
+    return kept, names[np.logical_not(varies)].tolist()
+
+
+def _protocols(flows: LabelledFlows) -> tuple[tuple[str, ...], list[str]]:
+    """The protocols that are taught, and a clause on each one that is not."""
+    taught, left_out = [], []
+    for protocol in sorted(set(flows.protocol.tolist())):
+        rows = flows.protocol == protocol
+        groups = set(flows.group[rows].tolist()) - {""}
+        if rows.sum() < MIN_PROTOCOL_FLOWS:
+            left_out.append(f"{protocol} has {rows.sum()} flows, fewer than {MIN_PROTOCOL_FLOWS}: no class for it")
+        elif len(groups) == 1:
+            left_out.append(f"{protocol}'s {rows.sum()} flows come from one capture: no class for it")
+        else:
+            taught.append(protocol)
+    if len(taught) < 2:
+        raise EtccError(f"{flows.name}: fewer than two protocols can be taught ({'; '.join(left_out) or 'one label'})")
+    return tuple(taught), left_out
+
+
+def _stages(
+    flows: LabelledFlows, protocols: tuple[str, ...], parts: Split, plan: Plan, left_out: list[str]
+) -> Iterator[_Stage]:
+    """The first stage, then each protocol's; what cannot be taught goes into ``left_out``."""
+    yield _Stage("", protocols, codes_of(protocols, flows.protocol))
+    for protocol in protocols:
+        rows = flows.protocol == protocol
+        wanted = rows.copy()
+        if plan.applications == "paper":
+            wanted &= np.array([label_key(name) in PAPER_APPLICATIONS for name in flows.application.tolist()])
+        names, counts = np.unique(flows.application[wanted], return_counts=True)
+        in_training = set(flows.application[parts.train][wanted[parts.train]].tolist())
+        few = [n for n, c in zip(names.tolist(), counts, strict=True) if c < MIN_APPLICATION_FLOWS or n not in in_training]
+        labels = tuple(name for name in names.tolist() if name not in few)
+        wanted &= np.isin(flows.application, labels)
+        if len(labels) < 2 or wanted.sum() < MIN_STAGE2_FLOWS:
+            left_out.append(
+                f"{protocol} has {wanted.sum()} flows of {len(labels)} applications: no application network for it"
+            )
+            continue
+        left_out += [f"{protocol} {name} has fewer than {MIN_APPLICATION_FLOWS} flows: no class for it" for name in few]
+        yield _Stage(protocol, labels, np.where(wanted, codes_of(labels, flows.application), -1))
+
+
+def _fit_stage(
+    flows: LabelledFlows, stage: _Stage, parts: Split, plan: Plan, recipe: Recipe, tell: Callable[[str], None]
+) -> tuple[Node, _Made]:
+    def rows_of(part: Rows) -> Rows:
+        return part[stage.label[part] >= 0]
+
+    learn = rows_of(parts.train)
+    scaler = _fit_scaler(flows.features[learn], flows.feature_names, recipe)
+
+    def examples(rows: Rows) -> Examples:
+        return Examples(scaler.transform(flows.features, rows), stage.label[rows])
+
+    layers: Network = network(recipe.networks[plan.network], stage.protocol, len(stage.labels))
+    fitted = fit(
+        layers,
+        examples(learn),
+        examples(rows_of(parts.validation)),
+        len(stage.labels),
+        recipe,
+        plan.network,
+        plan.seed,
+        lambda line: tell(f"{stage.id}: {line}"),
+    )
+    trained = fitted.network.weights()
+    model = build_onnx(layers, scaler.inputs, trained).SerializeToString()
+    every = scaler.transform(flows.features)
+    difference = largest_difference(OnnxRuntimeEngine(model), fitted.network.exact, every)
+    check_parity(stage.id, difference)
+    spent = cost(layers, scaler.inputs)
+    node = Node(stage.id, stage.labels, layers, scaler, fitted.temperature)
+    notes = {
+        "flows": len(learn),
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "multiply_adds": spent.multiply_adds,
+        "parameters": spent.parameters,
+        "onnx_difference": difference,
+    }
+    return node, _Made({f"{stage.id}/{name}": array for name, array in trained.items()}, model, notes)
+
+
+def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Recipe) -> Scaler:
+    if recipe.scaling == "min-max":
+        return fit_min_max(raw)
+    segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}
+    return fit_quantile(raw, knots=recipe.knots, atom_power=recipe.atom_power, segments=segments)
+
+
+def _counts(flows: LabelledFlows) -> dict[str, dict[str, int]]:
+    """Flows by protocol and application."""
+    table: dict[str, dict[str, int]] = {}
+    for protocol in sorted(set(flows.protocol.tolist())):
+        names, counts = np.unique(flows.application[flows.protocol == protocol], return_counts=True)
+        table[protocol] = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return table

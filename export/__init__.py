@@ -1,0 +1,1 @@
+"""From a bundle's networks to ONNX. Needs the ``train`` extra."""

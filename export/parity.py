@@ -1,0 +1,35 @@
+"""Is an exported network the trained one? Compared with float64 logits, flow by flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.engine import Engine
+from etcc_edge.errors import EtccError
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+TOLERANCE = 4e-6  # of max(1, |logit|): a few float32 roundings over the longest sums
+
+
+def largest_difference(engine: Engine, exact: Callable[[F64], F64], scaled: F32) -> float:
+    """The largest |logit - exact| / max(1, |exact|) over inputs float32 [n, inputs].
+
+    ``exact`` gives the trained network's logits in float64.
+    """
+    worst = 0.0
+    for block in np.array_split(scaled, max(1, len(scaled) // 4096)):
+        reference = exact(block.astype(np.float64))
+        difference = np.abs(engine.run(np.ascontiguousarray(block)) - reference) / np.maximum(1, np.abs(reference))
+        worst = max(worst, float(difference.max()))
+    return worst
+
+
+def check_parity(name: str, difference: float) -> None:
+    """Raises EtccError where an export is further from the trained network than `TOLERANCE`."""
+    if not difference <= TOLERANCE:
+        raise EtccError(f"the exported {name} differs from PyTorch by {difference:.2g}, more than {TOLERANCE:g}")
