@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from etcc_edge.errors import EtccError
 
@@ -33,6 +34,7 @@ class Dialect:
     protocol_label: str = ""  # the truth columns, where the dialect has them
     application_label: str = ""
     note: str = ""  # what a user of its flows should know
+    unusable: Mapping[str, str] = field(default_factory=dict)  # family of features -> why its columns are none
 
     @property
     def header_keys(self) -> frozenset[str]:
@@ -44,14 +46,17 @@ def header_key(name: str) -> str:
     return name.strip().casefold()
 
 
-_DIALECTS: tuple[dict[str, str], ...] = (
+_ABSOLUTE_IDLE = {"idle": "this meter writes absolute capture times there"}
+
+_DIALECTS: tuple[dict[str, Any], ...] = (
     {
         "name": "cicdarknet2020",
         "meter": "CICFlowMeter",
         "protocol_label": "Label",
         "application_label": "Label.1",
+        "unusable": _ABSOLUTE_IDLE,
     },
-    {"name": "cicflowmeter-v4", "meter": "CICFlowMeter"},
+    {"name": "cicflowmeter-v4", "meter": "CICFlowMeter", "unusable": _ABSOLUTE_IDLE},
     {"name": "cicids2017", "meter": "CICFlowMeter"},
     {"name": "iscx2016-long", "meter": "ISCXFlowMeter"},
     {
@@ -103,6 +108,11 @@ _PAPER_FAMILIES = (
     "port protocol duration length flow-length flow-bytes-rate packets-rate flow-iat fwd-iat bwd-iat flag-count active"
 ).split()
 
+def dialect_named(name: str) -> Dialect:
+    return next(dialect for dialect in dialects() if dialect.name == name)
+
+
+# Preset to what it holds, for `preset`.
 PRESETS: Mapping[str, str] = {
     "paper": "the paper's families of features",
     "no-ports": "the same without the two ports",

@@ -14,12 +14,13 @@ import numpy.typing as npt
 from etcc_edge import _native
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.dialect import Reading, recognise
-from etcc_edge.flows.features import header_key
+from etcc_edge.flows.features import features, header_key
 from etcc_edge.flows.header import Header, occurrences, read_header
 from etcc_edge.flows.source import Source
 
 _BLOCK_BYTES = 4 << 20
 _SAMPLE_ROWS = 2000
+_LACK_NAMED = 4  # absent features that a message names
 
 OK, SHORT, LONG, NOT_A_NUMBER = range(4)
 _WHAT = {SHORT: "too few cells", LONG: "too many cells", NOT_A_NUMBER: "a cell that is not a number"}
@@ -124,22 +125,29 @@ class FlowFile:
         return [name for name in names if name not in self.reading.columns]
 
     def lack(self, names: Sequence[str]) -> str:
-        """One clause that names the absent features, each with the column it would be and the nearest one."""
+        """One clause that names the absent features, the first few with the nearest column or the reason."""
+        missing = self.missing_features(names)
         clauses = []
-        for name in self.missing_features(names):
-            wanted = self.reading.dialect.columns.get(name, (name,))[0]
-            keys = {header_key(column): column for column in self.columns}
-            near = difflib.get_close_matches(wanted, keys, n=1)
-            clauses.append(name + (f" (nearest column: {keys[near[0]]!r})" if near else ""))
+        for name in missing[:_LACK_NAMED]:
+            reason = self.reading.dialect.unusable.get(features()[name].family) if name in features() else None
+            near = self._nearest(self.reading.dialect.columns.get(name, (name,))[0])
+            clauses.append(name + (f" ({reason})" if reason else f" (nearest column: {near!r})" if near else ""))
+        if more := missing[_LACK_NAMED:]:
+            clauses.append(f"and {len(more)} more of {len(names)} features")
         return ", ".join(clauses)
+
+    def _nearest(self, name: str) -> str:
+        keys = {header_key(column): column for column in self.columns}
+        near = difflib.get_close_matches(header_key(name), keys, n=1)
+        return keys[near[0]] if near else ""
 
     def column_index(self, name: str) -> int:
         """Index of a column by header name; the second of two equal names is NAME.1. Raises FlowsError."""
         keys = [header_key(column) for column in self.columns]
         if header_key(name) in keys:
             return keys.index(header_key(name))
-        near = difflib.get_close_matches(header_key(name), keys, n=1)
-        hint = f"; the nearest is {self.columns[keys.index(near[0])]!r}" if near else ""
+        near = self._nearest(name)
+        hint = f"; the nearest is {near!r}" if near else ""
         raise FlowsError(f"{self.name}:{self.header.lines}: has no column {name!r}{hint}")
 
     def batches(

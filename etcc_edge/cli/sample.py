@@ -1,0 +1,33 @@
+"""``etcc-edge sample``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etcc_edge.flows.sample import sample_rows
+from etcc_edge.flows.source import STDIN
+from etcc_edge.flows.writer import open_output
+
+
+@click.command()
+@click.option("-n", "--flows", default=1000, show_default=True, type=click.IntRange(0), help="Data rows.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("-o", "--output", required=True, metavar="FILE", help="CSV (.gz compresses), or - for standard output.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def command(flows: int, seed: int, output: str, force: bool) -> None:
+    """Write generated flows in CICFlowMeter's form, with both labels.
+
+    They are drawn from rough per-class sizes, not recorded: good for trying the pipeline and its speed, never for
+    its accuracy.
+
+    \b
+    Example:
+      etcc-edge sample -n 1000 --seed 1 -o generated.csv
+    """
+    if output != STDIN and Path(output).is_file() and not force:
+        raise click.UsageError(f"{output} exists already; use --force to write over it")
+    with open_output(output) as out:
+        for block in sample_rows(flows, seed):
+            out.write(block.encode())
