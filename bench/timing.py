@@ -1,0 +1,94 @@
+"""Paired, interleaved timing of callables and of whole processes.
+
+The things compared take turns, so that a machine that slows down slows them all; the ratio is taken turn by
+turn. A measurement is a value; printing it is another module's work.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over repeats."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.values))
+
+    @property
+    def low(self) -> float:
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        return max(self.values)
+
+    def percentile(self, percent: float) -> float:
+        """Linear between the nearest values."""
+        return float(np.percentile(self.values, percent))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Seconds of each contender, one value a turn, in step with each other."""
+
+    seconds: Mapping[str, Spread]
+
+    def speed_up(self, of: str, against: str) -> Spread:
+        """How many times faster ``of`` is than ``against``, turn by turn."""
+        pairs = zip(self.seconds[against].values, self.seconds[of].values, strict=True)
+        return Spread(tuple(theirs / ours for theirs, ours in pairs))
+
+
+def time_paired(
+    contenders: Mapping[str, Callable[[], object]],
+    turns: int = 5,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Paired:
+    """Calls every contender ``warm_up`` times, then once a turn; every other turn in reverse order."""
+    for contender in contenders.values():
+        for _ in range(warm_up):
+            contender()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(turns):
+        names = list(contenders)
+        for name in names if turn % 2 == 0 else reversed(names):
+            start = clock()
+            contenders[name]()
+            seconds[name].append(clock() - start)
+    return Paired({name: Spread(tuple(values)) for name, values in seconds.items()})
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    seconds: float  # wall clock, from start to exit
+    cpu_seconds: float  # user and system, of the process and the children that it waited for
+    peak_bytes: int  # largest resident set of the process
+
+
+def run_process(command: Sequence[str]) -> ProcessRun:
+    """Runs a command to its end, its output thrown away. Raises CalledProcessError where it fails."""
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    return ProcessRun(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def time_processes(commands: Mapping[str, Sequence[str]], turns: int = 5, warm_up: int = 1) -> Paired:
+    """Whole processes in turn, by wall clock."""
+    return time_paired({name: lambda c=command: run_process(c) for name, command in commands.items()}, turns, warm_up)  # type: ignore[misc]

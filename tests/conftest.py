@@ -1,0 +1,86 @@
+"""Fixtures that several rooms use: a tiny bundle with random weights, and where the real flows are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.network import Network, parse_network, shapes
+from etcc_edge.export.graph import build_onnx
+
+DATA = Path(__file__).parent / "data"
+REAL_FLOWS = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_flows() -> Path:
+    """The folder of real flows, which the project does not ship."""
+    if not REAL_FLOWS.is_dir():
+        pytest.skip(f"needs the real flows in {REAL_FLOWS.name}, which lie beside the project, not in it")
+    return REAL_FLOWS
+
+
+def random_weights(network: Network, inputs: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Untrained weights, shaped as PyTorch shapes them."""
+    weights: dict[str, np.ndarray] = {}
+    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
+        if layer.op == "conv":
+            weights[f"{i}.weight"] = rng.normal(0, 0.3, (layer.size, before.channels, 1, layer.width))
+        elif layer.op == "dense":
+            weights[f"{i}.weight"] = rng.normal(0, 0.3, (layer.size, before.channels))
+        else:
+            continue
+        weights[f"{i}.bias"] = rng.normal(0, 0.3, layer.size)
+    return {name: array.astype(np.float32) for name, array in weights.items()}
+
+
+def unit_scaler(features: int) -> Scaler:
+    """0 … 1000 to 0 … 1 for every feature, NaN to a half."""
+    return Scaler(
+        np.arange(features, dtype=np.int64),
+        np.arange(0, 2 * features + 1, 2, dtype=np.int64),
+        np.tile(np.array([0, 1000], np.float32), features),
+        np.tile(np.array([0, 1], np.float32), features),
+        np.full(features, 0.5, np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Bundle:
+    """An untrained bundle: Tor without applications, VPN and Non-VPN with two and three; six time features."""
+    rng = np.random.default_rng(7)
+    features = ("flow_duration", "flow_bytes_per_s", "flow_packets_per_s", "flow_iat_mean", "flow_iat_max", "flow_iat_min")
+    weights: dict[str, np.ndarray] = {}
+    onnx: dict[tuple[str, str], bytes] = {}
+
+    def node(node_id: str, labels: tuple[str, ...], text: str, children: dict[str, Node] | None = None) -> Node:
+        network = parse_network([*text.split(", "), f"dense {len(labels)}"])
+        made = random_weights(network, len(features), rng)
+        weights.update({f"{node_id}/{name}": array for name, array in made.items()})
+        onnx[node_id, "fp32"] = build_onnx(network, len(features), made).SerializeToString()
+        return Node(node_id, labels, network, unit_scaler(len(features)), 1.0, children or {})
+
+    children = {
+        "Non-VPN": node("stage2.non-vpn", ("Chat", "Email", "FTP"), "conv 4 3, relu, flatten"),
+        "VPN": node("stage2.vpn", ("Chat", "Streaming"), "hinge 4, conv 4 2, relu, max_pool 2, flatten"),
+    }
+    root = node("stage1", ("Non-VPN", "Tor", "VPN"), "conv 5 3, relu, flatten", children)
+    return Bundle(
+        name="tiny",
+        levels=("protocol", "application"),
+        features=features,
+        units=("us", "bytes/s", "packets/s", "us", "us", "us"),
+        flow_definition=FlowDefinition("ISCXFlowMeter", 15.0),
+        root=root,
+        weights=weights,
+        onnx=onnx,
+        trained_rows=np.array([1, 5, 9], np.uint64),
+        training={"command": "none: random weights"},
+        metrics={},
+        citations=("none",),
+        license="Apache-2.0",
+        model_card="# tiny\n",
+    )
