@@ -36,12 +36,13 @@ class Result:
     energy: F32
 
     def __len__(self) -> int:
-        return self.codes.shape[1]
+        return int(self.codes.shape[1])
 
     def labels(self, level: str) -> npt.NDArray[np.str_]:
         """The labels of one level as text [n], empty where there is none."""
         i = self.levels.index(level)
-        return np.array([*self.vocabulary[i], ""], np.str_)[self.codes[i]]
+        names: npt.NDArray[np.str_] = np.array([*self.vocabulary[i], ""], np.str_)[self.codes[i]]
+        return names
 
     def without(self, rows: npt.NDArray[np.bool_]) -> Result:
         """The same with no label for the marked rows."""

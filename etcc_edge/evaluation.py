@@ -68,9 +68,7 @@ def _figures(labels: tuple[str, ...], true: I64, result: Result) -> dict[str, An
     """The summary, calibration and confusion of a result's first level; a row of counts for each true label."""
     confusion = Confusion.of(labels, true, result.codes[0])
     answered = (true >= 0) & (result.codes[0] >= 0)
-    error = expected_calibration_error(
-        result.confidence[0][answered], result.codes[0][answered] == true[answered]
-    )
+    error = expected_calibration_error(result.confidence[0][answered], result.codes[0][answered] == true[answered])
     figures = {**confusion.summary(), "calibration_error": error}
     return {
         **{name: None if np.isnan(value) else value for name, value in figures.items()},

@@ -62,7 +62,9 @@ def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
             reasons.append(f"{name} needs {lack}")
         else:
             return bundle, f"the first whose {len(bundle.features)} features the file has"
-    raise FlowsError(f"{file.name}:{file.header.lines}: no shipped bundle fits this {dialect.name} file: {'; '.join(reasons)}")
+    raise FlowsError(
+        f"{file.name}:{file.header.lines}: no shipped bundle fits this {dialect.name} file: {'; '.join(reasons)}"
+    )
 
 
 def label_file(

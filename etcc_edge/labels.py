@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 # The usual spelling of the labels that public data sets use; others keep their most frequent spelling.
 _SPELLINGS = (
-    "Tor Non-Tor VPN Non-VPN "
-    "Audio-Streaming Video-Streaming Streaming Browsing Chat Email File-Transfer FTP P2P VOIP Audio Video"
-).split()
+    *("Tor", "Non-Tor", "VPN", "Non-VPN"),
+    *("Audio-Streaming", "Video-Streaming", "Streaming", "Audio", "Video", "VOIP"),
+    *("Browsing", "Chat", "Email", "File-Transfer", "FTP", "P2P"),
+)
 
 # The paper's five applications (its Table 2), by the names that CICDarknet2020 and the paper give them.
 PAPER_APPLICATIONS = frozenset(

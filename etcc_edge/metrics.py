@@ -11,8 +11,11 @@ Codes = npt.NDArray[np.integer]
 F64 = npt.NDArray[np.float64]
 
 
-def _ratio(part: F64, whole: F64) -> F64:
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> F64:
+    """part / whole, NaN where the whole is nothing."""
+    parts, wholes = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    ratio: F64 = np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
+    return ratio
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Confusion:
     @property
     def accuracy(self) -> float:
         """Share of flows on the diagonal (the paper's equation 2, over all classes at once)."""
-        return float(_ratio(np.float64(np.trace(self.counts)), np.float64(self.counts.sum())))
+        return float(_ratio(np.trace(self.counts), self.counts.sum()))
 
     @property
     def precision(self) -> F64:
@@ -75,7 +78,9 @@ def agreement(first: Codes, second: Codes) -> float:
     return float(np.mean(same)) if same.size else float("nan")
 
 
-def expected_calibration_error(confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], bins: int = 15) -> float:
+def expected_calibration_error(
+    confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], bins: int = 15
+) -> float:
     """Mean distance of confidence and accuracy over equal-width bins, weighted by flows (Guo et al., ICML 2017)."""
     if not len(confidence):
         return float("nan")

@@ -52,7 +52,14 @@ def unit_scaler(features: int) -> Scaler:
 def tiny_bundle() -> Bundle:
     """An untrained bundle: Tor without applications, VPN and Non-VPN with two and three; six time features."""
     rng = np.random.default_rng(7)
-    features = ("flow_duration", "flow_bytes_per_s", "flow_packets_per_s", "flow_iat_mean", "flow_iat_max", "flow_iat_min")
+    features = (
+        "flow_duration",
+        "flow_bytes_per_s",
+        "flow_packets_per_s",
+        "flow_iat_mean",
+        "flow_iat_max",
+        "flow_iat_min",
+    )
     weights: dict[str, np.ndarray] = {}
     onnx: dict[tuple[str, str], bytes] = {}
 

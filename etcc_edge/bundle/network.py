@@ -122,9 +122,7 @@ def shapes(network: Network, inputs: int) -> Iterator[tuple[Layer, Shape, Shape]
 
 def classes(network: Network, inputs: int) -> int:
     """Width of the logits. Raises BundleError where the network does not end in a flat vector."""
-    last = Shape(1, inputs)
-    for _, _, last in shapes(network, inputs):
-        pass
+    last = [Shape(1, inputs), *(after for _, _, after in shapes(network, inputs))][-1]
     if last.positions:
         raise BundleError("the network does not end in dense or lstm")
     return last.channels

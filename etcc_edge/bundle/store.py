@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import classes, parse_network
@@ -328,7 +329,7 @@ def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scal
 def _encode(bundle: Bundle) -> dict[str, bytes]:
     import safetensors.numpy
 
-    tensors = dict(bundle.weights)
+    tensors: dict[str, npt.NDArray[Any]] = dict(bundle.weights)
     for node in bundle.nodes():
         for part in SCALER_ARRAYS:
             tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)

@@ -22,9 +22,13 @@ LABEL_MARK = b"etcc_protocol"  # in the header of every labelled file
 @click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32"]))
-@click.option("--batch-size", default=1024, show_default=True, type=click.IntRange(1, 1 << 20), help="Flows a network call.")
+@click.option(
+    "--batch-size", default=1024, show_default=True, type=click.IntRange(1, 1 << 20), help="Flows a network call."
+)
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: the CPUs that this process may use.")
-@click.option("--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write.")
+@click.option(
+    "--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write."
+)
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be labelled.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")

@@ -38,7 +38,7 @@ def command(bundle: str | None, as_json: bool, card: bool) -> None:
 
 
 def _machine(as_json: bool) -> None:
-    backends = {
+    backends: dict[str, dict[str, Any]] = {
         name: {"usable": not why, "why_not": why, "precisions": list(backend.precisions), "summary": backend.summary}
         for name, backend in BACKENDS.items()
         for why in [backend.why_not()]
@@ -58,7 +58,10 @@ def _machine(as_json: bool) -> None:
     click.echo(f"etcc-edge {__version__}, Python {platform.python_version()}, {platform.machine()}\n")
     print_table(
         ["backend", "usable here", "precisions"],
-        [[name, "yes" if b["usable"] else f"no: {b['why_not']}", ", ".join(b["precisions"])] for name, b in backends.items()],
+        [
+            [name, "yes" if b["usable"] else f"no: {b['why_not']}", ", ".join(b["precisions"])]
+            for name, b in backends.items()
+        ],
     )
     click.echo()
     print_table(
@@ -84,7 +87,8 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "features": dict(zip(bundle.features, bundle.units, strict=True)),
         "flow_definition": vars(bundle.flow_definition),
         "nodes": {
-            node.id: {"labels": node.labels, "network": [str(layer) for layer in node.network]} for node in bundle.nodes()
+            node.id: {"labels": node.labels, "network": [str(layer) for layer in node.network]}
+            for node in bundle.nodes()
         },
         "precisions": sorted({precision for _, precision in bundle.onnx}),
         "training": bundle.training,
@@ -105,7 +109,11 @@ def _bundle(bundle: Bundle, as_json: bool) -> None:
     print_table(
         ["node", "labels", "multiply-adds", "parameters"],
         [
-            [node.id, ", ".join(node.labels), *(str(notes.get(node.id, {}).get(k, "")) for k in ("multiply_adds", "parameters"))]
+            [
+                node.id,
+                ", ".join(node.labels),
+                *(str(notes.get(node.id, {}).get(k, "")) for k in ("multiply_adds", "parameters")),
+            ]
             for node in bundle.nodes()
         ],
     )

@@ -44,7 +44,9 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
     if not console.is_terminal:
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         for row in [head, *rows]:
-            cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            cells = [
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
             click.echo("  ".join(cells).rstrip())
         return
     table = Table(title=title, title_justify="left")

@@ -32,7 +32,9 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
-@click.option("--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record.")
+@click.option(
+    "--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record."
+)
 @click.option("--name", help="The bundle's name. Default: OUTPUT's.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(
@@ -96,7 +98,9 @@ def command(
     rows = [[title, str(f["flows"]), _percent(f["accuracy"]), _percent(f["f1"])] for title, f in stages.items()]
     end = test["end_to_end"]
     rows.append(["end to end", str(end["flows"]), _percent(end["accuracy"]), ""])
-    print_table(["test rows", "flows", "accuracy", "macro F1"], rows, title=f"{bundle.name}, {split} split, seed {seed}")
+    print_table(
+        ["test rows", "flows", "accuracy", "macro F1"], rows, title=f"{bundle.name}, {split} split, seed {seed}"
+    )
     note(f"wrote {target}; its MODEL_CARD.md has the figures")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ def _sensible_share(sample: Values) -> float:
     for direction in ("flow", "fwd", "bwd"):
         rising = [f"{direction}_iat_{part}" for part in ("min", "mean", "max", "total")]
         present = [sample[name] for name in rising if name in sample]
-        for low, high in zip(present, present[1:], strict=False):
+        for low, high in itertools.pairwise(present):
             comparable = (low >= 0) & (high >= 0)
             total += int(comparable.sum())
             right += int((comparable & (low <= high * (1 + 1e-6) + 1)).sum())

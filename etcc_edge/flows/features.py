@@ -95,9 +95,7 @@ def features() -> Mapping[str, Feature]:
 def dialects() -> tuple[Dialect, ...]:
     def columns(dialect: str) -> dict[str, tuple[str, ...]]:
         return {
-            row["name"]: tuple(header_key(name) for name in row[dialect].split(";"))
-            for row in _table()
-            if row[dialect]
+            row["name"]: tuple(header_key(name) for name in row[dialect].split(";")) for row in _table() if row[dialect]
         }
 
     return tuple(Dialect(columns=columns(entry["name"]), **entry) for entry in _DIALECTS)
@@ -105,8 +103,10 @@ def dialects() -> tuple[Dialect, ...]:
 
 # The families of the paper's 41 features (section 3.1); Idle is not among them.
 _PAPER_FAMILIES = (
-    "port protocol duration length flow-length flow-bytes-rate packets-rate flow-iat fwd-iat bwd-iat flag-count active"
-).split()
+    *("port", "protocol", "duration", "length", "flow-length", "flow-bytes-rate", "packets-rate"),
+    *("flow-iat", "fwd-iat", "bwd-iat", "flag-count", "active"),
+)
+
 
 def dialect_named(name: str) -> Dialect:
     return next(dialect for dialect in dialects() if dialect.name == name)

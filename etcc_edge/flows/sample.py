@@ -205,6 +205,6 @@ def _gaps(rng: np.random.Generator, way: str, packets: F64, duration: F64) -> di
 def _numbers(values: F64) -> list[object]:
     """As CICFlowMeter writes them: whole numbers without a point, NaN and Infinity by name."""
     if np.isfinite(values).all() and (values == np.floor(values)).all():
-        return values.astype(np.int64).tolist()
+        return list(values.astype(np.int64).tolist())
     text = {"nan": "NaN", "inf": "Infinity"}
     return [text.get(repr(value), repr(value)) for value in values.round(6).tolist()]

@@ -43,7 +43,9 @@ class LabelWriter:
     ) -> None:
         added = label_columns(levels)
         if keep_columns and (twice := set(added) & {cell.strip() for cell in header.cells}):
-            raise FlowsError(f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file")
+            raise FlowsError(
+                f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file"
+            )
         self._out = out
         self._names = [[csv_cell(name) for name in names] for names in vocabulary]
         self._width = len(header.cells)

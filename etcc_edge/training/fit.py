@@ -73,7 +73,7 @@ def fit(
     step = epoch = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
-        for rows in torch.randperm(len(train), generator=shuffle).split(recipe.batch_size):
+        for rows in torch.split(torch.randperm(len(train), generator=shuffle), recipe.batch_size):
             optimizer.zero_grad(set_to_none=True)
             loss_of(network(scaled[rows]), label[rows]).backward()
             optimizer.step()
@@ -125,7 +125,7 @@ def _class_weights(label: I64, classes: int, power: float) -> torch.Tensor | Non
 def _logits(network: nn.Module, scaled: F32) -> torch.Tensor:
     network.eval()
     with torch.inference_mode():
-        return torch.cat([network(block) for block in torch.from_numpy(scaled).split(4096)])
+        return torch.cat([network(block) for block in torch.split(torch.from_numpy(scaled), 4096)])
 
 
 def _temperature(logits: torch.Tensor, label: I64) -> float:

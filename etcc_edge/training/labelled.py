@@ -99,7 +99,9 @@ def read_labelled(
 
 def _label_column(file: FlowFile, option: str, given: str | None, usual: str) -> int:
     if not (given or usual):
-        raise FlowsError(f"{file.name}: name the label column with {option}; a {file.reading.dialect.name} file has no usual one")
+        raise FlowsError(
+            f"{file.name}: name the label column with {option}; a {file.reading.dialect.name} file has no usual one"
+        )
     return file.column_index(given or usual)
 
 

@@ -193,7 +193,9 @@ def _stages(
             wanted &= np.array([label_key(name) in PAPER_APPLICATIONS for name in flows.application.tolist()])
         names, counts = np.unique(flows.application[wanted], return_counts=True)
         in_training = set(flows.application[parts.train][wanted[parts.train]].tolist())
-        few = [n for n, c in zip(names.tolist(), counts, strict=True) if c < MIN_APPLICATION_FLOWS or n not in in_training]
+        few = [
+            n for n, c in zip(names.tolist(), counts, strict=True) if c < MIN_APPLICATION_FLOWS or n not in in_training
+        ]
         labels = tuple(name for name in names.tolist() if name not in few)
         wanted &= np.isin(flows.application, labels)
         if len(labels) < 2 or wanted.sum() < MIN_STAGE2_FLOWS:
