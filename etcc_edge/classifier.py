@@ -52,16 +52,18 @@ class Classifier:
     def predict(self, features: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Result:
         """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
 
-        Values are in the units of ``bundle.units`` and become float32; NaN and infinities mean "no value".
-        Raises FlowsError for a missing column, ValueError for another shape.
+        A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
+        infinities and what exceeds float32 mean "no value". Raises FlowsError for a missing column, ValueError
+        for another shape.
         """
-        if isinstance(features, Mapping):
-            if missing := [name for name in self.features if name not in features]:
-                raise FlowsError(f"the columns lack {', '.join(missing)}")
-            columns = [np.asarray(features[name], np.float32) for name in self.features]
-            raw = np.stack(columns, axis=1) if columns else np.empty((0, 0), np.float32)
-        else:
-            raw = np.asarray(features, np.float32)
+        with np.errstate(over="ignore"):
+            if isinstance(features, Mapping) or hasattr(features, "columns"):
+                table: Any = features
+                if missing := [name for name in self.features if name not in table]:
+                    raise FlowsError(f"the columns lack {', '.join(missing)}")
+                raw = np.stack([np.asarray(table[name], np.float32) for name in self.features], axis=1)
+            else:
+                raw = np.asarray(features, np.float32)
         return self._running().run(np.where(np.isfinite(raw), raw, np.float32(np.nan)))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:

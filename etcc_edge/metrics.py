@@ -30,6 +30,7 @@ class Confusion:
     def of(labels: tuple[str, ...], true: Codes, predicted: Codes) -> Confusion:
         """Codes [n] into ``labels``. Flows whose true code is none of them are left out."""
         n = len(labels)
+        true, predicted = true.astype(np.int64), predicted.astype(np.int64)
         known = (true >= 0) & (true < n)
         column = np.where((predicted >= 0) & (predicted < n), predicted, n)
         cells = np.bincount(true[known] * (n + 1) + column[known], minlength=n * (n + 1))

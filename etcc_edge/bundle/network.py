@@ -44,7 +44,7 @@ class Layer:
     rate: float = 0.0  # dropout
 
     def __str__(self) -> str:
-        return " ".join([self.op, *(f"{value:g}" for value in (self.size, self.width, self.rate) if value)])
+        return " ".join([self.op, *(str(value) for value in (self.size, self.width, self.rate) if value)])
 
 
 Network = tuple[Layer, ...]
@@ -56,7 +56,7 @@ def parse_network(lines: Iterable[str]) -> Network:
 
 
 def _parse_layer(line: str) -> Layer:
-    op, *arguments = line.split()
+    op, *arguments = line.split() or [""]
     kinds = _ARGUMENTS.get(op)
     if kinds is None:
         raise BundleError(f"unknown layer {line!r}; a newer etcc-edge may know it")

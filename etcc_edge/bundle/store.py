@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import re
-import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -100,8 +101,13 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
             if path.is_dir():
                 if not (path / MANIFEST).is_file():
                     raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
-                shutil.rmtree(path)
-            os.replace(made, path)
+                os.replace(path, Path(scratch) / "replaced")
+            try:
+                os.replace(made, path)
+            except OSError:
+                if (replaced := Path(scratch) / "replaced").exists():
+                    os.replace(replaced, path)
+                raise
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -112,13 +118,13 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
 def _read_zip(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             names = [entry.filename for entry in entries]
             if len(names) != len(set(names)):
                 raise BundleError("the zip file holds a name twice")
             _check_sizes({entry.filename: entry.file_size for entry in entries})
             return {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError, LookupError, RuntimeError, EOFError) as error:
         raise BundleError(f"is no readable zip file ({error})") from error
 
 
@@ -135,20 +141,15 @@ def _read_folder(path: Path) -> dict[str, bytes]:
     manifest = path / MANIFEST
     if not manifest.is_file():
         raise BundleError(f"has no {MANIFEST}, so it is no bundle")
-    files = {MANIFEST: _read_file(path, MANIFEST)}
-    for name in _listed_files(_parse_manifest(files[MANIFEST])):
+    _check_sizes({MANIFEST: manifest.stat().st_size})
+    listed = [MANIFEST, *_listed_files(_parse_manifest(manifest.read_bytes()))]
+    for name in listed:
         if not (path / name).is_file():
             raise BundleError(f"{name} is missing")
-        files[name] = _read_file(path, name)
-    return files
-
-
-def _read_file(folder: Path, name: str) -> bytes:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{name} leads out of the bundle")
-    _check_sizes({name: path.stat().st_size})
-    return path.read_bytes()
+        if not (path / name).resolve().is_relative_to(path.resolve()):
+            raise BundleError(f"{name} leads out of the bundle")
+    _check_sizes({name: (path / name).stat().st_size for name in listed})
+    return {name: (path / name).read_bytes() for name in listed}
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:
@@ -168,15 +169,19 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
 
 def _parse_manifest(data: bytes) -> dict[str, Any]:
     try:
-        manifest = json.loads(data)
+        manifest = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} is no JSON ({error})") from error
     if not isinstance(manifest, dict):
         raise BundleError(f"{MANIFEST} is no JSON object")
     version = manifest.get("format")
-    if version != FORMAT:
+    if version != FORMAT or isinstance(version, bool):
         raise BundleError(f"has format {version!r}, and this etcc-edge reads format {FORMAT}; update the older of them")
     return manifest
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
 
 
 def _listed_files(manifest: dict[str, Any]) -> dict[str, str]:
@@ -190,6 +195,8 @@ def _is(value: Any, kind: type[T], where: str) -> T:
     wanted = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         raise BundleError(f"{MANIFEST}: {where} is no {kind.__name__}")
+    if isinstance(value, str) and not value.isprintable():
+        raise BundleError(f"{MANIFEST}: {where} holds a character that cannot be printed")
     return value  # type: ignore[return-value]
 
 
@@ -238,7 +245,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
         root=root,
         weights={name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name},
         onnx=_onnx_files(files, listed, {node.id for node in nodes}),
-        trained_rows=tensors.get("trained_rows", np.zeros(0, np.uint64)),
+        trained_rows=_trained_rows(tensors),
         training=_take(manifest, "training", dict),
         metrics=_take(manifest, "metrics", dict),
         citations=tuple(_is(text, str, "citations") for text in _take(manifest, "citations", list)),
@@ -257,6 +264,13 @@ def _tensors(data: bytes | None) -> dict[str, Any]:
         return safetensors.numpy.load(data)
     except Exception as error:  # the library names no narrower family for a malformed file
         raise BundleError(f"{WEIGHTS} is no safetensors file ({error})") from error
+
+
+def _trained_rows(tensors: dict[str, Any]) -> npt.NDArray[np.uint64]:
+    rows: npt.NDArray[np.uint64] | None = tensors.get("trained_rows")
+    if rows is None or rows.dtype != np.uint64 or rows.ndim != 1:
+        raise BundleError("trained_rows is missing or no uint64 list")
+    return rows
 
 
 def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
@@ -290,7 +304,7 @@ def _decode_node(
     scaler = _decode_scaler(node_id, tensors, features)
     if classes(network, scaler.inputs) != len(labels):
         raise BundleError(f"node {node_id}: the network has not one logit a label")
-    temperature = float(_take(table, "temperature", float))
+    temperature = _take(table, "temperature", float)
     if not 0 < temperature < 1e6:
         raise BundleError(f"node {node_id}: the temperature lies outside 0 to 1e6")
     children = _take(table, "children", dict)
@@ -301,7 +315,7 @@ def _decode_node(
         labels=labels,
         network=network,
         scaler=scaler,
-        temperature=temperature,
+        temperature=float(temperature),
         children={
             label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1, count)
             for label, child in children.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -56,11 +57,10 @@ def command(
       etcc-edge infer flows.csv.gz -o labelled.csv --columns labels
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
-    targets = [_target(name, output, several=len(flows) > 1, force=force) for name in flows]
+    targets = [_target(name, output, several=len(flows) > 1) for name in flows]
     if as_json and STDIN in targets:
         raise click.UsageError("--json and -o - both want standard output")
-    if len(set(targets)) < len(targets):
-        raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
+    _check_nothing_is_lost(flows, targets, named=output is not None, force=force)
     summaries = []
     for name, target in zip(flows, targets, strict=True):
         with byte_progress(name) as progress:
@@ -85,37 +85,39 @@ def command(
         click.echo(json.dumps([vars(summary) for summary in summaries], indent=1))
 
 
-def _target(name: str, output: str | None, *, several: bool, force: bool) -> str:
-    """Where one input's labels go. Raises UsageError where that would lose a file."""
-    if output == STDIN and not several:
+def _target(name: str, output: str | None, *, several: bool) -> str:
+    """Where one input's labels go."""
+    if (output == STDIN and not several) or (output is None and name == STDIN):
         return STDIN
-    if output is None and name == STDIN:
-        return STDIN
-    folder = Path(output) if output is not None and Path(output).is_dir() else None
-    if output is None or folder is not None:
-        source = Path("stdin.csv" if name == STDIN else name)
-        stem = source.name.removesuffix(".gz")
-        target = (folder or source.parent) / (Path(stem).stem + ".labels.csv")
-    elif several:
-        raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
-    else:
-        target = Path(output)
-    if target.is_file():
-        if name != STDIN and Path(name).exists() and target.samefile(name):
-            raise click.UsageError(f"{target} is the input itself; name another file with -o")
-        if not force and (output is None or not _is_labelled(target)):
-            raise click.UsageError(f"{target} exists already; use --force to write over it, or name another with -o")
-    return str(target)
+    if output is not None and not Path(output).is_dir():
+        if several:
+            raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
+        return output
+    source = Path("stdin.csv" if name == STDIN else name)
+    folder = source.parent if output is None else Path(output)
+    return str(folder / (Path(source.name.removesuffix(".gz")).stem + ".labels.csv"))
+
+
+def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, named: bool, force: bool) -> None:
+    """Raises UsageError where an output would replace an input, another output, or a file that is not ours."""
+    files = [Path(target) for target in targets if target != STDIN]
+    inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
+    for file in files:
+        if file.exists() and any(file.samefile(name) for name in inputs):
+            raise click.UsageError(f"{file} is the input itself; name another file with -o")
+        if file.is_file() and not force and not (named and _is_labelled(file)):
+            raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
+    if len({file.resolve() for file in files}) < len(files):
+        raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
 
 
 def _is_labelled(path: Path) -> bool:
     """An earlier output of this command, which can be made again, or an empty file."""
     try:
-        source = Source(path)
+        with contextlib.closing(Source(path)) as source:
+            start = source.read(1 << 16)
     except FlowsError:
         return False
-    start = source.read(1 << 16)
-    source.close()
     return not start or LABEL_MARK in start.split(b"\n", 1)[0]
 
 
@@ -151,4 +153,4 @@ def _print_counts(summary: Summary) -> None:
         for application, count in applications.items()
     ]
     print_table(["protocol", "application", "flows", "share"], rows, title=f"{summary.input} → {summary.output}")
-    note(f"{summary.flows} flows labelled in {summary.output}")
+    note(f"{summary.flows} flows written to {summary.output}")

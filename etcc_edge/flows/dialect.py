@@ -12,7 +12,7 @@ import numpy.typing as npt
 from etcc_edge.flows.features import Dialect, dialects, features, header_key
 
 # Canonical times are microseconds; a meter may write any of these.
-_UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
 
 Values = Mapping[str, npt.NDArray[np.float64]]  # canonical name -> values as written in the file
@@ -54,7 +54,7 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
     factors = {}
     for name in columns:
         unit = duration_unit if name == "flow_duration" else iat_unit
-        factors[name] = _UNIT_SECONDS[unit] / 1e-6 if features()[name].unit == "us" else 1.0
+        factors[name] = _MICROSECONDS[unit] if features()[name].unit == "us" else 1.0
     notes = [dialect.note] if dialect.note else []
     if duration_unit != iat_unit:
         notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
@@ -80,7 +80,7 @@ def _sensible_share(sample: Values) -> float:
         for low, high in itertools.pairwise(present):
             comparable = (low >= 0) & (high >= 0)
             total += int(comparable.sum())
-            right += int((comparable & (low <= high * (1 + 1e-6) + 1)).sum())
+            right += int((comparable & (low <= high * (1 + 1e-6))).sum())
     return right / total if total else 0.0
 
 
@@ -97,14 +97,14 @@ def _time_units(sample: Values) -> tuple[str, str]:
         usable = (duration > 0) & (rate > 0) & np.isfinite(duration * rate)
         if not usable.any():
             return "us", "us"
-        per_unit = (duration * rate)[usable]  # packets, if the unit were one second
+        per_unit = (duration * rate)[usable] * 1e-6  # packets, if the unit were a microsecond
         if "fwd_packets" in sample and "bwd_packets" in sample:
             packets = (sample["fwd_packets"] + sample["bwd_packets"])[usable]
             unit = _nearest_unit(float(np.nanmedian(packets / per_unit)))
         else:
-            fits = (u for u, s in _UNIT_SECONDS.items() if np.mean(per_unit * s >= 0.9) > 0.95)
+            fits = (u for u, factor in _MICROSECONDS.items() if np.mean(per_unit * factor >= 0.9) > 0.95)
             unit = next(fits, "us")
-            packets = per_unit * _UNIT_SECONDS[unit]
+            packets = per_unit * _MICROSECONDS[unit]
         iat = sample.get("flow_iat_mean")
         if iat is None:
             return unit, unit
@@ -113,10 +113,10 @@ def _time_units(sample: Values) -> tuple[str, str]:
         if not told.any():
             return unit, unit
         ratio = float(np.nanmedian(duration[usable][told] / gaps[told]))
-        return unit, _nearest_unit(ratio * _UNIT_SECONDS[unit])
+        return unit, _nearest_unit(ratio * _MICROSECONDS[unit])
 
 
-def _nearest_unit(seconds: float) -> str:
-    if not (np.isfinite(seconds) and seconds > 0):
+def _nearest_unit(microseconds: float) -> str:
+    if not (np.isfinite(microseconds) and microseconds > 0):
         return "us"
-    return min(_UNIT_SECONDS, key=lambda u: abs(float(np.log(_UNIT_SECONDS[u] / seconds))))
+    return min(_MICROSECONDS, key=lambda unit: abs(float(np.log(_MICROSECONDS[unit] / microseconds))))

@@ -50,7 +50,9 @@ def read_header(start: bytes, name: str) -> Header:
             continue
         if not arff:
             bom = start[: len(start) - len(body)]
-            return Header(_cells(line), bom + raw.removesuffix(b"\r"), line_end, min(at, len(start)), lines, "")
+            return Header(
+                _cells(line, f"{name}:{lines}"), bom + raw.rstrip(b"\r"), line_end, min(at, len(start)), lines, ""
+            )
         if found := _ATTRIBUTE.match(line):
             names.append(next(group for group in found.groups() if group is not None).decode("utf-8", "replace"))
         elif line.lower().startswith(b"@data"):
@@ -61,8 +63,11 @@ def read_header(start: bytes, name: str) -> Header:
     raise FlowsError(f"{name}: is an ARFF file without @data")
 
 
-def _cells(line: bytes) -> tuple[str, ...]:
-    return tuple(next(csv.reader([line.decode("utf-8", "replace")])))
+def _cells(line: bytes, where: str) -> tuple[str, ...]:
+    try:
+        return tuple(next(csv.reader([line.decode("utf-8", "replace")])))
+    except csv.Error as error:
+        raise FlowsError(f"{where}: is no CSV header ({error}); lines must end in \\n or \\r\\n") from error
 
 
 def csv_cell(text: str) -> str:

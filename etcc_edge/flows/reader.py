@@ -19,7 +19,7 @@ from etcc_edge.flows.header import Header, occurrences, read_header
 from etcc_edge.flows.source import Source
 
 _BLOCK_BYTES = 4 << 20
-_SAMPLE_ROWS = 2000
+_SAMPLE_BYTES = 2 << 20  # from which the dialect and its units are told; more than the longest row
 _LACK_NAMED = 4  # absent features that a message names
 
 OK, SHORT, LONG, NOT_A_NUMBER = range(4)
@@ -88,6 +88,14 @@ class FlowFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._source = Source(path)
         self.name = self._source.name
+        self.counts = ReadCounts()
+        try:
+            self._read_start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_start(self) -> None:
         self._start = self._source.read(_BLOCK_BYTES)
         self.header: Header = read_header(self._start, self.name)
         self.columns = occurrences(self.header.cells)
@@ -99,7 +107,6 @@ class FlowFile:
                 "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
             )
         self.reading: Reading = reading
-        self.counts = ReadCounts()
 
     def __enter__(self) -> FlowFile:
         return self
@@ -204,14 +211,9 @@ class FlowFile:
 
     def _sample(self, columns: Mapping[str, int]) -> dict[str, npt.NDArray[np.float64]]:
         """The first rows' values as written in the file."""
-        rows_start = self._start[self.header.end :]
-        cut, at = len(rows_start), -1
-        for _ in range(_SAMPLE_ROWS):
-            at = rows_start.find(b"\n", at + 1)
-            if at < 0:
-                break
-            cut = at + 1
-        rows = self._parse(self._parser(columns, {}), rows_start[:cut], last=False)
+        start = self._start[self.header.end :]
+        whole = len(self._start) < _BLOCK_BYTES and len(start) <= _SAMPLE_BYTES
+        rows = self._parse(self._parser(columns, {}), start[:_SAMPLE_BYTES], last=whole)
         values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 

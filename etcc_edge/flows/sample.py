@@ -180,8 +180,8 @@ def _lengths(rng: np.random.Generator, way: str, count: F64, typical: F64) -> di
     std = np.where(count > 1, mean * rng.uniform(0, 0.8, len(count)), 0)
     values = {
         "total": mean * count,
-        "max": np.round(mean + std),
-        "min": np.maximum(0, np.round(mean - std)),
+        "max": np.ceil(mean + std),
+        "min": np.maximum(0, np.floor(mean - std)),
         "mean": mean,
         "std": std,
     }
@@ -196,8 +196,8 @@ def _gaps(rng: np.random.Generator, way: str, packets: F64, duration: F64) -> di
     values = {
         f"{way}_iat_mean": mean,
         f"{way}_iat_std": mean * ragged,
-        f"{way}_iat_max": np.round(np.minimum(mean * (1 + ragged * np.sqrt(gaps)), total)),
-        f"{way}_iat_min": np.round(mean * (1 - ragged)),
+        f"{way}_iat_max": np.ceil(np.minimum(mean * (1 + ragged * np.sqrt(gaps)), total)),
+        f"{way}_iat_min": np.floor(mean * (1 - ragged)),
     }
     return values if way == "flow" else {**values, f"{way}_iat_total": total}
 

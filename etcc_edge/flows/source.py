@@ -16,6 +16,20 @@ STDIN = "-"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+class _Prefixed:
+    """A stream with bytes put back before it."""
+
+    def __init__(self, first: bytes, rest: BinaryIO) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._first:
+            return self._rest.read(size)
+        first, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
+        return first
+
+
 class Source:
     """A flows file opened for reading once, front to back. Gzip is recognised by its first bytes."""
 
@@ -25,8 +39,12 @@ class Source:
         try:
             self._raw = self._open(path)
             self._stream: BinaryIO = self._raw
-            if self._raw.peek(2)[:2] == _GZIP_MAGIC:
-                self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
+            # A pipe may deliver a single byte at first, and then peek shows no more.
+            self._ahead = self._raw.read(2)
+            if self._ahead == _GZIP_MAGIC:
+                packed = _Prefixed(self._ahead, self._raw)
+                self._ahead = b""
+                self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, packed)))
         except OSError as error:
             raise FlowsError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
@@ -41,8 +59,9 @@ class Source:
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, fewer only at the end."""
-        parts: list[bytes] = []
-        wanted = size
+        parts = [self._ahead] if self._ahead else []
+        wanted = size - len(self._ahead)
+        self._ahead = b""
         try:
             while wanted and (part := self._stream.read(wanted)):
                 parts.append(part)

@@ -199,8 +199,8 @@ NB_MODULE(_native, m) {
 
   m.def("decide", &decide, "logits"_a, "temperature"_a = 1.0F);
   m.def("partition", &partition, "label"_a, "groups"_a);
-  m.def("scatter", &scatter<float>, "values"_a, "rows"_a, "out"_a);
-  m.def("scatter", &scatter<std::int32_t>, "values"_a, "rows"_a, "out"_a);
+  m.def("scatter", &scatter<float>, "values"_a.noconvert(), "rows"_a, "out"_a.noconvert());
+  m.def("scatter", &scatter<std::int32_t>, "values"_a.noconvert(), "rows"_a, "out"_a.noconvert());
   m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "names"_a, "width"_a,
         "keep_columns"_a, "line_end"_a);
 }

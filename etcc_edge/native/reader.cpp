@@ -81,12 +81,10 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
   const char* row = base;
   while (row < end) {
     const auto* newline = static_cast<const char*>(std::memchr(row, '\n', static_cast<std::size_t>(end - row)));
-    if (newline == nullptr && !last) {
-      if (static_cast<std::size_t>(end - row) > max_row_bytes) {
-        throw UnreadableRow("line " + std::to_string(line_) + " is longer than 1 MiB; this is no flows CSV");
-      }
-      break;
+    if (static_cast<std::size_t>((newline != nullptr ? newline : end) - row) > max_row_bytes) {
+      throw UnreadableRow("line " + std::to_string(line_) + " is longer than 1 MiB; this is no flows CSV");
     }
+    if (newline == nullptr && !last) break;
     const char* line_end = newline != nullptr ? newline : end;
     const std::string_view line = trimmed({row, static_cast<std::size_t>(line_end - row)});
     const bool is_header = !header.empty() && line == header;
@@ -120,7 +118,8 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
       while (stop < end && *stop != ',' && *stop != '\n') ++stop;
       if (stop == end && !last) break;
       row_ended = stop == end || *stop == '\n';
-      const char* cell_end = row_ended && stop > cell && stop[-1] == '\r' ? stop - 1 : stop;
+      const char* cell_end = stop;
+      while (row_ended && cell_end > cell && cell_end[-1] == '\r') --cell_end;
       const auto index = static_cast<std::size_t>(cells++);
       if (index < layout_.width) {
         kept_end = cell_end;
@@ -138,10 +137,11 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
       cell = stop + 1;
       complete = row_ended;
     }
-    if (!complete) {
+    const bool too_long = static_cast<std::size_t>((complete ? cell : end) - row) > max_row_bytes + 1;
+    if (!complete || too_long) {
       rows.features.resize(first_feature);
       rows.texts.resize(first_text);
-      if (last || static_cast<std::size_t>(end - row) > max_row_bytes) {
+      if (last || too_long) {
         throw UnreadableRow("line " + std::to_string(line_) +
                             ": a quoted cell opens here and does not close within 1 MiB; remove the stray quote");
       }

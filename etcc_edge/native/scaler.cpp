@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 namespace etcc {
@@ -27,10 +28,22 @@ Scaler::Scaler(std::span<const std::int64_t> sources, std::span<const std::int64
       fail(!(x_[k] < x_[k + 1]), "scaler knots do not rise");
       fail(!(y_[k] <= y_[k + 1]), "scaler values fall");
       slope_[k] = static_cast<float>((double{y_[k + 1]} - y_[k]) / (double{x_[k + 1]} - x_[k]));
+      fail(!std::isfinite(slope_[k]), "scaler knots lie too close");
     }
   }
   sources_.assign(sources.begin(), sources.end());
   starts_.assign(starts.begin(), starts.end());
+  for (const std::size_t source : sources_) {
+    float low = std::numeric_limits<float>::infinity();
+    float high = -low;
+    for (std::size_t i = 0; i < sources_.size(); ++i) {
+      if (sources_[i] != source) continue;
+      low = std::min(low, x_[starts_[i]]);
+      high = std::max(high, x_[starts_[i + 1] - 1]);
+    }
+    low_.push_back(low);
+    high_.push_back(high);
+  }
 }
 
 void Scaler::check_width(std::size_t features) const {
@@ -54,10 +67,11 @@ void Scaler::transform(std::span<const float> raw, std::size_t features, std::sp
                        std::span<float> out) const {
   check_width(features);
   const std::size_t width = inputs();
+  const std::size_t count = features ? raw.size() / features : 0;
   if (out.size() != rows.size() * width) throw std::invalid_argument("scaled rows of the wrong size");
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto row = static_cast<std::size_t>(rows[i]);
-    if (rows[i] < 0 || (row + 1) * features > raw.size()) throw std::out_of_range("row index outside the batch");
+    if (rows[i] < 0 || row >= count) throw std::out_of_range("row index outside the batch");
     for (std::size_t j = 0; j < width; ++j) out[i * width + j] = map(j, raw[row * features + sources_[j]]);
   }
 }
@@ -69,7 +83,7 @@ void Scaler::outside(std::span<const float> raw, std::size_t features, std::span
     bool any = false;
     for (std::size_t j = 0; j < inputs(); ++j) {
       const float v = raw[i * features + sources_[j]];
-      any |= v < x_[starts_[j]] || v > x_[starts_[j + 1] - 1];
+      any |= v < low_[j] || v > high_[j];
     }
     out[i] = any ? 1 : 0;
   }

@@ -22,7 +22,7 @@ class Scaler {
   void transform(std::span<const float> raw, std::size_t features, std::span<const std::int64_t> rows,
                  std::span<float> out) const;
 
-  // 1 where a value of the row lies beyond an input's first or last knot; NaN does not.
+  // 1 where a value of the row lies beyond all knots of the inputs that read it; NaN does not.
   void outside(std::span<const float> raw, std::size_t features, std::span<std::uint8_t> out) const;
 
  private:
@@ -32,6 +32,7 @@ class Scaler {
 
   std::vector<std::size_t> sources_, starts_;
   std::vector<float> x_, y_, slope_, missing_;
+  std::vector<float> low_, high_;  // of the feature that each input reads, over all inputs that read it
 };
 
 }  // namespace etcc

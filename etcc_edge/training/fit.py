@@ -53,7 +53,7 @@ def fit(
     """
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    network = TorchNetwork(layers, train.scaled.shape[1])
+    network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
     averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.average else network
     optimizer = _optimizer(network, recipe, kind)
     steps_an_epoch = -(-len(train) // recipe.batch_size)

@@ -25,10 +25,13 @@ class Recipe:
     average: float = 0.0  # decay of the moving average of weights that is kept; 0: the last weights
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never
     class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
+    level_pace: float = 0.0  # of `HingeConv`; 0: slopes only
     knots: int = 256  # of a quantile scaler
     atom_power: float = 0.5
     segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
 
+
+_WIDE = "hinge 32, conv 80 inputs, relu, flatten, dropout 0.2, dense 64, relu, dense classes"
 
 RECIPES: Mapping[str, Recipe] = {
     # Section 4.2 of the paper. It gives no learning rates; these are the usual ones of its optimizers.
@@ -41,5 +44,22 @@ RECIPES: Mapping[str, Recipe] = {
         epochs=15,
         batch_size=32,
         validation_share=0.0,
+    ),
+    "default": Recipe(
+        networks={"cnn": {"": _WIDE}},
+        scaling="quantile",
+        optimizer={"cnn": "adamw"},
+        learning_rate=3e-3,
+        schedule="one-cycle",
+        epochs=50,
+        batch_size=128,
+        validation_share=0.12,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        average=0.995,
+        level_pace=8.0,
+        knots=1024,
+        atom_power=0.5,
+        segments={"src_port": 32, "dst_port": 4},
     ),
 }

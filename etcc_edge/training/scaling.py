@@ -57,9 +57,13 @@ def _scaler(raw: F32, maps: list[tuple[F64, F64]], segments: list[int]) -> Scale
         # A missing value is taken for the feature's median.
         typical = float(np.interp(np.median(column), x, y))
         for part in range(parts):
+            scaled = np.clip(y * parts - part, 0, 1)
+            # Of the knots at 0 and at 1, the innermost say it all.
+            first, last = int(np.sum(scaled == 0)) - 1, int(np.sum(scaled < 1))
+            own = slice(max(first, 0), last + 1)
             sources.append(feature)
-            xs.append(x.astype(np.float32))
-            ys.append(np.clip(y * parts - part, 0, 1).astype(np.float32))
+            xs.append(x[own].astype(np.float32))
+            ys.append(scaled[own].astype(np.float32))
             missing.append(min(max(typical * parts - part, 0.0), 1.0))
     starts = np.concatenate([[0], np.cumsum([len(x) for x in xs])]).astype(np.int64)
     return Scaler(

@@ -219,7 +219,7 @@ def _fit_stage(
     def examples(rows: Rows) -> Examples:
         return Examples(scaler.transform(flows.features, rows), stage.label[rows])
 
-    layers: Network = network(recipe.networks[plan.network], stage.protocol, len(stage.labels))
+    layers: Network = network(recipe.networks[plan.network], stage.protocol, scaler.inputs, len(stage.labels))
     fitted = fit(
         layers,
         examples(learn),

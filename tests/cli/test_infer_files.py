@@ -1,0 +1,343 @@
+"""What ``etcc-edge infer`` reads, writes, refuses and leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.store import save_bundle
+from etcc_edge.cli import main
+
+NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,note"
+HEADER = NAMES.encode() + b"\n"
+LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence"
+COMMAND = [sys.executable, "-c", "from etcc_edge.cli import main; main()", "infer"]
+
+Infer = Callable[..., Result]
+
+
+def rows(n: int) -> list[bytes]:
+    """Flows of two packets, in microseconds."""
+    return [b"%d,%d,%r,%d,%d,%d,n%d\n" % (d, i, 2e6 / d, d, d, d, i) for i in range(n) for d in [(i + 1) * 1000]]
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("bundle") / "tiny"
+    save_bundle(tiny_bundle, path)
+    return str(path)
+
+
+@pytest.fixture
+def infer(bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Infer:
+    """Runs the command in an otherwise empty folder that holds flows.csv."""
+    monkeypatch.chdir(tmp_path)
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(5)))
+    return lambda *arguments: CliRunner().invoke(main, ["infer", *arguments, "--bundle", bundle])
+
+
+def table(path: str = "flows.labels.csv") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(Path(path).read_bytes().decode(), newline="")))
+
+
+def failed(result: Result, status: int) -> str:
+    """The error's one line."""
+    assert result.exit_code == status
+    assert isinstance(result.exception, SystemExit)  # nothing else would be without a traceback
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert errors == result.stderr.splitlines()[-1:]
+    return errors[0]
+
+
+# --- what is written ----------------------------------------------------------------------------------------
+
+
+def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
+    data = [b"1.50e3, 2 ,+3,4,5,6,x\n", b"1,2\n", b'1,2,3,4,5,6,"a, ""b""\nc"\n', b"1,,3,4,5,6,x\n", *rows(3)]
+    Path("flows.csv").write_bytes(HEADER + b"".join(data))
+    assert infer("flows.csv").exit_code == 0
+    header, *labelled = table()
+    assert header == [*NAMES.split(","), *LABELS.decode().split(",")]
+    assert [len(row) for row in labelled] == [7 + 4] * len(data)
+    rest = Path("flows.labels.csv").read_bytes().removeprefix(HEADER.rstrip() + b"," + LABELS + b"\n")
+    for row, written in zip(data, labelled, strict=True):
+        start = row.rstrip() + b"," * (5 if row == b"1,2\n" else 0) + b"," + ",".join(written[7:]).encode() + b"\n"
+        assert rest.startswith(start)
+        rest = rest.removeprefix(start)
+    assert rest == b""
+
+
+def test_a_label_has_its_confidence_and_only_a_protocol_with_applications_has_one(infer):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(200)))
+    infer("flows.csv")
+    for *_, protocol, sure, application, sure_of_it in table()[1:]:
+        assert protocol in {"Non-VPN", "Tor", "VPN"}
+        assert 1 / 3 <= float(sure) <= 1
+        assert bool(application) == bool(sure_of_it) == (protocol != "Tor")
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [(b"1,2\n", "short"), (b"1,2,3,4,5,6,7,8\n", "long"), (b"1,2,3,4,5,many,7\n", "not_a_number")],
+)
+def test_a_row_that_cannot_be_labelled_keeps_its_place_with_empty_labels(infer, row, kind):
+    Path("flows.csv").write_bytes(HEADER + rows(1)[0] + row + rows(1)[0])
+    [summary] = json.loads(infer("flows.csv", "--json").stdout)
+    _, before, bad, after = table()
+    assert bad[7:] == ["", "", "", ""]
+    assert before == after
+    assert before[7:9] != ["", ""]
+    assert (summary["flows"], summary["rows"][kind]) == (3, 1)
+
+
+def test_what_is_wrong_with_the_rows_is_said_once_with_its_number(infer):
+    Path("flows.csv").write_bytes(HEADER + b"1,2\n" * 3 + b"\n" + HEADER + b"".join(rows(2)))
+    said = infer("flows.csv").stderr
+    assert "flows.csv: 3 rows had too few cells: padded, not labelled\n" in said
+    assert "flows.csv: 1 blank or comment lines were skipped\n" in said
+    assert "flows.csv: 1 repeated header lines were skipped\n" in said
+
+
+def test_labels_alone(infer):
+    assert infer("flows.csv", "--columns", "labels").exit_code == 0
+    header, *lines = Path("flows.labels.csv").read_bytes().splitlines()
+    assert header == LABELS
+    assert [line.count(b",") for line in lines] == [3] * 5
+
+
+def test_line_ends_and_the_byte_order_mark_stay(infer):
+    Path("flows.csv").write_bytes(b"\xef\xbb\xbf" + (HEADER + b"".join(rows(2))).replace(b"\n", b"\r\n"))
+    infer("flows.csv")
+    lines = Path("flows.labels.csv").read_bytes().split(b"\r\n")
+    assert lines[0] == b"\xef\xbb\xbf" + HEADER.rstrip() + b"," + LABELS
+    assert (len(lines), lines[-1]) == (4, b"")
+
+
+def test_arff_in_gives_csv_out(infer):
+    arff = "".join(f"@attribute {name} numeric\n" for name in NAMES.split(",")) + "@data\n"
+    Path("other.arff").write_bytes(b"@relation flows\n" + arff.encode() + b"% a comment\n" + b"".join(rows(5)))
+    infer("other.arff")
+    infer("flows.csv")
+    assert Path("other.labels.csv").read_bytes() == Path("flows.labels.csv").read_bytes()
+
+
+def test_a_header_alone_gives_a_header_alone(infer):
+    Path("flows.csv").write_bytes(HEADER)
+    assert infer("flows.csv").exit_code == 0
+    assert Path("flows.labels.csv").read_bytes() == HEADER.rstrip() + b"," + LABELS + b"\n"
+
+
+def test_gzip_in_and_gzip_out(infer):
+    Path("packed.csv.gz").write_bytes(gzip.compress(Path("flows.csv").read_bytes()))
+    infer("flows.csv")
+    infer("packed.csv.gz", "-o", "out.csv.gz")
+    assert gzip.decompress(Path("out.csv.gz").read_bytes()) == Path("flows.labels.csv").read_bytes()
+
+
+def test_json_is_the_summary_of_each_input_and_nothing_else_is_on_standard_output(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    first, second = json.loads(infer("flows.csv", "more.csv", "--json").stdout)
+    assert (first["input"], first["output"], first["flows"]) == ("flows.csv", "flows.labels.csv", 5)
+    assert (second["input"], second["output"], second["flows"]) == ("more.csv", "more.labels.csv", 2)
+    assert sum(n for applications in first["counts"].values() for n in applications.values()) == 5
+
+
+def test_what_was_chosen_is_said(infer, bundle):
+    said = infer("flows.csv").stderr.splitlines()[0]
+    assert said.startswith("flows.csv: iscx2016-time flows, times in us; bundle tiny (as asked for); ")
+
+
+# --- where it is written ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.arff", "folder/a.txt", "a.b.csv"])
+def test_without_o_the_labels_lie_beside_the_input(infer, name):
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(HEADER + rows(1)[0])
+    assert infer(name).exit_code == 0
+    stem = name.removesuffix(".gz").rsplit(".", 1)[0]
+    assert Path(stem + ".labels.csv").is_file()
+
+
+def test_without_o_an_existing_file_is_never_written_over(infer):
+    infer("flows.csv")
+    Path("flows.labels.csv").write_bytes(LABELS + b"\nkept\n")
+    assert "flows.labels.csv exists already; use --force" in failed(infer("flows.csv"), 2)
+    assert Path("flows.labels.csv").read_bytes() == LABELS + b"\nkept\n"
+
+
+def test_force_writes_over_an_existing_file(infer):
+    Path("flows.labels.csv").write_bytes(b"other\n")
+    assert infer("flows.csv", "--force").exit_code == 0
+    assert LABELS in Path("flows.labels.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [HEADER.rstrip() + b"," + LABELS + b"\n", gzip.compress(LABELS), b""],
+    ids=["labelled", "gzip", "empty"],
+)
+def test_o_may_replace_an_earlier_labelled_or_an_empty_file(infer, earlier):
+    Path("out.csv").write_bytes(earlier)
+    assert infer("flows.csv", "-o", "out.csv").exit_code == 0
+    assert Path("out.csv").read_bytes().count(b"\n") == 6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b"notes\n", HEADER, b"a\n" + LABELS + b"\n", gzip.compress(b"notes"), gzip.compress(b"notes")[:-9]],
+    ids=["text", "flows", "labels in the text", "gzip", "cut gzip"],
+)
+def test_o_never_replaces_another_file(infer, other):
+    Path("out.csv").write_bytes(other)
+    assert "out.csv exists already; use --force" in failed(infer("flows.csv", "-o", "out.csv"), 2)
+    assert Path("out.csv").read_bytes() == other
+
+
+@pytest.mark.parametrize("target", ["flows.csv", "./flows.csv", "symlink.csv", "hardlink.csv"])
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["", "force"])
+def test_the_input_is_never_written_over(infer, target, force):
+    os.symlink("flows.csv", "symlink.csv")
+    os.link("flows.csv", "hardlink.csv")
+    before = Path("flows.csv").read_bytes()
+    assert "is the input itself" in failed(infer("flows.csv", "-o", target, *force), 2)
+    assert Path("flows.csv").read_bytes() == before
+
+
+def test_another_input_is_never_written_over(infer):
+    Path("flows.labels.csv").write_bytes(HEADER + b"".join(rows(9)))
+    failed(infer("flows.csv", "flows.labels.csv", "--force"), 2)
+    assert Path("flows.labels.csv").read_bytes() == HEADER + b"".join(rows(9))
+
+
+def test_o_may_be_a_folder_for_several_inputs(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    Path("out").mkdir()
+    assert infer("flows.csv", "more.csv", "-o", "out").exit_code == 0
+    assert sorted(os.listdir("out")) == ["flows.labels.csv", "more.labels.csv"]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "-"])
+def test_several_inputs_do_not_go_into_one_file(infer, output):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    assert "is one file for several inputs" in failed(infer("flows.csv", "more.csv", "-o", output), 2)
+    assert sorted(os.listdir()) == ["flows.csv", "more.csv"]
+
+
+def test_two_inputs_of_one_name_do_not_go_into_one_file(infer):
+    Path("flows.arff").write_bytes(b"")
+    assert "two inputs would be written to one file" in failed(infer("flows.csv", "flows.arff"), 2)
+    assert sorted(os.listdir()) == ["flows.arff", "flows.csv"]
+
+
+def test_o_dash_is_standard_output_and_only_the_labelled_flows_go_there(infer):
+    infer("flows.csv")
+    result = infer("flows.csv", "-o", "-")
+    assert result.exit_code == 0
+    assert result.stdout_bytes == Path("flows.labels.csv").read_bytes()
+
+
+def test_json_and_labelled_flows_do_not_share_standard_output(infer):
+    assert "both want standard output" in failed(infer("flows.csv", "-o", "-", "--json"), 2)
+
+
+def test_a_device_needs_no_force(infer):
+    assert infer("flows.csv", "-o", "/dev/null").exit_code == 0
+
+
+# --- what fails ---------------------------------------------------------------------------------------------
+
+
+def test_strict_names_the_first_bad_row_and_leaves_nothing(infer):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(2)) + b"1,2\n")
+    error = failed(infer("flows.csv", "--strict"), 1)
+    assert error.startswith("Error: flows.csv:4: has 2 cells where the header has 7")
+    assert os.listdir() == ["flows.csv"]
+
+
+def test_strict_minds_neither_missing_values_nor_blank_lines(infer):
+    Path("flows.csv").write_bytes(HEADER + b"\n,NaN,Infinity,-1,-1,-1,x\n")
+    assert infer("flows.csv", "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "flows.csv: is empty"),
+        (b"a,b\n1,2\n", "flows.csv:1: is not the header of a known meter"),
+        (HEADER.decode().encode("utf-16"), "flows.csv: is UTF-16 text"),
+        (HEADER + b'1,2,3,4,5,6,"x\n', "flows.csv: line 2: a quoted cell opens here"),
+        (gzip.compress(HEADER + rows(1)[0])[:-9], "flows.csv: cannot be read to its end"),
+        (b"@attribute duration numeric\n", "flows.csv: is an ARFF file without @data"),
+        (
+            HEADER.replace(b"max_flowiat", b"most_flowiat"),
+            "needs what the file lacks: flow_iat_max (nearest column: '",
+        ),
+    ],
+    ids=["empty", "no header", "UTF-16", "stray quote", "cut gzip", "ARFF without data", "no such column"],
+)
+def test_a_bad_input_is_one_line_and_leaves_nothing(infer, data, complaint):
+    Path("flows.csv").write_bytes(data)
+    assert complaint in failed(infer("flows.csv"), 1)
+    assert os.listdir() == ["flows.csv"]
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("none.csv", "No such file or directory"), (".", "is a folder")])
+def test_an_input_that_is_no_file_is_one_line(infer, name, complaint):
+    result = infer(name, "-o", "out.csv")
+    assert complaint in failed(result, 1)
+    assert len(result.stderr.splitlines()) == 1
+    assert os.listdir() == ["flows.csv"]
+
+
+def test_an_output_folder_that_is_not_there_is_named(infer):
+    assert "none/out.csv: cannot be written: " in failed(infer("flows.csv", "-o", "none/out.csv"), 1)
+
+
+def test_a_failed_run_keeps_the_earlier_output(infer):
+    infer("flows.csv", "-o", "out.csv")
+    earlier = Path("out.csv").read_bytes()
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(9)) + b"1,2\n")
+    failed(infer("flows.csv", "-o", "out.csv", "--strict"), 1)
+    assert Path("out.csv").read_bytes() == earlier
+    assert sorted(os.listdir()) == ["flows.csv", "out.csv"]
+
+
+def test_a_labelled_file_is_not_labelled_again(infer):
+    infer("flows.csv")
+    assert "have a column 'etcc_application" in failed(infer("flows.labels.csv"), 1)
+    assert infer("flows.labels.csv", "--columns", "labels").exit_code == 0
+
+
+# --- pipes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_standard_input_to_standard_output(infer, bundle, packed):
+    infer("flows.csv")
+    data = Path("flows.csv").read_bytes()
+    sent = gzip.compress(data) if packed else data
+    done = subprocess.run([*COMMAND, "-", "--bundle", bundle], input=sent, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, Path("flows.labels.csv").read_bytes())
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(infer, bundle):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(20_000)))
+    command = [*COMMAND, "flows.csv", "-o", "-", "--bundle", bundle]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout.readline() == HEADER.rstrip() + b"," + LABELS + b"\n"
+        running.stdout.close()
+        said = running.stderr.read().decode()
+    assert running.returncode == 0
+    assert [line for line in said.splitlines() if not line.startswith("flows.csv: ")] == []

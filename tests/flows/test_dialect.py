@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from etcc_edge.flows import FlowFile
+from etcc_edge.flows.dialect import Reading, recognise
+from etcc_edge.flows.features import dialect_named, dialects
+
+PER_SECOND = {"us": 1e6, "ms": 1e3, "s": 1.0}
+SECONDS = np.array([2.0, 0.3, 40.0])
+PACKETS = np.array([5.0, 3.0, 81.0])
+
+
+def recognised(table: Mapping[str, Sequence[float] | np.ndarray]) -> Reading | None:
+    """What a file with these columns is taken for."""
+    values = [np.asarray(column, np.float64) for column in table.values()]
+    return recognise(list(table), lambda wanted: {name: values[index] for name, index in wanted.items()})
+
+
+def python_port(duration: str, gaps: str) -> dict[str, np.ndarray]:
+    """Three flows of a meter that counts packets."""
+    return {
+        "flow_duration": SECONDS * PER_SECOND[duration],
+        "flow_byts_s": PACKETS * 100 / SECONDS,
+        "flow_pkts_s": PACKETS / SECONDS,
+        "tot_fwd_pkts": PACKETS - 1,
+        "tot_bwd_pkts": np.ones(3),
+        "flow_iat_mean": SECONDS / (PACKETS - 1) * PER_SECOND[gaps],
+    }
+
+
+def iscx(duration: str, gaps: str) -> dict[str, np.ndarray]:
+    """The same flows by a meter that does not."""
+    mean = SECONDS / (PACKETS - 1) * PER_SECOND[gaps]
+    return {
+        "duration": SECONDS * PER_SECOND[duration],
+        "flowBytesPerSecond": PACKETS * 100 / SECONDS,
+        "flowPktsPerSecond": PACKETS / SECONDS,
+        "min_flowiat": mean / 2,
+        "mean_flowiat": mean,
+        "max_flowiat": mean * 1.5,
+    }
+
+
+@pytest.mark.parametrize("name", [d.name for d in dialects() if not d.name.endswith("shifted")])
+def test_each_dialect_is_recognised_by_its_own_names(name):
+    columns = dialect_named(name).columns
+    reading = recognised({names[0]: [] for names in columns.values()})
+    assert reading is not None
+    assert reading.dialect.name == name
+    assert list(reading.columns) == list(columns)
+
+
+def test_blanks_and_case_of_the_names_do_not_matter():
+    reading = recognised({f" {name.upper()}\t": values for name, values in iscx("us", "us").items()})
+    assert reading is not None
+    assert reading.dialect.name == "iscx2016-time"
+
+
+def test_a_few_known_names_make_no_dialect():
+    assert recognised({"Protocol": [], "Label": [], "Src Port": [], "Dst Port": [], "Flow Duration": []}) is None
+
+
+def test_the_first_of_equal_names_counts():
+    cells = [*iscx("us", "us"), "Duration", "min_flowiat"]
+    reading = recognise(cells, lambda wanted: dict.fromkeys(wanted, np.empty(0)))
+    assert reading is not None
+    assert (reading.columns["flow_duration"], reading.columns["flow_iat_min"]) == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["cwr_flag_count", "cwe_flag_count"])
+def test_a_feature_may_go_by_several_names(name):
+    reading = recognised({**python_port("s", "s"), name: np.zeros(3)})
+    assert reading is not None
+    assert reading.columns["cwe_flag_count"] == 6
+
+
+@pytest.mark.parametrize("unit", ["us", "ms", "s"])
+@pytest.mark.parametrize("meter", [python_port, iscx])
+def test_the_unit_of_times_is_told_by_their_values(meter, unit):
+    reading = recognised(meter(unit, unit))
+    assert reading is not None
+    assert reading.time_unit == unit
+    assert reading.factors["flow_duration"] == pytest.approx(1e6 / PER_SECOND[unit])
+    assert reading.factors["flow_iat_mean"] == pytest.approx(1e6 / PER_SECOND[unit])
+
+
+@pytest.mark.parametrize(("duration", "gaps"), [("us", "s"), ("s", "us"), ("ms", "s")])
+@pytest.mark.parametrize("meter", [python_port, iscx])
+def test_inter_arrival_times_may_have_another_unit_than_durations(meter, duration, gaps):
+    reading = recognised(meter(duration, gaps))
+    assert reading is not None
+    assert reading.factors["flow_duration"] == pytest.approx(1e6 / PER_SECOND[duration])
+    assert reading.factors["flow_iat_mean"] == pytest.approx(1e6 / PER_SECOND[gaps])
+    assert reading.notes[-1] == f"durations are in {duration}, inter-arrival times in {gaps}, by their values"
+
+
+def test_rates_and_counts_are_never_scaled():
+    reading = recognised(python_port("s", "s"))
+    assert reading is not None
+    assert {reading.factors[n] for n in ("flow_bytes_per_s", "flow_packets_per_s", "fwd_packets")} == {1.0}
+
+
+@pytest.mark.parametrize("nothing", [0.0, -1.0, np.nan])
+def test_times_that_do_not_tell_are_microseconds(nothing):
+    reading = recognised({name: [nothing] * 3 for name in python_port("s", "s")})
+    assert reading is not None
+    assert reading.time_unit == "us"
+    assert set(reading.factors.values()) == {1.0}
+
+
+def test_flows_without_a_duration_or_a_gap_do_not_disturb_the_others():
+    empty = [0.0, np.nan, np.nan, 1.0, 0.0, 0.0]
+    table = python_port("s", "s")
+    reading = recognised({name: [*table[name], *[other] * 20] for name, other in zip(table, empty, strict=True)})
+    assert reading is not None
+    assert reading.time_unit == "s"
+    assert reading.factors["flow_iat_mean"] == 1e6
+
+
+def fiat(least: str, mean: str, most: str, std: str, total: str, unit: str) -> dict[str, np.ndarray]:
+    """`iscx` flows with forward gaps of 10 ms, 50 ms and 200 ms in the columns of these names."""
+    gaps = {least: 0.01, mean: 0.05, most: 0.2, std: 0.07, total: 1.0}
+    columns = {f"{name}_fiat": np.full(3, gap * PER_SECOND[unit]) for name, gap in gaps.items() if name}
+    return {**iscx(unit, unit), **columns}
+
+
+@pytest.mark.parametrize("unit", ["us", "ms", "s"])
+def test_right_inter_arrival_names_are_believed(unit):
+    reading = recognised(fiat("min", "mean", "max", "", "total", unit))
+    assert reading is not None
+    assert reading.dialect.name == "iscx2016-time"
+    assert reading.notes == ()
+
+
+@pytest.mark.parametrize("unit", ["us", "ms", "s"])
+def test_wrong_inter_arrival_names_are_read_by_what_the_columns_hold(unit):
+    table = fiat("total", "max", "min", "mean", "", unit)
+    reading = recognised(table)
+    assert reading is not None
+    assert reading.dialect.name == "iscx2016-time-shifted"
+    names = list(table)
+    held = {part: names[reading.columns[f"fwd_iat_{part}"]] for part in ("min", "mean", "max", "std")}
+    assert held == {"min": "total_fiat", "mean": "max_fiat", "max": "min_fiat", "std": "mean_fiat"}
+    assert "names eight inter-arrival columns wrongly" in reading.notes[0]
+
+
+def test_minus_one_is_no_evidence_against_the_names():
+    table = fiat("min", "mean", "max", "", "total", "us")
+    reading = recognised({**table, "total_fiat": [-1.0, 1e6, -1.0], "max_fiat": [2e5, 2e5, -1.0]})
+    assert reading is not None
+    assert reading.dialect.name == "iscx2016-time"
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "unit", "rows"),
+    [
+        ("cicdarknet2020-excerpt.csv", "cicdarknet2020", "us", 119),
+        ("cicflowmeter-python-0.5-snake-case.csv", "cicflowmeter-python", "s", 33),
+        ("cicflowmeter-v4-short-names.csv", "cicflowmeter-v4", "us", 199),
+        ("cicids2017-leading-spaces.csv", "cicids2017", "us", 199),
+        ("iscxtor2016-10s-28-columns.csv", "iscx2016-long", "us", 199),
+        ("iscxvpn2016-15s.arff", "iscx2016-time-shifted", "us", 174),
+    ],
+)
+def test_real_files_of_each_dialect(real_flows, name, dialect, unit, rows):
+    with FlowFile(real_flows / "dialects" / name) as file:
+        batches = list(file.batches(list(file.reading.columns)))
+    assert (file.reading.dialect.name, file.reading.time_unit) == (dialect, unit)
+    assert sum(map(len, batches)) == rows
+    assert not any(batch.status.any() for batch in batches)
+
+
+def test_the_mended_iscx_file_is_read_by_its_names(real_flows):
+    with FlowFile(real_flows / "iscx-tor-vpn-15s" / "flows.csv") as file:
+        assert (file.reading.dialect.name, file.reading.time_unit) == ("iscx2016-time", "us")

@@ -1,0 +1,61 @@
+"""What an edge box need not install is never imported there, and the command's help waits for nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etcc_edge.bundle import Bundle, save_bundle
+
+NOT_ON_AN_EDGE_BOX = {"torch", "onnx", "pandas", "sklearn", "matplotlib", "mlxtend", "polars", "scipy"}
+ROW = "600000,900,200,100,700,10\n"
+HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat\n"
+
+
+def imported_by(code: str) -> set[str]:
+    """Top-level modules after ``code`` has run in a fresh interpreter, whatever way it ends."""
+    script = (
+        "import atexit, json, sys\n"
+        "def tell():\n"
+        "    names = sorted({name.partition('.')[0] for name in sys.modules})\n"
+        "    print(json.dumps(names), file=sys.stderr)\n"
+        "atexit.register(tell)\n" + code
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return set(json.loads(run.stderr.splitlines()[-1]))
+
+
+def command(*arguments: str) -> str:
+    return f"sys.argv = {['etcc-edge', *arguments]}\nfrom etcc_edge.cli import main\nmain()"
+
+
+def test_the_package_imports_none_of_the_training_libraries() -> None:
+    assert not imported_by("import etcc_edge") & (NOT_ON_AN_EDGE_BOX | {"numpy", "onnxruntime"})
+    assert not imported_by("import etcc_edge; etcc_edge.Classifier, etcc_edge.Result") & (
+        NOT_ON_AN_EDGE_BOX | {"onnxruntime"}
+    )
+
+
+def test_infer_imports_none_of_the_training_libraries(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "tiny")
+    (tmp_path / "flows.csv").write_text(HEADER + ROW * 5)
+    code = command("infer", str(tmp_path / "flows.csv"), "--bundle", str(tmp_path / "tiny"), "--backend", "onnxruntime")
+    modules = imported_by(code)
+    assert (tmp_path / "flows.labels.csv").is_file()
+    assert {"numpy", "onnxruntime"} <= modules
+    assert not modules & NOT_ON_AN_EDGE_BOX
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"]])
+def test_help_waits_for_no_library(arguments: list[str]) -> None:
+    assert not imported_by(command(*arguments)) & (NOT_ON_AN_EDGE_BOX | {"numpy", "onnxruntime", "safetensors"})
+
+
+@pytest.mark.parametrize("name", ["infer", "train", "info", "sample"])
+def test_a_commands_help_needs_no_training_library(name: str) -> None:
+    assert not imported_by(command(name, "--help")) & (NOT_ON_AN_EDGE_BOX | {"onnxruntime"})

@@ -1,0 +1,116 @@
+"""Accuracy figures: by hand, and the same as scikit-learn's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from etcc_edge.metrics import Confusion, agreement, expected_calibration_error
+
+ABC = ("a", "b", "c")
+# true a a a b b, one flow without known truth; predicted a b none b b, c
+TRUE = np.array([0, 0, 0, 1, 1, -1])
+PREDICTED = np.array([0, 1, -1, 1, 1, 2])
+
+
+def test_counts_have_a_column_for_no_label_and_leave_out_unknown_truth() -> None:
+    confusion = Confusion.of(ABC, TRUE, PREDICTED)
+    assert confusion.counts.tolist() == [[1, 1, 0, 1], [0, 2, 0, 0], [0, 0, 0, 0]]
+    assert confusion.support.tolist() == [3, 2, 0]
+
+
+def test_figures_by_hand() -> None:
+    confusion = Confusion.of(ABC, TRUE, PREDICTED)
+    assert confusion.accuracy == pytest.approx(3 / 5)
+    np.testing.assert_allclose(confusion.precision, [1, 2 / 3, np.nan])
+    np.testing.assert_allclose(confusion.recall, [1 / 3, 1, np.nan])
+    np.testing.assert_allclose(confusion.f1, [2 / 4, 4 / 5, np.nan])
+    assert confusion.summary() == pytest.approx({"accuracy": 3 / 5, "precision": 5 / 6, "recall": 2 / 3, "f1": 0.65})
+
+
+def test_a_class_that_was_never_predicted_has_precision_0() -> None:
+    confusion = Confusion.of(ABC, np.array([0, 1]), np.array([0, 0]))
+    np.testing.assert_allclose(confusion.precision, [1 / 2, 0, np.nan])
+
+
+def test_a_class_that_only_was_predicted_does_not_count_in_the_means() -> None:
+    confusion = Confusion.of(ABC, np.array([0, 0]), np.array([0, 2]))
+    np.testing.assert_allclose(confusion.precision, [1, np.nan, 0])
+    np.testing.assert_allclose(confusion.recall, [1 / 2, np.nan, np.nan])
+    assert confusion.summary()["precision"] == 1
+
+
+def test_codes_beyond_the_classes_are_none_of_them() -> None:
+    confusion = Confusion.of(("a", "b"), np.array([0, 2, 1]), np.array([7, 0, 1]))
+    assert confusion.counts.tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("true", [[], [-1, -1]])
+def test_nothing_counted_is_nan_and_not_a_number(true: list[int]) -> None:
+    codes = np.array(true, np.int64)
+    assert all(np.isnan(value) for value in Confusion.of(ABC, codes, codes).summary().values())
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8])
+def test_the_integer_type_of_the_codes_does_not_matter(dtype: type) -> None:
+    codes = np.arange(40, dtype=dtype)
+    confusion = Confusion.of(tuple(map(str, range(40))), codes, codes)
+    np.testing.assert_array_equal(confusion.counts[:, :-1], np.eye(40))
+
+
+codes = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4)), min_size=1, max_size=60)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(codes)
+def test_figures_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
+    true, predicted = np.array(pairs).T
+    confusion = Confusion.of(("a", "b", "c", "d", "e"), true, predicted)
+    true, predicted = true[true >= 0], predicted[true >= 0]
+    if not len(true):
+        return
+    occurring = np.unique(true)
+    options = {"labels": occurring, "average": "macro", "zero_division": 0}
+    assert confusion.summary() == pytest.approx(
+        {
+            "accuracy": sk.accuracy_score(true, predicted),
+            "precision": sk.precision_score(true, predicted, **options),
+            "recall": sk.recall_score(true, predicted, **options),
+            "f1": sk.f1_score(true, predicted, **options),
+        }
+    )
+    matrix = sk.confusion_matrix(true, predicted, labels=[0, 1, 2, 3, 4, -1])
+    np.testing.assert_array_equal(confusion.counts, matrix[:5])
+
+
+def test_agreement_is_the_share_of_flows_equal_on_every_level() -> None:
+    assert agreement(np.array([1, 2, -1, 3]), np.array([1, 2, -1, 4])) == 3 / 4
+    assert agreement(np.array([[1, 1, 2], [0, 0, -1]]), np.array([[1, 1, 2], [0, 1, -1]])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_no_flows_agree_on_nothing(shape: tuple[int, ...]) -> None:
+    assert np.isnan(agreement(np.zeros(shape, np.int32), np.zeros(shape, np.int32)))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "error"),
+    [
+        ([1.0, 1.0], [True, True], 0.0),
+        ([1.0, 1.0], [False, False], 1.0),
+        ([0.75, 0.75, 0.75, 0.75], [True, True, True, False], 0.0),
+        # Two bins: |0.9 - 1| over three flows, |0.5 - 0| over one.
+        ([0.9, 0.9, 0.9, 0.5], [True, True, True, False], (3 * 0.1 + 0.5) / 4),
+        # One bin of 15: what is too sure makes up for what is not.
+        ([0.60, 0.66], [True, False], abs(0.60 + 0.66 - 1) / 2),
+    ],
+)
+def test_calibration_error_by_hand(confidence: list[float], right: list[bool], error: float) -> None:
+    assert expected_calibration_error(np.array(confidence), np.array(right)) == pytest.approx(error)
+
+
+def test_calibration_of_nothing_is_nan() -> None:
+    assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, bool)))
