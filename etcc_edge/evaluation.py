@@ -31,7 +31,8 @@ def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, 
 
     ``protocol`` is over the flows whose protocol the bundle knows; ``stage2`` is given the true protocol, over
     the flows whose application its network knows; ``end_to_end.accuracy`` wants both labels right over the
-    flows whose two labels the bundle knows, ``strict_accuracy`` over all flows. What was not counted is None.
+    flows whose two labels the bundle knows, ``protocol_accuracy`` the protocol over the same flows, and
+    ``strict_accuracy`` both labels over all flows. What was not counted is None.
     """
     result = RoutedCascade(bundle, open_engine).run(raw)
     true_protocol = codes_of(bundle.root.labels, protocol)
@@ -55,6 +56,7 @@ def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, 
         "end_to_end": {
             "flows": int(both_known.sum()),
             "accuracy": _mean(both_right[both_known]),
+            "protocol_accuracy": _mean((result.codes[0] == true_protocol)[both_known]),
             "strict_accuracy": _mean(both_right & both_known),
         },
     }

@@ -47,14 +47,15 @@ def build_onnx(network: Network, inputs: int, weights: Weights) -> onnx.ModelPro
         def weight(part: str, i: int = i) -> npt.NDArray[np.float32]:
             return weights[f"{i}.{part}"]
 
-        if layer.op == "hinge":
-            levels = graph.constant(f"{name}_levels", np.array(layer.size, np.float32))
-            steps = graph.constant(f"{name}_steps", np.arange(layer.size, dtype=np.float32)[None, :, None, None])
-            low = graph.constant(f"{name}_low", np.array(0, np.float32))
-            high = graph.constant(f"{name}_high", np.array(1, np.float32))
-            x = graph.add("Mul", f"{name}_stretched", x, levels)
-            x = graph.add("Sub", f"{name}_shifted", x, steps)
-            x = graph.add("Clip", name, x, low, high)
+        if layer.op == "tent":
+            bins = graph.constant(f"{name}_bins", np.array(layer.size, np.float32))
+            edges = graph.constant(f"{name}_edges", np.arange(layer.size + 1, dtype=np.float32)[None, :, None, None])
+            one = graph.constant(f"{name}_one", np.array(1, np.float32))
+            x = graph.add("Mul", f"{name}_stretched", x, bins)
+            x = graph.add("Sub", f"{name}_shifted", x, edges)
+            x = graph.add("Abs", f"{name}_distance", x)
+            x = graph.add("Sub", f"{name}_height", one, x)
+            x = graph.add("Relu", name, x)
         elif layer.op == "conv":
             kernel = graph.constant(f"{name}_weight", weight("weight"))
             x = graph.add("Conv", name, x, kernel, graph.constant(f"{name}_bias", weight("bias")))

@@ -72,7 +72,7 @@ def tiny_bundle() -> Bundle:
 
     children = {
         "Non-VPN": node("stage2.non-vpn", ("Chat", "Email", "FTP"), "conv 4 3, relu, flatten"),
-        "VPN": node("stage2.vpn", ("Chat", "Streaming"), "hinge 4, conv 4 2, relu, max_pool 2, flatten"),
+        "VPN": node("stage2.vpn", ("Chat", "Streaming"), "tent 4, conv 4 2, relu, max_pool 2, flatten"),
     }
     root = node("stage1", ("Non-VPN", "Tor", "VPN"), "conv 5 3, relu, flatten", children)
     return Bundle(

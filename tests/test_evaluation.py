@@ -77,6 +77,7 @@ def test_end_to_end_wants_both_labels_right(tiny_bundle: Bundle) -> None:
     assert figures["end_to_end"] == {
         "flows": 6,
         "accuracy": pytest.approx(2 / 6),
+        "protocol_accuracy": pytest.approx(3 / 6),
         "strict_accuracy": pytest.approx(2 / 10),
     }
 
@@ -84,7 +85,7 @@ def test_end_to_end_wants_both_labels_right(tiny_bundle: Bundle) -> None:
 def test_all_right_is_1_everywhere(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, ("VPN", "Streaming", VPN, 1), ("Non-VPN", "FTP", NON_VPN, 2))
     assert figures["coverage"] == figures["mean_stage2_accuracy"] == 1
-    assert figures["end_to_end"] == {"flows": 2, "accuracy": 1, "strict_accuracy": 1}
+    assert figures["end_to_end"] == {"flows": 2, "accuracy": 1, "protocol_accuracy": 1, "strict_accuracy": 1}
     for part in (figures["protocol"], *figures["stage2"].values()):
         assert part["accuracy"] == part["precision"] == part["recall"] == part["f1"] == 1
         assert part["calibration_error"] == pytest.approx(0, abs=1e-6)
@@ -97,14 +98,14 @@ def test_what_was_not_counted_is_none(tiny_bundle: Bundle) -> None:
     assert figures["protocol"]["recall_by_label"] == [None] * 3
     assert figures["stage2"] == {}
     assert figures["mean_stage2_accuracy"] is None
-    assert figures["end_to_end"] == {"flows": 0, "accuracy": None, "strict_accuracy": 0}
+    assert figures["end_to_end"] == {"flows": 0, "accuracy": None, "protocol_accuracy": None, "strict_accuracy": 0}
 
 
 def test_no_flows_are_counted_as_none(tiny_bundle: Bundle) -> None:
     nothing = np.zeros(0, np.str_)
     figures = evaluate(tiny_bundle, lambda node: ToldEngine(node, 0), np.zeros((0, 6), np.float32), nothing, nothing)
     assert (figures["flows"], figures["coverage"], figures["protocol"]["accuracy"]) == (0, None, None)
-    assert figures["end_to_end"] == {"flows": 0, "accuracy": None, "strict_accuracy": None}
+    assert figures["end_to_end"] == {"flows": 0, "accuracy": None, "protocol_accuracy": None, "strict_accuracy": None}
 
 
 def test_codes_are_found_whatever_the_spelling() -> None:

@@ -4,8 +4,9 @@ A network maps scaled inputs, float32 [n, inputs] in [0, 1], to logits, float32 
 as one channel over as many positions until ``flatten``.
 
 ==================== =======================================================================================
-``hinge T``          channel t of T is clip(T·u - t, 0, 1): the piecewise-linear encoding of Gorishniy et al.,
-                     NeurIPS 2022, over equal bins
+``tent T``           T + 1 channels, channel t is max(0, 1 - |T·u - t|): a piecewise-linear encoding over equal
+                     bins (Gorishniy et al., NeurIPS 2022) of which at most two channels are not 0, so that a
+                     convolution over it is a table look-up with one interpolation
 ``conv C K``         C channels, kernel K along the inputs, no padding, bias
 ``relu``
 ``max_pool K``       window and stride K, what is left over at the end is dropped
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from etcc_edge.errors import BundleError
 
 _ARGUMENTS = {
-    "hinge": (int,),
+    "tent": (int,),
     "conv": (int, int),
     "relu": (),
     "max_pool": (int,),
@@ -39,7 +40,7 @@ _LARGEST = 65_536
 @dataclass(frozen=True)
 class Layer:
     op: str
-    size: int = 0  # channels, units or hinge levels
+    size: int = 0  # channels, units or tent bins
     width: int = 0  # kernel or pooling window
     rate: float = 0.0  # dropout
 
@@ -97,13 +98,13 @@ def shapes(network: Network, inputs: int) -> Iterator[tuple[Layer, Shape, Shape]
     for i, layer in enumerate(network):
         before = shape
         vector = before.positions == 0
-        if vector != (layer.op == "dense") and layer.op in ("hinge", "conv", "max_pool", "flatten", "lstm", "dense"):
+        if vector != (layer.op == "dense") and layer.op in ("tent", "conv", "max_pool", "flatten", "lstm", "dense"):
             needs = "a flat vector; put flatten before it" if layer.op == "dense" else "inputs in order"
             raise BundleError(f"layer {i} ({layer}) needs {needs}")
-        if layer.op == "hinge":
+        if layer.op == "tent":
             if before.channels != 1:
                 raise BundleError(f"layer {i} ({layer}) needs one channel")
-            shape = Shape(layer.size, before.positions)
+            shape = Shape(layer.size + 1, before.positions)
         elif layer.op == "conv":
             shape = Shape(layer.size, before.positions - layer.width + 1)
         elif layer.op == "max_pool":
@@ -135,14 +136,14 @@ class Cost:
 
 
 def cost(network: Network, inputs: int) -> Cost:
-    """What a network costs. A convolution straight over hinge channels counts as native code does it: a
+    """What a network costs. A convolution straight over tent channels counts as native code does it: a
     table look-up with one interpolation, two multiply-adds a kernel tap and output."""
     multiply_adds = parameters = 0
     previous = ""
     for layer, before, after in shapes(network, inputs):
         if layer.op == "conv":
             taps = layer.width * layer.size * after.positions
-            multiply_adds += taps * (2 if previous == "hinge" else before.channels)
+            multiply_adds += taps * (2 if previous == "tent" else before.channels)
             parameters += layer.size * (before.channels * layer.width + 1)
         elif layer.op == "dense":
             multiply_adds += layer.size * before.channels

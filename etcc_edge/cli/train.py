@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -97,7 +98,10 @@ def command(
     stages = {"protocol": test["protocol"], **{f"{label} applications": f for label, f in test["stage2"].items()}}
     rows = [[title, str(f["flows"]), _percent(f["accuracy"]), _percent(f["f1"])] for title, f in stages.items()]
     end = test["end_to_end"]
-    rows.append(["end to end", str(end["flows"]), _percent(end["accuracy"]), ""])
+    rows.append(
+        ["protocol, of flows with a known application", str(end["flows"]), _percent(end["protocol_accuracy"]), ""]
+    )
+    rows.append(["end to end, the same flows", str(end["flows"]), _percent(end["accuracy"]), ""])
     print_table(
         ["test rows", "flows", "accuracy", "macro F1"], rows, title=f"{bundle.name}, {split} split, seed {seed}"
     )
@@ -109,10 +113,8 @@ def _percent(fraction: float | None) -> str:
 
 
 def _as_typed() -> str:
-    """The command line with bare file names, so that the record holds no folder of this machine."""
-    import sys
-
-    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    """The command line with the last two parts of each path: the record names no folder of this machine."""
+    words = ["/".join(Path(word).parts[-2:]) if "/" in word else word for word in sys.argv[1:]]
     return shlex.join(["etcc-edge", *words])
 
 

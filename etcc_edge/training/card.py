@@ -18,7 +18,7 @@ def model_card(bundle: Bundle) -> str:
         f"{bundle.flow_definition.meter}, {bundle.flow_definition.timeout_s:g} s flow timeout) with the recipe "
         f"`{training['recipe']}` ({training['network']}). Made by:",
         f"```\n{training['command']}\n```",
-        f"PyTorch {training['torch']}, {training['threads']} threads, seed {chosen['seed']}; "
+        f"PyTorch {training['torch']}, seed {chosen['seed']}; "
         f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
         f"`{chosen['test_fingerprint'][:16]}`.",
         "## What it scored",
@@ -27,7 +27,9 @@ def model_card(bundle: Bundle) -> str:
         "flow's features, so a random split flatters: a split by Flow ID or capture tells more about other networks.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
-        f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the flows whose two labels it knows, "
+        f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
+        f"whose two labels it knows, of which {_percent(test['end_to_end']['protocol_accuracy'])} got the right "
+        "protocol; "
         f"{_percent(test['end_to_end']['strict_accuracy'])} of all).",
         *(_confusion(title, figures) for title, figures in _stages(test).items()),
         "## What it cannot do",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize_scalar
 from torch import nn
 
 from etcc_edge.bundle.network import Network
@@ -48,10 +49,11 @@ def fit(
 ) -> Fitted:
     """Trains by the recipe, the same from the same seed and number of threads.
 
-    With validation flows, the weights of the epoch with the lowest validation loss are kept and the temperature
-    makes their confidences fit (Guo et al., ICML 2017); without, the last epoch's weights and temperature 1.
+    With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
+    loss), at the temperature that makes its confidences fit them (Guo et al., ICML 2017). Without, the last epoch
+    at temperature 1.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # weights and dropout
     torch.use_deterministic_algorithms(True)
     network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
     averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.average else network
@@ -59,7 +61,7 @@ def fit(
     steps_an_epoch = -(-len(train) // recipe.batch_size)
     schedule = (
         torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps_an_epoch, pct_start=0.25
+            optimizer, recipe.learning_rate, total_steps=max(8, recipe.epochs * steps_an_epoch), pct_start=0.25
         )
         if recipe.schedule == "one-cycle"
         else None
@@ -69,7 +71,7 @@ def fit(
     )
     scaled, label = torch.from_numpy(train.scaled), torch.from_numpy(train.label)
     shuffle = torch.Generator().manual_seed(seed)
-    best_loss, best_epoch, best_state = float("inf"), 0, averaged.state_dict()
+    best, best_epoch, best_state, temperature = (-1.0, 0.0), 0, averaged.state_dict(), 1.0
     step = epoch = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
@@ -88,18 +90,16 @@ def fit(
             after_epoch(f"epoch {epoch}/{recipe.epochs}")
             continue
         logits = _logits(averaged, validation.scaled)
-        loss = float(nn.functional.cross_entropy(logits, torch.from_numpy(validation.label)))
+        now, loss = _calibrate(logits, validation.label)
         right = float((logits.argmax(1) == torch.from_numpy(validation.label)).float().mean())
         after_epoch(f"epoch {epoch}/{recipe.epochs}, validation accuracy {right:.4f}")
-        if loss < best_loss:
-            best_loss, best_epoch, best_state = loss, epoch, copy.deepcopy(averaged.state_dict())
+        if (right, -loss) > best:
+            best, best_epoch, temperature = (right, -loss), epoch, now
+            best_state = copy.deepcopy(averaged.state_dict())
         elif recipe.patience and epoch - best_epoch >= recipe.patience:
             break
-    if not len(validation):
-        return Fitted(averaged.eval(), 1.0, epoch, epoch)
     averaged.load_state_dict(best_state)
-    averaged.eval()
-    return Fitted(averaged, _temperature(_logits(averaged, validation.scaled), validation.label), epoch, best_epoch)
+    return Fitted(averaged.eval(), temperature, epoch, best_epoch or epoch)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, kind: str) -> torch.optim.Optimizer:
@@ -128,9 +128,12 @@ def _logits(network: nn.Module, scaled: F32) -> torch.Tensor:
         return torch.cat([network(block) for block in torch.split(torch.from_numpy(scaled), 4096)])
 
 
-def _temperature(logits: torch.Tensor, label: I64) -> float:
-    """The temperature in 0.1 … 10 with the lowest validation loss."""
-    grid = torch.logspace(-1, 1, 401, dtype=torch.float64)
-    target = torch.from_numpy(label)
-    losses = [float(nn.functional.cross_entropy(logits.double() / t, target)) for t in grid]
-    return round(float(grid[int(np.argmin(losses))]), 4)
+def _calibrate(logits: torch.Tensor, label: I64) -> tuple[float, float]:
+    """The temperature in 0.1 … 10 with the lowest cross-entropy, and that cross-entropy."""
+    exact, target = logits.double(), torch.from_numpy(label)
+
+    def loss(log_temperature: float) -> float:
+        return float(nn.functional.cross_entropy(exact / 10**log_temperature, target))
+
+    found = minimize_scalar(loss, bounds=(-1, 1), method="bounded", options={"xatol": 1e-3})
+    return round(float(10**found.x), 4), float(found.fun)

@@ -84,7 +84,7 @@ def read_labelled(
     if not keep.any():
         raise FlowsError(f"{path}: no row has both labels")
     return LabelledFlows(
-        name=Path(path).name,
+        name="/".join(Path(path).absolute().parts[-2:]),
         dialect=dialect,
         feature_names=tuple(names),
         features=np.concatenate(parts)[keep],

@@ -44,29 +44,43 @@ def network(table: Mapping[str, str], protocol: str, inputs: int, classes: int) 
     return parse_network(text.replace("inputs", str(inputs)).replace("classes", str(classes)).split(", "))
 
 
-class HingeConv(nn.Conv2d):
-    """A convolution over hinge channels, trained by slopes and by levels at once.
+class Conv(nn.Conv2d):
+    """A convolution along the inputs."""
 
-    The weight of hinge channel t is the slope of a piecewise-linear function over bin t; ``levels`` are that
-    function's values at the bins' edges, ``pace`` times as strong. Both fold into one weight. A step along a
-    slope moves the function above the bin for good, a step along a level only beside its edge, which is what
-    separates narrow ranges of a feature; either alone trains worse.
-    """
-
-    def __init__(self, hinges: int, channels: int, width: int, pace: float) -> None:
-        super().__init__(hinges, channels, (1, width))
-        self.pace = pace
-        self.levels = nn.Parameter(0.03 * torch.randn(channels, hinges + 1, 1, width))
-
-    def folded(self) -> torch.Tensor:
-        return self.weight + self.pace * (self.levels[:, 1:] - self.levels[:, :-1])
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [out, in, 1, k] and bias [out], as a bundle stores them."""
+        assert self.bias is not None
+        return self.weight, self.bias
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        weight = self.folded()
+        weight, bias = self.folded()
         if weight.shape[3] < input.shape[3]:
-            return nn.functional.conv2d(input, weight, self.bias)
+            return nn.functional.conv2d(input, weight, bias)
         # A kernel as wide as its input is a matrix, which PyTorch multiplies many times faster.
-        return nn.functional.linear(input.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+        return nn.functional.linear(input.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+
+
+class TentConv(Conv):
+    """A convolution over tent channels, whose weight at tent t is a feature's contribution at the bin edge t.
+
+    It is trained as the sum of two parts: ``slopes``, summed over the bins, which move the contribution above a
+    bin for good, and free ``levels``, ``pace`` times as strong, which move it at one edge alone and so separate
+    narrow ranges of a feature.
+    """
+
+    def __init__(self, tents: int, channels: int, width: int, pace: float) -> None:
+        super().__init__(tents, channels, (1, width))
+        self.slopes = self.weight
+        self.pace = pace
+        self.levels = nn.Parameter(0.03 * torch.randn(channels, tents, 1, width))
+
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        # The tents of an input add up to 1, so each input's mean contribution can go to the bias: small weights
+        # round less.
+        weight = self.slopes.cumsum(1) + self.pace * self.levels
+        mean = weight.mean(1, keepdim=True)
+        assert self.bias is not None
+        return weight - mean, self.bias + mean.sum((1, 2, 3))
 
 
 class TorchNetwork(nn.Module):
@@ -81,10 +95,10 @@ class TorchNetwork(nn.Module):
         self.layers = layers
         self.parts = nn.ModuleDict()
         for i, (layer, before, _) in enumerate(shapes(layers, inputs)):
-            if layer.op == "conv" and level_pace and i and layers[i - 1].op == "hinge":
-                self.parts[str(i)] = HingeConv(before.channels, layer.size, layer.width, level_pace)
+            if layer.op == "conv" and level_pace and i and layers[i - 1].op == "tent":
+                self.parts[str(i)] = TentConv(before.channels, layer.size, layer.width, level_pace)
             elif layer.op == "conv":
-                self.parts[str(i)] = nn.Conv2d(before.channels, layer.size, (1, layer.width))
+                self.parts[str(i)] = Conv(before.channels, layer.size, (1, layer.width))
             elif layer.op == "dense":
                 self.parts[str(i)] = nn.Linear(before.channels, layer.size)
             elif layer.op == "lstm":
@@ -97,9 +111,9 @@ class TorchNetwork(nn.Module):
         for i, layer in enumerate(self.layers):
             if layer.op in ("conv", "dense", "dropout"):
                 x = self.parts[str(i)](x)
-            elif layer.op == "hinge":
-                steps = torch.arange(layer.size, dtype=x.dtype)[None, :, None, None]
-                x = torch.clamp(x * layer.size - steps, 0, 1)
+            elif layer.op == "tent":
+                edges = torch.arange(layer.size + 1, dtype=x.dtype)[None, :, None, None]
+                x = torch.relu(1 - torch.abs(x * layer.size - edges))
             elif layer.op == "relu":
                 x = torch.relu(x)
             elif layer.op == "max_pool":
@@ -118,9 +132,9 @@ class TorchNetwork(nn.Module):
         """Parameters by ``<layer index>.<name>``, float32, as a bundle stores them."""
         named = self.parts.state_dict()
         for index, part in self.parts.items():
-            if isinstance(part, HingeConv):
-                del named[f"{index}.levels"]
-                named[f"{index}.weight"] = part.folded()
+            if isinstance(part, TentConv):
+                del named[f"{index}.levels"], named[f"{index}.slopes"]
+                named[f"{index}.weight"], named[f"{index}.bias"] = part.folded()
         return {name: tensor.detach().numpy().astype(np.float32) for name, tensor in named.items()}
 
     def exact(self, scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

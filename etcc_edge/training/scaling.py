@@ -37,7 +37,8 @@ def fit_quantile(raw: F32, *, knots: int, atom_power: float, segments: Mapping[i
         middle = np.cumsum(weight) - weight / 2
         span = middle[-1] - middle[0]
         u = (middle - middle[0]) / span if span else np.zeros(1)
-        kept = np.unique(np.concatenate([[0, len(u) - 1], np.searchsorted(u, np.linspace(0, 1, knots)[1:-1])]))
+        inner = np.minimum(np.searchsorted(u, np.linspace(0, 1, knots)[1:-1]), len(u) - 1)
+        kept = np.unique(np.concatenate([[0, len(u) - 1], inner]))
         maps.append((value[kept].astype(np.float64), u[kept]))
     return _scaler(raw, maps, [segments.get(i, 1) for i in range(len(maps))])
 

@@ -68,6 +68,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
 
     Raises EtccError where the flows cannot teach two protocols, or an export differs from its network.
     """
+    torch.set_num_threads(1)  # networks this small lose more to waiting than they gain by threads
     recipe = RECIPES[plan.recipe]
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
@@ -100,7 +101,6 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "command": plan.command,
             "etcc_edge": __version__,
             "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
             "file": flows.name,
             "flows": len(flows),
             "flows_ignored": flows.ignored,

@@ -17,7 +17,7 @@ def network(text: str) -> Network:
 @pytest.mark.parametrize(
     ("line", "layer"),
     [
-        ("hinge 16", Layer("hinge", size=16)),
+        ("tent 16", Layer("tent", size=16)),
         ("conv 64 3", Layer("conv", size=64, width=3)),
         ("relu", Layer("relu")),
         ("max_pool 2", Layer("max_pool", width=2)),
@@ -67,11 +67,11 @@ def test_an_empty_line_is_no_layer(line: str) -> None:
 
 
 def test_each_layer_gives_the_shape_that_the_next_one_gets() -> None:
-    layers = network("hinge 8, conv 4 3, relu, max_pool 2, dropout 0.5, flatten, dense 6, relu, dense 2")
+    layers = network("tent 8, conv 4 3, relu, max_pool 2, dropout 0.5, flatten, dense 6, relu, dense 2")
     after = [shape for _, _, shape in shapes(layers, 10)]
     before = [shape for _, shape, _ in shapes(layers, 10)]
     assert after == [
-        Shape(8, 10),
+        Shape(9, 10),
         Shape(4, 8),
         Shape(4, 8),
         Shape(4, 4),
@@ -108,10 +108,10 @@ def test_pooling_drops_what_is_left_over() -> None:
         ("flatten, conv 4 1", "layer 1 .* needs inputs in order"),
         ("flatten, max_pool 1", "layer 1 .* needs inputs in order"),
         ("flatten, flatten", "layer 1 .* needs inputs in order"),
-        ("flatten, hinge 4", "layer 1 .* needs inputs in order"),
+        ("flatten, tent 4", "layer 1 .* needs inputs in order"),
         ("lstm 4, flatten", "layer 1 .* needs inputs in order"),
         ("lstm 4, flatten, lstm 4", "layer 2 .* needs inputs in order"),
-        ("conv 4 1, hinge 4", "layer 1 .* needs one channel"),
+        ("conv 4 1, tent 4", "layer 1 .* needs one channel"),
     ],
 )
 def test_layers_that_do_not_fit_together_are_named(text: str, complaint: str) -> None:
@@ -124,7 +124,7 @@ def test_the_width_of_the_logits_is_that_of_the_last_vector(text: str, expected:
     assert classes(network(text), 5) == expected
 
 
-@pytest.mark.parametrize("text", ["conv 3 2", "hinge 3, relu"])
+@pytest.mark.parametrize("text", ["conv 3 2", "tent 3, relu"])
 def test_a_network_ends_in_a_vector(text: str) -> None:
     with pytest.raises(BundleError, match="does not end in dense or lstm"):
         classes(network(text), 5)
@@ -145,11 +145,11 @@ def test_the_papers_stage_1_costs_what_its_figure_adds_up_to() -> None:
     ("text", "multiply_adds", "parameters"),
     [
         ("conv 4 3, flatten", 3 * 4 * 8, 16),
-        # A look-up and an interpolation a tap, however many hinge channels there are.
-        ("hinge 16, conv 4 3, flatten", 2 * 3 * 4 * 8, (16 * 3 + 1) * 4),
-        ("hinge 64, conv 4 3, flatten", 2 * 3 * 4 * 8, (64 * 3 + 1) * 4),
-        # Only straight over hinge.
-        ("hinge 16, relu, conv 4 3, flatten", 16 * 3 * 4 * 8, (16 * 3 + 1) * 4),
+        # A look-up and an interpolation a tap, however many tent channels there are.
+        ("tent 16, conv 4 3, flatten", 2 * 3 * 4 * 8, (17 * 3 + 1) * 4),
+        ("tent 64, conv 4 3, flatten", 2 * 3 * 4 * 8, (65 * 3 + 1) * 4),
+        # Only straight over tents.
+        ("tent 16, relu, conv 4 3, flatten", 17 * 3 * 4 * 8, (17 * 3 + 1) * 4),
         ("lstm 5", 4 * 5 * (1 + 5) * 10, 4 * 5 * (1 + 5 + 2)),
         ("flatten, dropout 0.5, dense 3, relu", 30, 33),
     ],

@@ -25,15 +25,15 @@ KINDS_OF_LAYER = [
     "flatten, dense 3",
     "conv 4 3, flatten",
     "conv 4 3, relu, flatten, dense 3",
-    "hinge 7, flatten, dense 3",
-    "hinge 16, conv 8 3, relu, max_pool 2, conv 4 2, flatten, dense 3",
+    "tent 7, flatten, dense 3",
+    "tent 16, conv 8 3, relu, max_pool 2, conv 4 2, flatten, dense 3",
     "max_pool 3, flatten, dense 3",
     "conv 4 41, flatten, dense 3",
     "lstm 8",
     "lstm 8, relu, dense 3",
     "lstm 8, lstm 5, dense 3",
     "lstm 8, lstm 6, lstm 5, dense 3",
-    "hinge 4, lstm 8, dense 3",
+    "tent 4, lstm 8, dense 3",
     "conv 4 3, relu, max_pool 2, lstm 8, dense 3",
     "lstm 6, conv 4 3, relu, lstm 5, dense 3",
     "flatten, dropout 0.5, dense 8, relu, dropout 0.5, dense 3, dropout 0.1",
@@ -113,7 +113,7 @@ def test_dropout_is_not_exported() -> None:
 
 
 def test_equal_networks_give_equal_files() -> None:
-    layers = network("hinge 4, conv 4 3, relu, flatten, dense 3")
+    layers = network("tent 4, conv 4 3, relu, flatten, dense 3")
     weights = trained(layers, 9).weights()
     first, second = (build_onnx(layers, 9, weights).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second

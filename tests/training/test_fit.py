@@ -1,0 +1,75 @@
+"""Fitting learns what can be learnt, the same each time, and keeps the best epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from etcc_edge.bundle.network import parse_network
+from etcc_edge.training.fit import Examples, fit
+from etcc_edge.training.networks import PAPER, TorchNetwork, network
+from etcc_edge.training.recipes import RECIPES
+
+LAYERS = parse_network(["tent 8", "conv 8 2", "relu", "flatten", "dense 2"])
+
+
+def examples(n: int, seed: int) -> Examples:
+    """Two inputs; the label is whether just one of them lies in the middle."""
+    scaled = np.random.default_rng(seed).random((n, 2)).astype(np.float32)
+    middle = np.abs(scaled - 0.5) < 0.25
+    return Examples(scaled, (middle[:, 0] ^ middle[:, 1]).astype(np.int64))
+
+
+NONE = Examples(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+QUICK = replace(RECIPES["default"], epochs=12, batch_size=32)
+
+
+def accuracy(fitted_network: TorchNetwork, of: Examples) -> float:
+    return float((fitted_network.exact(of.scaled.astype(np.float64)).argmax(1) == of.label).mean())
+
+
+def test_what_can_be_learnt_is_learnt() -> None:
+    fitted = fit(LAYERS, examples(800, 0), examples(200, 1), 2, QUICK, "cnn", seed=0)
+    assert accuracy(fitted.network, examples(500, 2)) > 0.9
+    assert 1 <= fitted.best_epoch <= fitted.epochs == 12
+
+
+def test_a_seed_gives_one_network() -> None:
+    def weights(seed: int) -> list[float]:
+        made = fit(LAYERS, examples(100, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed).network.weights()
+        return np.concatenate([array.ravel() for array in made.values()]).tolist()
+
+    assert weights(0) == weights(0) != weights(1)
+
+
+def test_patience_ends_a_fit_that_does_not_improve() -> None:
+    noise = Examples(examples(64, 5).scaled, np.random.default_rng(0).integers(0, 2, 64))
+    fitted = fit(LAYERS, examples(200, 0), noise, 2, replace(QUICK, epochs=200, patience=2), "cnn", seed=0)
+    assert fitted.epochs < 200
+    assert fitted.epochs - fitted.best_epoch == 2
+
+
+def test_without_validation_the_last_epoch_counts_uncalibrated() -> None:
+    fitted = fit(LAYERS, examples(64, 0), NONE, 2, replace(QUICK, epochs=3), "cnn", seed=0)
+    assert (fitted.best_epoch, fitted.epochs, fitted.temperature) == (3, 3, 1.0)
+
+
+def test_folded_weights_give_the_trained_networks_logits() -> None:
+    fitted = fit(LAYERS, examples(200, 0), NONE, 2, replace(QUICK, epochs=2), "cnn", seed=0).network
+    import torch
+
+    scaled = examples(50, 9).scaled
+    trained = fitted(torch.from_numpy(scaled)).detach().numpy()
+    assert fitted.exact(scaled.astype(np.float64)) == pytest.approx(trained, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "lstm"])
+def test_the_paper_recipe_trains_both_kinds(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    few = Examples(rng.random((40, 12)).astype(np.float32), rng.integers(0, 5, 40))
+    layers = network(PAPER[kind], "Tor", 12, 5)
+    none = Examples(np.zeros((0, 12), np.float32), np.zeros(0, np.int64))
+    fitted = fit(layers, few, none, 5, replace(RECIPES["paper"], epochs=1), kind, seed=0)
+    assert fitted.network.exact(few.scaled.astype(np.float64)).shape == (40, 5)

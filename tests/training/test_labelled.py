@@ -1,0 +1,84 @@
+"""Labelled flows are read with both labels, their Flow ID, their group and a hash of each row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etcc_edge.bundle.hashing import row_hash
+from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.sample import sample_rows
+from etcc_edge.training.labelled import read_labelled
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Path:
+    path = tmp_path / "generated.csv"
+    path.write_text("".join(sample_rows(50, seed=1)))
+    return path
+
+
+def rewrite(path: Path, old: str, new: str) -> Path:
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+def test_a_darknet_file_needs_no_options(flows: Path) -> None:
+    read = read_labelled(flows)
+    rows = flows.read_bytes().splitlines()[1:]
+    assert len(read) == 50
+    assert read.features.shape == (50, 49)
+    assert set(read.protocol) <= {"Tor", "VPN", "Non-VPN"}
+    assert all(name.startswith("generated-") for name in read.flow_id)
+    assert read.hashes.tolist() == [row_hash(row) for row in rows]
+
+
+def test_spellings_that_differ_in_case_or_hyphens_are_one_label(flows: Path) -> None:
+    rewrite(flows, "VPN,Audio-Streaming", "vpn,AUDIO STREAMING")
+    rewrite(flows, "Non-vpn", "NonVPN")
+    read = read_labelled(flows)
+    assert set(read.protocol) <= {"Tor", "VPN", "Non-VPN"}
+    assert "Audio-Streaming" in read.application
+    assert "AUDIO STREAMING" not in read.application
+
+
+def test_rows_without_a_label_or_with_bad_cells_are_ignored_and_counted(flows: Path) -> None:
+    lines = flows.read_text().splitlines()
+    lines[1] = lines[1].rsplit(",", 1)[0] + ","
+    lines[2] += ",one,too,many"
+    flows.write_text("\n".join(lines))
+    read = read_labelled(flows)
+    assert (len(read), read.ignored) == (48, 2)
+
+
+def test_the_second_of_two_equal_columns_has_a_suffix(flows: Path) -> None:
+    swapped = read_labelled(flows, protocol_column="Label.1", application_column="Label")
+    assert set(swapped.application) <= {"Tor", "VPN", "Non-VPN"}
+
+
+def test_groups_come_line_by_line(flows: Path, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.txt"
+    groups.write_text("".join(f"capture {i % 3}\n" for i in range(50)))
+    assert read_labelled(flows, groups=groups).group[:4].tolist() == [
+        "capture 0",
+        "capture 1",
+        "capture 2",
+        "capture 0",
+    ]
+    groups.write_text("capture\n" * 49)
+    with pytest.raises(FlowsError, match="has 49 lines for 50 flows"):
+        read_labelled(flows, groups=groups)
+
+
+def test_a_file_without_usual_label_columns_asks_for_them(flows: Path) -> None:
+    short = flows.read_text().replace(",Label,Label", ",Protocol name,App").replace("Tot", "Tot")
+    flows.write_text(short)
+    with pytest.raises(FlowsError, match=r"has no column 'Label'"):
+        read_labelled(flows)
+    assert len(read_labelled(flows, protocol_column="Protocol name", application_column="App")) == 50
+
+
+def test_an_unknown_preset_is_named(flows: Path) -> None:
+    with pytest.raises(EtccError, match=r"no feature preset 'papers'; there are paper"):
+        read_labelled(flows, "papers")

@@ -1,0 +1,62 @@
+"""Scalers are fitted on what they are given, survive heavy tails, and spread a port over several inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etcc_edge.training.scaling import fit_min_max, fit_quantile
+
+HEAVY = np.concatenate([np.zeros(500), np.geomspace(1, 1e9, 500)]).astype(np.float32)[:, None]
+
+
+def test_min_max_maps_the_ends_to_0_and_1() -> None:
+    raw = np.array([[1, 5], [3, 5], [2, 5]], np.float32)
+    assert fit_min_max(raw).transform(raw).tolist() == [[0, 0], [1, 0], [0.5, 0]]
+
+
+@pytest.mark.parametrize("knots", [4, 64, 10_000])
+def test_quantiles_rise_with_the_value_and_span_0_to_1(knots: int) -> None:
+    scaled = fit_quantile(HEAVY, knots=knots, atom_power=0.5, segments={}).transform(HEAVY)[:, 0]
+    assert (np.diff(scaled) >= 0).all()
+    assert (scaled[0], scaled[-1]) == (0, 1)
+
+
+def test_a_heavy_tail_leaves_the_rest_room() -> None:
+    quantile = fit_quantile(HEAVY, knots=256, atom_power=0.5, segments={}).transform(HEAVY)[:, 0]
+    assert np.median(quantile[500:]) == pytest.approx(0.5, abs=0.05)
+    assert np.median(fit_min_max(HEAVY).transform(HEAVY)[500:]) < 1e-3
+
+
+def test_plain_quantiles_give_a_spike_its_share() -> None:
+    plain = fit_quantile(HEAVY, knots=256, atom_power=1.0, segments={}).transform(HEAVY)[500, 0]
+    ranks = fit_quantile(HEAVY, knots=256, atom_power=0.0, segments={}).transform(HEAVY)[500, 0]
+    assert plain > 0.3
+    assert ranks < 0.01
+
+
+def test_segments_add_up_to_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 65536, (2000, 2)).astype(np.float32)
+    whole = fit_quantile(raw, knots=500, atom_power=0.5, segments={})
+    parts = fit_quantile(raw, knots=500, atom_power=0.5, segments={0: 8})
+    assert parts.sources.tolist() == [0] * 8 + [1]
+    assert parts.transform(raw)[:, :8].mean(axis=1) == pytest.approx(whole.transform(raw)[:, 0], abs=2e-3)
+
+
+def test_only_beyond_the_fitted_range_is_outside() -> None:
+    raw = np.arange(100, dtype=np.float32)[:, None]
+    scaler = fit_quantile(raw, knots=10, atom_power=0.5, segments={0: 4})
+    seen = scaler.outside(np.array([[-1], [0], [50], [99], [100], [np.nan]], np.float32))
+    assert seen.tolist() == [True, False, False, False, True, False]
+
+
+def test_a_missing_value_is_taken_for_the_median() -> None:
+    raw = np.array([[1], [2], [3], [np.nan], [4], [5]], np.float32)
+    scaler = fit_quantile(raw, knots=16, atom_power=0.5, segments={})
+    assert scaler.transform(raw)[3] == scaler.transform(np.array([[3]], np.float32))[0]
+
+
+def test_a_feature_without_values_is_constant() -> None:
+    scaler = fit_quantile(np.full((5, 1), np.nan, np.float32), knots=16, atom_power=0.5, segments={})
+    assert scaler.transform(np.array([[np.nan], [7]], np.float32)).tolist() == [[0], [0]]

@@ -1,0 +1,66 @@
+"""Splits part the flows, the same way each time, and keep Flow IDs and groups on one side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.features import dialect_named
+from etcc_edge.training.labelled import LabelledFlows
+from etcc_edge.training.splits import split
+
+
+@pytest.fixture(scope="module")
+def flows() -> LabelledFlows:
+    rng = np.random.default_rng(3)
+    n = 1000
+    return LabelledFlows(
+        name="made",
+        dialect=dialect_named("cicdarknet2020"),
+        feature_names=("flow_duration",),
+        features=rng.random((n, 1)).astype(np.float32),
+        protocol=rng.choice(["VPN", "Non-VPN"], n),
+        application=np.append(rng.choice(["Chat", "Email"], n - 1), "Rare"),
+        flow_id=rng.integers(0, 200, n).astype(np.str_),
+        group=rng.integers(0, 12, n).astype(np.str_),
+        hashes=np.arange(n, dtype=np.uint64),
+        ignored=0,
+    )
+
+
+@pytest.mark.parametrize("kind", ["random", "flow-id", "groups"])
+@pytest.mark.parametrize("validation", [0.0, 0.15])
+def test_every_flow_is_on_one_side(flows: LabelledFlows, kind: str, validation: float) -> None:
+    parts = split(flows, kind, 0, validation)
+    assert np.sort(np.concatenate([parts.train, parts.validation, parts.test])).tolist() == list(range(len(flows)))
+    assert len(parts.test) == pytest.approx(200, abs=1 if kind == "random" else 100)
+    assert bool(len(parts.validation)) == bool(validation)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("flow-id", "flow_id"), ("groups", "group")])
+def test_a_group_is_on_one_side(flows: LabelledFlows, kind: str, field: str) -> None:
+    parts = split(flows, kind, 1, 0.15)
+    names = [set(getattr(flows, field)[rows]) for rows in (parts.train, parts.validation, parts.test)]
+    assert sum(map(len, names)) == len(set().union(*names))
+
+
+def test_a_random_split_keeps_the_shares_of_the_labels(flows: LabelledFlows) -> None:
+    parts = split(flows, "random", 0, 0.15)
+    for rows in (parts.train, parts.validation, parts.test):
+        assert np.mean(flows.protocol[rows] == "VPN") == pytest.approx(np.mean(flows.protocol == "VPN"), abs=0.02)
+
+
+def test_a_seed_gives_one_split(flows: LabelledFlows) -> None:
+    first, again, other = (split(flows, "random", seed, 0.15).test.tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_a_split_by_groups_needs_groups(flows: LabelledFlows, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    bare = replace(flows, group=np.full(len(flows), ""))
+    with pytest.raises(EtccError, match="a split by groups needs --groups"):
+        split(bare, "groups", 0, 0.15)

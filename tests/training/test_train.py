@@ -1,0 +1,128 @@
+"""Training makes a whole bundle from generated flows. How accurate it is means nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from etcc_edge.bundle import Bundle, load_bundle
+from etcc_edge.classifier import Classifier
+from etcc_edge.cli import main
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.sample import sample_rows
+from etcc_edge.training import recipes
+from etcc_edge.training.labelled import LabelledFlows, read_labelled
+from etcc_edge.training.train import Plan, train
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flows") / "generated.csv"
+    path.write_text("".join(sample_rows(3000, seed=4)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def flows(generated: Path) -> LabelledFlows:
+    return read_labelled(generated)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> object:
+    """Two epochs instead of all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipes, "RECIPES", recipes.RECIPES)
+        for name, recipe in list(recipes.RECIPES.items()):
+            patch.setitem(recipes.RECIPES, name, replace(recipe, epochs=2, segments={"src_port": 4}))  # type: ignore[index]
+        yield
+
+
+@pytest.fixture(scope="module")
+def bundle(flows: LabelledFlows) -> Bundle:
+    return train(flows, Plan("made", command="etcc-edge train generated.csv -o made"))
+
+
+def test_the_bundle_labels_the_flows_that_it_comes_from(bundle: Bundle, generated: Path) -> None:
+    batches = list(Classifier(bundle).classify(generated))
+    protocols = {label for _, result in batches for label in result.labels("protocol").tolist()}
+    assert sum(len(batch) for batch, _ in batches) == 3000
+    assert protocols <= {"Tor", "VPN", "Non-VPN"}
+
+
+def test_constant_features_are_left_out_and_recorded(bundle: Bundle) -> None:
+    assert "active_mean" in bundle.training["constant_features"]
+    assert not set(bundle.training["constant_features"]) & set(bundle.features)
+
+
+def test_a_protocol_with_one_application_gets_no_network_and_the_card_says_so(bundle: Bundle) -> None:
+    assert set(bundle.root.children) == {"VPN", "Non-VPN"}
+    assert "Tor has" in bundle.model_card
+    assert "no application network for it" in bundle.model_card
+
+
+def test_train_rows_are_recorded_and_test_rows_are_not(bundle: Bundle, flows: LabelledFlows) -> None:
+    held_out = ~np.isin(flows.hashes, bundle.trained_rows)
+    assert held_out.sum() == bundle.training["split"]["test"] == bundle.metrics["test"]["flows"] == 600
+
+
+def test_the_scaler_sees_training_rows_only(flows: LabelledFlows) -> None:
+    from etcc_edge.training.splits import split
+
+    parts = split(flows, "random", 0, recipes.RECIPES["default"].validation_share)
+    spoilt = flows.features.copy()
+    duration = flows.feature_names.index("flow_duration")
+    spoilt[parts.test, duration] = 9e9
+    made = train(replace(flows, features=spoilt), Plan("made"))
+    assert made.root.scaler.x.max() < 9e9
+
+
+def test_a_protocol_from_one_capture_gets_no_class(flows: LabelledFlows) -> None:
+    group = np.where(flows.protocol == "Tor", "only", np.arange(len(flows)) % 7)
+    made = train(replace(flows, group=group), Plan("made"))
+    assert made.root.labels == ("Non-VPN", "VPN")
+    assert any("come from one capture" in line for line in made.training["left_out"])
+
+
+def test_one_protocol_is_not_enough(flows: LabelledFlows) -> None:
+    with pytest.raises(EtccError, match="fewer than two protocols can be taught"):
+        train(replace(flows, protocol=np.full(len(flows), "VPN")), Plan("made"))
+
+
+def test_only_the_papers_applications_unless_all_are_asked_for(flows: LabelledFlows) -> None:
+    application = np.where(flows.application == "Chat", "VOIP", flows.application)
+    other = replace(flows, application=application)
+    assert "VOIP" not in train(other, Plan("made")).root.children["VPN"].labels
+    assert "VOIP" in train(other, Plan("made", applications="all")).root.children["VPN"].labels
+
+
+def test_a_recipe_without_a_kind_of_network_says_so(flows: LabelledFlows) -> None:
+    with pytest.raises(EtccError, match="recipe default has no lstm networks, only cnn"):
+        train(flows, Plan("made", network="lstm"))
+
+
+def test_the_command_writes_a_bundle_and_its_figures(generated: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made.zip"
+    done = CliRunner().invoke(main, ["train", str(generated), "-o", str(target), "--split", "flow-id", "--seed", "3"])
+    assert done.exit_code == 0, done.output
+    assert "end to end" in done.stdout
+    made = load_bundle(target)
+    assert (made.name, made.training["split"]["kind"], made.training["split"]["seed"]) == ("made", "flow-id", 3)
+    again = CliRunner().invoke(main, ["train", str(generated), "-o", str(target)])
+    assert again.exit_code == 2
+    assert "exists already" in again.output
+
+
+def test_features_come_from_a_file_too(generated: Path, tmp_path: Path) -> None:
+    names = tmp_path / "features.txt"
+    names.write_text("flow_duration\nfwd_packets\nflow_iat_mean\nbwd_packet_length_mean\n")
+    done = CliRunner().invoke(main, ["train", str(generated), "-o", str(tmp_path / "b"), "--features", str(names)])
+    assert done.exit_code == 0, done.output
+    assert load_bundle(tmp_path / "b").features == tuple(names.read_text().split())
+    names.write_text("flow_durations\n")
+    failed = CliRunner().invoke(main, ["train", str(generated), "-o", str(tmp_path / "c"), "--features", str(names)])
+    assert failed.exit_code == 1
+    assert "'flow_durations' is no feature" in failed.output
