@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.bundle import Bundle, find_bundle, load_bundle, save_bundle, store
 from etcc_edge.bundle.model import SCALER_ARRAYS
+from etcc_edge.classifier import Classifier
 from etcc_edge.errors import BundleError
 
 Json = dict[str, Any]
@@ -656,3 +657,17 @@ def test_onnx_data_outside_the_file_is_refused(folder: Path) -> None:
     replace_file(folder, "onnx/stage1.fp32.onnx", path.read_bytes())
     with pytest.raises(BundleError, match=r"onnx/stage1.fp32.onnx points at data outside the file"):
         load_bundle(folder)
+
+
+def test_a_bundle_of_format_1_reads_as_it_always_did() -> None:
+    # Kept as it was written; a later format must still read it.
+    kept = load_bundle(Path(__file__).parents[1] / "data" / "untrained-bundle-format-1.zip")
+    assert (kept.name, kept.levels, kept.root.labels) == (
+        "tiny",
+        ("protocol", "application"),
+        ("Non-VPN", "Tor", "VPN"),
+    )
+    assert kept.root.children["Non-VPN"].labels == ("Chat", "Email", "FTP")
+    result = Classifier(kept).predict(np.full((1, 6), 250, np.float32))
+    assert result.codes.tolist() == [[2], [0]]
+    assert result.confidence.ravel().tolist() == pytest.approx([0.45999, 0.71034], rel=1e-4)

@@ -1,0 +1,165 @@
+"""The shipped bundles: small, whole, as good as their cards say, and the networks that PyTorch trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
+from etcc_edge.bundle.hashing import fingerprint
+from etcc_edge.cascade import RoutedCascade
+from etcc_edge.classifier import Classifier
+from etcc_edge.engine import BACKENDS
+from etcc_edge.errors import FlowsError
+from etcc_edge.evaluation import evaluate
+from etcc_edge.export.parity import TOLERANCE, largest_difference
+from etcc_edge.flows.reader import FlowFile
+from etcc_edge.labelling import label_file
+from etcc_edge.training.labelled import read_labelled
+from etcc_edge.training.networks import TorchNetwork
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import split
+
+NAMES = ("default", "no-ports", "iscx-tor-vpn-15s")
+FLOWS = {
+    "default": "cicdarknet2020-part/flows.csv",
+    "no-ports": "cicdarknet2020-part/flows.csv",
+    "iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv",
+}
+GENERATED = Path(__file__).parent / "data" / "generated-flows.csv"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(request.param)
+
+
+def torch_network(bundle: Bundle, node_id: str) -> TorchNetwork:
+    """The trained network from the weights that the bundle stores."""
+    node = next(node for node in bundle.nodes() if node.id == node_id)
+    network = TorchNetwork(node.network, node.scaler.inputs)
+    prefix = f"{node_id}/"
+    stored = {name.removeprefix(prefix): a for name, a in bundle.weights.items() if name.startswith(prefix)}
+    network.parts.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in stored.items()})
+    return network.eval()
+
+
+def test_there_are_three_and_auto_tries_them_in_this_order() -> None:
+    assert tuple(shipped_bundles()) == NAMES
+
+
+def test_all_together_they_are_at_most_25_megabytes() -> None:
+    files = [file for path in shipped_bundles().values() for file in path.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 25e6
+
+
+def test_a_card_says_how_it_was_made_and_whom_to_cite(bundle: Bundle) -> None:
+    assert bundle.training["command"] in bundle.model_card
+    assert all(citation in bundle.model_card for citation in bundle.citations)
+
+
+def test_no_port_is_needed_where_none_should_be() -> None:
+    assert {"src_port", "dst_port"} <= set(load_bundle("default").features)
+    assert not {"src_port", "dst_port"} & set(load_bundle("no-ports").features)
+
+
+@pytest.mark.parametrize("name", ["default", "no-ports"])
+def test_generated_flows_get_both_labels(name: str) -> None:
+    (batch, result), *_ = Classifier(name).classify(GENERATED)
+    assert len(batch) == 200
+    assert (result.labels("protocol") != "").all()
+    confidence = result.confidence[result.codes >= 0]
+    assert ((confidence > 0) & (confidence <= 1)).all()
+
+
+def test_test_rows_score_what_the_card_says(bundle: Bundle, real_flows: Path) -> None:
+    flows = read_labelled(real_flows / FLOWS[bundle.name], bundle.features)
+    said, parted = bundle.metrics["test"], bundle.training["split"]
+    share = RECIPES[bundle.training["recipe"]].validation_share
+    test = split(flows, parted["kind"], parted["seed"], share).test
+    assert fingerprint(flows.hashes[test]) == parted["test_fingerprint"]
+    opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
+    figures = evaluate(bundle, opener, flows.features[test], flows.protocol[test], flows.application[test])
+    assert figures["end_to_end"]["flows"] == said["end_to_end"]["flows"]
+    for got, wanted in (
+        (figures["protocol"], said["protocol"]),
+        (figures["end_to_end"], said["end_to_end"]),
+        *((figures["stage2"][name], said["stage2"][name]) for name in said["stage2"]),
+    ):
+        assert got["accuracy"] == pytest.approx(wanted["accuracy"], abs=1e-3)  # another CPU may round a tie otherwise
+
+
+def test_no_flow_tests_that_was_trained_on_but_for_repeated_rows(bundle: Bundle, real_flows: Path) -> None:
+    flows = read_labelled(real_flows / FLOWS[bundle.name], bundle.features)
+    repeated = np.unique(flows.hashes, return_counts=True)
+    again = np.isin(flows.hashes, repeated[0][repeated[1] > 1])
+    unseen = ~np.isin(flows.hashes, bundle.trained_rows)
+    assert bundle.training["split"]["test"] == pytest.approx(unseen.sum(), abs=int(again.sum()))
+
+
+def test_onnx_gives_pytorchs_logits_on_all_real_flows(bundle: Bundle, real_flows: Path) -> None:
+    with FlowFile(real_flows / FLOWS[bundle.name]) as file:
+        raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
+    opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
+    for node in bundle.nodes():
+        scaled = node.scaler.transform(raw)
+        assert largest_difference(opener(node), torch_network(bundle, node.id).exact, scaled) <= TOLERANCE
+
+
+def test_labels_are_pytorchs_on_all_real_flows(bundle: Bundle, real_flows: Path) -> None:
+    class TorchEngine:
+        """PyTorch itself in the engine's place."""
+
+        def __init__(self, network: TorchNetwork) -> None:
+            self._network = network
+
+        def run(self, scaled: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return self._network(torch.from_numpy(scaled)).numpy()
+
+    with FlowFile(real_flows / FLOWS[bundle.name]) as file:
+        raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
+    ours = RoutedCascade(bundle, BACKENDS["onnxruntime"].opener(bundle, "fp32")).run(raw)
+    theirs = RoutedCascade(bundle, lambda node: TorchEngine(torch_network(bundle, node.id))).run(raw)
+    sure = (ours.confidence > 0.501) | (ours.codes < 0)  # elsewhere the two best may be equal up to rounding
+    differ = (ours.codes != theirs.codes) & sure.all(axis=0)
+    assert not differ.any()
+
+
+@pytest.mark.parametrize(
+    ("file", "chosen"),
+    [
+        ("cicdarknet2020-excerpt.csv", "default"),
+        ("cicflowmeter-v4-short-names.csv", "default"),
+        ("cicflowmeter-python-0.5-snake-case.csv", "default"),
+        ("iscxtor2016-10s-28-columns.csv", "iscx-tor-vpn-15s"),
+        ("iscxvpn2016-15s.arff", "iscx-tor-vpn-15s"),
+    ],
+)
+def test_auto_finds_the_bundle_of_a_dialect(file: str, chosen: str, real_flows: Path, tmp_path: Path) -> None:
+    summary = label_file(real_flows / "dialects" / file, tmp_path / "out.csv")
+    assert summary.bundle == chosen
+    assert summary.flows == len((tmp_path / "out.csv").read_bytes().splitlines()) - 1 > 0
+    assert summary.rows["short"] == summary.rows["long"] == summary.rows["not_a_number"] == 0
+
+
+def test_a_dialect_without_what_is_needed_says_so_in_one_line(real_flows: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        FlowsError, match=r"no shipped bundle fits this cicids2017 file: default needs src_port.*"
+    ) as failed:
+        label_file(real_flows / "dialects" / "cicids2017-leading-spaces.csv", tmp_path / "out.csv")
+    assert "no-ports needs ip_protocol" in str(failed.value)
+    assert "\n" not in str(failed.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_real_flow_comes_out_in_order_and_unchanged(real_flows: Path, tmp_path: Path) -> None:
+    label_file(real_flows / FLOWS["default"], tmp_path / "out.csv")
+    rows = (real_flows / FLOWS["default"]).read_bytes().splitlines()
+    labelled = (tmp_path / "out.csv").read_bytes().splitlines()
+    assert len(labelled) == len(rows) == 39_530
+    assert all(after.startswith(before + b",") for before, after in zip(rows, labelled, strict=True))
+    assert all(after[len(before) :].count(b",") == 4 for before, after in zip(rows, labelled, strict=True))
