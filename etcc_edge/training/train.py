@@ -72,9 +72,9 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     recipe = RECIPES[plan.recipe]
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
-    flows, constant = _without_constants(flows)
     protocols, left_out = _protocols(flows)
     parts = split(flows, plan.split, plan.seed, recipe.validation_share)
+    flows, constant = _without_constants(flows, parts.train)
     stages = list(_stages(flows, protocols, parts, plan, left_out))
     nodes: dict[str, Node] = {}
     weights: dict[str, npt.NDArray[np.float32]] = {}
@@ -152,9 +152,10 @@ class _Made:
     notes: dict[str, Any]
 
 
-def _without_constants(flows: LabelledFlows) -> tuple[LabelledFlows, list[str]]:
-    """Without the features that have one value throughout: they say nothing, and no meter need supply them."""
-    varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in flows.features.T]
+def _without_constants(flows: LabelledFlows, train: Rows) -> tuple[LabelledFlows, list[str]]:
+    """Without the features that have one value in all training rows: they teach nothing, and no meter need
+    supply them."""
+    varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in flows.features[train].T]
     names = np.array(flows.feature_names)
     kept = replace(
         flows,
