@@ -230,5 +230,7 @@ def test_engines_are_opened_at_the_first_flow(tiny_bundle: Bundle, tmp_path: Pat
         "classifier.predict(numpy.zeros((1, 6)))\n"
         "print(before, 'onnxruntime' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    # From another folder: `-c` puts the current one, which may be the source, before the installed package.
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd="/")
     assert run.stdout.split() == ["False", "True"]

@@ -25,7 +25,8 @@ def imported_by(code: str) -> set[str]:
         "    print(json.dumps(names), file=sys.stderr)\n"
         "atexit.register(tell)\n" + code
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    # From another folder: `-c` puts the current one, which may be the source, before the installed package.
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd="/")
     assert run.returncode == 0, run.stderr
     return set(json.loads(run.stderr.splitlines()[-1]))
 
