@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy.typing as npt
 
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.cascade import Result, RoutedCascade
-from etcc_edge.engine import OpenEngine
+from etcc_edge.engine import BACKENDS, OpenEngine, choose
+from etcc_edge.flows.reader import FlowFile
+from etcc_edge.labelled import read_labelled
+from etcc_edge.labelling import pick_bundle
 from etcc_edge.labels import label_key
 from etcc_edge.metrics import Confusion, expected_calibration_error
 
@@ -59,6 +63,39 @@ def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, 
             "protocol_accuracy": _mean((result.codes[0] == true_protocol)[both_known]),
             "strict_accuracy": _mean(both_right & both_known),
         },
+    }
+
+
+def evaluate_file(
+    path: str | os.PathLike[str],
+    *,
+    bundle: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    protocol_column: str | None = None,
+    application_column: str | None = None,
+    rows: str = "all",
+) -> dict[str, Any]:
+    """`evaluate` on a labelled flows file, with what was used, and how many flows were ignored (unreadable or
+    without label) and trained on. ``rows`` is ``all``, or ``test``: without the flows trained on.
+
+    Raises FlowsError, BundleError, BackendError.
+    """
+    with FlowFile(path) as file:
+        chosen, _ = pick_bundle(file, bundle)
+    choice = choose(backend, precision)
+    flows = read_labelled(path, chosen.features, protocol_column=protocol_column, application_column=application_column)
+    seen = np.isin(flows.hashes, chosen.trained_rows)
+    kept = ~seen if rows == "test" else np.ones(len(flows), bool)
+    opener = BACKENDS[choice.backend].opener(chosen, choice.precision)
+    figures = evaluate(chosen, opener, flows.features[kept], flows.protocol[kept], flows.application[kept])
+    return {
+        "bundle": chosen.name,
+        "backend": choice.backend,
+        "precision": choice.precision,
+        "flows_ignored": flows.ignored,
+        "flows_trained_on": int(seen[kept].sum()),
+        **figures,
     }
 
 

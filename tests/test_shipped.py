@@ -17,8 +17,8 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.evaluation import evaluate
 from etcc_edge.export.parity import TOLERANCE, largest_difference
 from etcc_edge.flows.reader import FlowFile
+from etcc_edge.labelled import read_labelled
 from etcc_edge.labelling import label_file
-from etcc_edge.training.labelled import read_labelled
 from etcc_edge.training.networks import TorchNetwork
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import split

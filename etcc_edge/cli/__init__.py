@@ -15,6 +15,7 @@ from etcc_edge.errors import EtccError
 # Command to the module of its name, with the line that the list of commands shows.
 _COMMANDS = {
     "infer": "Label every flow of a flows file.",
+    "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",

@@ -55,3 +55,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def fraction(value: float | None) -> str:
+    """A share as a person reads it."""
+    return "none" if value is None else f"{100 * value:.2f} %"

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.store import save_bundle
+from etcc_edge.cli.evaluate import score_rows
 from etcc_edge.cli.terminal import note, print_table, status
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS, features
@@ -64,7 +65,7 @@ def command(
       etcc-edge train Darknet.CSV -o paper.zip --recipe paper --network lstm
     """
     try:
-        from etcc_edge.training.labelled import read_labelled
+        from etcc_edge.labelled import read_labelled
         from etcc_edge.training.train import Plan, train
     except ImportError as error:
         raise EtccError(f"training needs {error.name}: pip install 'etcc-edge[train]'") from error
@@ -94,22 +95,10 @@ def command(
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
         note(line)
-    test = bundle.metrics["test"]
-    stages = {"protocol": test["protocol"], **{f"{label} applications": f for label, f in test["stage2"].items()}}
-    rows = [[title, str(f["flows"]), _percent(f["accuracy"]), _percent(f["f1"])] for title, f in stages.items()]
-    end = test["end_to_end"]
-    rows.append(
-        ["protocol, of flows with a known application", str(end["flows"]), _percent(end["protocol_accuracy"]), ""]
-    )
-    rows.append(["end to end, the same flows", str(end["flows"]), _percent(end["accuracy"]), ""])
-    print_table(
-        ["test rows", "flows", "accuracy", "macro F1"], rows, title=f"{bundle.name}, {split} split, seed {seed}"
-    )
+    table = score_rows(bundle.metrics["test"])
+    head = ["test rows", "flows", "accuracy", "precision", "recall", "F1"]
+    print_table(head, table, title=f"{bundle.name}, {split} split, seed {seed}")
     note(f"wrote {target}; its MODEL_CARD.md has the figures")
-
-
-def _percent(fraction: float | None) -> str:
-    return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def _as_typed() -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from etcc_edge.errors import EtccError
-from etcc_edge.training.labelled import LabelledFlows
+from etcc_edge.labelled import LabelledFlows
 
 I64 = npt.NDArray[np.int64]
 

@@ -22,10 +22,10 @@ from etcc_edge.evaluation import codes_of, evaluate
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
 from etcc_edge.flows.features import features as feature_table
+from etcc_edge.labelled import LabelledFlows
 from etcc_edge.labels import PAPER_APPLICATIONS, label_key
 from etcc_edge.training.card import model_card
 from etcc_edge.training.fit import Examples, fit
-from etcc_edge.training.labelled import LabelledFlows
 from etcc_edge.training.networks import network
 from etcc_edge.training.recipes import RECIPES, Recipe
 from etcc_edge.training.scaling import fit_min_max, fit_quantile

@@ -14,8 +14,8 @@ from etcc_edge.classifier import Classifier
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.sample import sample_rows
+from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training import recipes
-from etcc_edge.training.labelled import LabelledFlows, read_labelled
 from etcc_edge.training.train import Plan, train
 
 

@@ -9,7 +9,7 @@ import pytest
 from etcc_edge.bundle.hashing import row_hash
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.sample import sample_rows
-from etcc_edge.training.labelled import read_labelled
+from etcc_edge.labelled import read_labelled
 
 
 @pytest.fixture
