@@ -39,7 +39,9 @@ class Result:
         return int(self.codes.shape[1])
 
     def labels(self, level: str) -> npt.NDArray[np.str_]:
-        """The labels of one level as text [n], empty where there is none."""
+        """The labels of one level as text [n], empty where there is none. Raises ValueError for another level."""
+        if level not in self.levels:
+            raise ValueError(f"no level {level!r}; there are {', '.join(self.levels)}")
         i = self.levels.index(level)
         names: npt.NDArray[np.str_] = np.array([*self.vocabulary[i], ""], np.str_)[self.codes[i]]
         return names

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +28,7 @@ class Summary:
     output: str
     bundle: str
     bundle_reason: str
+    timeout_s: float  # of the flows that the bundle was trained on
     backend: str
     precision: str
     backend_reason: str
@@ -39,9 +39,6 @@ class Summary:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
@@ -90,6 +87,7 @@ def label_file(
             output=os.fspath(output),
             bundle=chosen.name,
             bundle_reason=reason,
+            timeout_s=chosen.flow_definition.timeout_s,
             backend=classifier.choice.backend,
             precision=classifier.choice.precision,
             backend_reason=classifier.choice.reason,

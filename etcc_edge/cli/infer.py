@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from etcc_edge.cli.terminal import byte_progress, note, print_table
 from etcc_edge.engine import BACKENDS
-from etcc_edge.errors import FlowsError
+from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.source import STDIN, Source
 from etcc_edge.labelling import Summary, label_file
 
@@ -48,8 +49,8 @@ def command(
 ) -> None:
     """Label every flow of FLOWS (CSV, .csv.gz, ARFF; - is standard input), in order.
 
-    Without -o, NAME.labels.csv is written beside NAME.csv. OUT may replace an earlier labelled file; any other
-    file only with --force.
+    Without -o, NAME.labels.csv is written beside NAME.csv, and standard input goes to standard output. OUT may
+    replace an earlier labelled file; any other file only with --force.
 
     \b
     Examples:
@@ -59,36 +60,48 @@ def command(
     """
     targets = [_target(name, output, several=len(flows) > 1) for name in flows]
     if as_json and STDIN in targets:
-        raise click.UsageError("--json and -o - both want standard output")
+        raise click.UsageError("--json and the labels would share standard output; name a file with -o")
     _check_nothing_is_lost(flows, targets, named=output is not None, force=force)
-    summaries = []
+    outcomes: list[dict[str, Any]] = []
+    failed = False
     for name, target in zip(flows, targets, strict=True):
-        with byte_progress(name) as progress:
-            summary = label_file(
-                name,
-                target,
-                bundle=bundle,
-                backend=backend,
-                precision=precision,
-                batch_size=batch_size,
-                threads=threads,
-                keep_columns=columns == "all",
-                strict=strict,
-                started=_say_choices,
-                progress=progress,
-            )
+        try:
+            with byte_progress(name, hidden=target == STDIN) as progress:
+                summary = label_file(
+                    name,
+                    target,
+                    bundle=bundle,
+                    backend=backend,
+                    precision=precision,
+                    batch_size=batch_size,
+                    threads=threads,
+                    keep_columns=columns == "all",
+                    strict=strict,
+                    started=_say_choices,
+                    progress=progress,
+                )
+        except EtccError as error:
+            # The other files are still labelled; the exit status tells.
+            failed = True
+            note(f"Error: {error}")
+            outcomes.append({"input": name, "error": str(error)})
+            continue
         _say_findings(summary)
         if not as_json and target != STDIN:
             _print_counts(summary)
-        summaries.append(summary)
+        outcomes.append(vars(summary))
     if as_json:
-        click.echo(json.dumps([vars(summary) for summary in summaries], indent=1))
+        click.echo(json.dumps(outcomes, indent=1))
+    if failed:
+        raise SystemExit(1)
 
 
 def _target(name: str, output: str | None, *, several: bool) -> str:
     """Where one input's labels go."""
     if (output == STDIN and not several) or (output is None and name == STDIN):
         return STDIN
+    if output is not None and output.endswith("/") and not Path(output).is_dir():
+        raise click.UsageError(f"-o {output} is no existing folder")
     if output is not None and not Path(output).is_dir():
         if several:
             raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
@@ -124,7 +137,8 @@ def _is_labelled(path: Path) -> bool:
 def _say_choices(summary: Summary) -> None:
     note(
         f"{summary.input}: {summary.dialect} flows, times in {summary.time_unit}; bundle {summary.bundle} "
-        f"({summary.bundle_reason}); {summary.backend} at {summary.precision} ({summary.backend_reason})"
+        f"({summary.bundle_reason}; trained on flows of a {summary.timeout_s:g} s timeout); "
+        f"{summary.backend} at {summary.precision} ({summary.backend_reason})"
     )
 
 

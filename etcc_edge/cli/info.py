@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from typing import Any
 
 import click
@@ -77,7 +78,8 @@ def _machine(as_json: bool) -> None:
             for name, bundle in bundles.items()
         ],
     )
-    click.echo("\nfeatures: " + ", ".join(f"{feature.name} ({feature.unit})" for feature in features().values()))
+    names = ", ".join(f"{feature.name} ({feature.unit})" for feature in features().values())
+    click.echo("\n" + click.wrap_text(f"features: {names}", shutil.get_terminal_size().columns))
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:

@@ -18,13 +18,22 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on a terminal; the yielded function takes the position and the size, if that is known."""
+def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on a terminal, from the first call of the yielded function with the position and the size, if that
+    is known."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda position, size: progress.update(task, completed=position, total=size)
+    progress = Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+    task = progress.add_task(label, total=None)
+
+    def show(position: int, size: int | None) -> None:
+        progress.start()
+        progress.update(task, completed=position, total=size)
+
+    try:
+        yield show
+    finally:
+        progress.stop()
 
 
 @contextlib.contextmanager
@@ -51,7 +60,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
         return
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

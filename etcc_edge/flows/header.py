@@ -10,6 +10,7 @@ from etcc_edge.errors import FlowsError
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_RELATION = re.compile(rb"^\s*@(relation|attribute)\b", re.IGNORECASE | re.MULTILINE)
 _ATTRIBUTE = re.compile(rb"""@attribute\s+(?:'([^']*)'|"([^"]*)"|(\S+))""", re.IGNORECASE)
 
 
@@ -36,7 +37,7 @@ def read_header(start: bytes, name: str) -> Header:
         raise FlowsError(f"{name}: is empty; a flows file starts with a header line")
     at = len(start) - len(body)
     lines = 0
-    arff = body.lstrip()[:1] in (b"@", b"%")
+    arff = body.lstrip()[:1] in (b"@", b"%") and _RELATION.search(body) is not None
     names: list[str] = []
     while at < len(start):
         newline = start.find(b"\n", at)
@@ -67,7 +68,7 @@ def _cells(line: bytes, where: str) -> tuple[str, ...]:
     try:
         return tuple(next(csv.reader([line.decode("utf-8", "replace")])))
     except csv.Error as error:
-        raise FlowsError(f"{where}: is no CSV header ({error}); lines must end in \\n or \\r\\n") from error
+        raise FlowsError(f"{where}: is no line of text; a flows file starts with its header") from error
 
 
 def csv_cell(text: str) -> str:

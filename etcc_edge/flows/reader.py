@@ -20,6 +20,7 @@ from etcc_edge.flows.source import Source
 
 _BLOCK_BYTES = 4 << 20
 _SAMPLE_BYTES = 2 << 20  # from which the dialect and its units are told; more than the longest row
+_FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
 
 OK, SHORT, LONG, NOT_A_NUMBER = range(4)
@@ -101,9 +102,11 @@ class FlowFile:
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
         if reading is None:
-            first = ", ".join(repr(cell.strip()) for cell in self.header.cells[:4])
+            first = ", ".join(repr(cell.strip()[:30]) for cell in self.header.cells[:4])
+            other = [mark for mark in ";\t|" if self.header.cells[0].count(mark) >= _FEWEST_SEPARATORS]
+            hint = f", separated by {other[0]!r} instead of commas" if other else ""
             raise FlowsError(
-                f"{self.name}:{self.header.lines}: is not the header of a known meter (it starts {first}); "
+                f"{self.name}:{self.header.lines}: is not the header of a known meter (it starts {first}{hint}); "
                 "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
             )
         self.reading: Reading = reading

@@ -7,7 +7,6 @@ import gzip
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -78,19 +77,18 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     A regular file appears under its name only when everything was written; on failure nothing of it stays.
     Raises FlowsError where it cannot be written; BrokenPipeError passes.
     """
-    if os.fspath(path) == STDOUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
     target = Path(path)
     try:
+        if os.fspath(path) == STDOUT:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             with target.open("wb") as stream:
                 yield stream
             return
         target = target.resolve()
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
-        partial = Path(name)
+        handle, partial = _open_partial(target)
         try:
             with os.fdopen(handle, "wb") as raw:
                 if target.suffix == ".gz":
@@ -98,7 +96,10 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                         yield cast(BinaryIO, packed)
                 else:
                     yield raw
-            partial.chmod(0o666 & ~_umask())
+                raw.flush()
+                if not partial.exists():
+                    # Only with a folder's descriptor does Python follow the link in /proc to the file itself.
+                    os.link(f"/proc/self/fd/{raw.fileno()}", partial, src_dir_fd=raw.fileno(), follow_symlinks=True)
             partial.replace(target)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -106,10 +107,16 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise FlowsError(f"{path}: cannot be written: {error.strerror or error}; nothing was left behind") from error
+        place = "standard output" if os.fspath(path) == STDOUT else f"{path}"
+        raise FlowsError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _open_partial(target: Path) -> tuple[int, Path]:
+    """A file to write, and the name that it has or can be given, beside the target.
+
+    Where the file system can, it has no name while it is written: whatever ends the process, nothing stays.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with contextlib.suppress(OSError, AttributeError):
+        return os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), partial
+    return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), partial

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,7 +156,9 @@ def test_json_is_the_summary_of_each_input_and_nothing_else_is_on_standard_outpu
 
 def test_what_was_chosen_is_said(infer, bundle):
     said = infer("flows.csv").stderr.splitlines()[0]
-    assert said.startswith("flows.csv: iscx2016-time flows, times in us; bundle tiny (as asked for); ")
+    assert said.startswith(
+        "flows.csv: iscx2016-time flows, times in us; bundle tiny (as asked for; trained on flows of a 15 s"
+    )
 
 
 # --- where it is written ------------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ def test_o_dash_is_standard_output_and_only_the_labelled_flows_go_there(infer):
 
 
 def test_json_and_labelled_flows_do_not_share_standard_output(infer):
-    assert "both want standard output" in failed(infer("flows.csv", "-o", "-", "--json"), 2)
+    assert "would share standard output" in failed(infer("flows.csv", "-o", "-", "--json"), 2)
 
 
 def test_a_device_needs_no_force(infer):
@@ -341,3 +344,40 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(infer, bundle):
         said = running.stderr.read().decode()
     assert running.returncode == 0
     assert [line for line in said.splitlines() if not line.startswith("flows.csv: ")] == []
+
+
+def test_a_file_that_cannot_be_labelled_does_not_stop_the_others(infer):
+    Path("bad.csv").write_text("nothing,known\n1,2\n")
+    Path("good.csv").write_bytes(HEADER + rows(1)[0])
+    done = infer("bad.csv", "good.csv", "--json")
+    assert done.exit_code == 1
+    bad, good = json.loads(done.stdout)
+    assert (bad["input"], good["flows"]) == ("bad.csv", 1)
+    assert "is not the header of a known meter" in bad["error"]
+    assert Path("good.labels.csv").exists()
+
+
+def test_a_full_disk_is_one_line_on_standard_output_too(bundle):
+    with open("/dev/full", "wb") as full:
+        sent = HEADER + rows(1)[0]
+        done = subprocess.run(
+            [*COMMAND, "-", "--bundle", bundle], input=sent, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == b"Error: standard output: cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_interrupted_run_leaves_nothing_behind(bundle, tmp_path, number):
+    with subprocess.Popen(
+        [*COMMAND, "-", "-o", tmp_path / "out.csv", "--bundle", bundle],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as running:
+        running.stdin.write(HEADER + b"".join(rows(100)) * 1000)
+        assert b"iscx2016-time flows" in running.stderr.readline()
+        running.send_signal(number)
+        running.wait(30)
+    assert running.returncode in (-number, 128 + number)
+    assert list(tmp_path.iterdir()) == []
