@@ -9,6 +9,7 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 MAX_ROW_BYTES: int
+MAX_ROWS: int
 
 class UnreadableRow(ValueError): ...
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from etcc_edge import _native
 from etcc_edge.bundle.model import Bundle, Node
-from etcc_edge.engine import Engine, OpenEngine
+from etcc_edge.engine import BACKENDS, Choice, Engine, OpenEngine
+from etcc_edge.errors import BackendError
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -109,6 +110,8 @@ class RoutedCascade:
     def _run_node(self, node: Node, raw: F32, rows: I64, depth: int, result: Result) -> None:
         """Labels the given rows of ``raw`` by this node, and sends each on to its label's node."""
         logits = self._engines[node.id].run(node.scaler.transform(raw, rows))
+        if logits.shape != (len(rows), len(node.labels)):
+            raise BackendError(f"{node.id} gave logits {list(logits.shape)} for [{len(rows)}, {len(node.labels)}]")
         label, confidence, energy = _native.decide(logits, node.temperature)
         _native.scatter(self._codes[node.id][label], rows, result.codes[depth])
         _native.scatter(confidence, rows, result.confidence[depth])
@@ -120,3 +123,12 @@ class RoutedCascade:
             child = node.children.get(name)
             if child is not None and bounds[i] < bounds[i + 1]:
                 self._run_node(child, raw, rows[order[bounds[i] : bounds[i + 1]]], depth + 1, result)
+
+
+def open_cascade(bundle: Bundle, choice: Choice, *, block: int = 1024, threads: int = 1) -> Cascade:
+    """The cascade of a bundle on a backend: routed over its engines. Raises BackendError.
+
+    A backend that fuses the stages has its place here.
+    """
+    opener = BACKENDS[choice.backend].opener(bundle, choice.precision)
+    return RoutedCascade(bundle, opener, block=block, threads=threads)

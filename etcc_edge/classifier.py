@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.cascade import Cascade, Result, RoutedCascade
-from etcc_edge.engine import BACKENDS, Choice, choose
+from etcc_edge.cascade import Cascade, Result, open_cascade
+from etcc_edge.engine import Choice, choose
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.reader import FlowBatch, FlowFile
 
@@ -53,7 +53,7 @@ class Classifier:
         """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
 
         A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
-        infinities and what exceeds float32 mean "no value". Raises FlowsError for a missing column, ValueError
+        infinities and what exceeds float32 mean "no value"; a flow without any gets no label. Raises FlowsError for a missing column, ValueError
         for another shape.
         """
         with np.errstate(over="ignore"):
@@ -64,12 +64,14 @@ class Classifier:
                 raw = np.stack([np.asarray(table[name], np.float32) for name in self.features], axis=1)
             else:
                 raw = np.asarray(features, np.float32)
-        return self._running().run(np.where(np.isfinite(raw), raw, np.float32(np.nan)))
+        raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
+        return self._running().run(raw).without(np.isnan(raw).all(axis=-1))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
         """Each batch of a flows file with its labels, in order. Rows that could not be read get none.
 
-        Batches that are passed in hold this bundle's features. Raises FlowsError.
+        Nor do rows without any value. Batches that are passed in hold this bundle's features; else ValueError.
+        Raises FlowsError.
         """
         if isinstance(flows, (str, os.PathLike)):
             with FlowFile(flows) as file:
@@ -77,12 +79,14 @@ class Classifier:
             return
         cascade = self._running()
         for batch in flows:
-            yield batch, cascade.run(batch.features).without(batch.status != 0)
+            if batch.names != self.features:
+                raise ValueError("the batch was read with other features than this bundle's")
+            empty = np.isnan(batch.features).all(axis=1)
+            yield batch, cascade.run(batch.features).without(empty | (batch.status != 0))
 
     def _running(self) -> Cascade:
         if self._cascade is None or self._cascade_pid != os.getpid():
-            opener = BACKENDS[self.choice.backend].opener(self.bundle, self.choice.precision)
-            self._cascade = RoutedCascade(self.bundle, opener, block=self.batch_size, threads=self.threads)
+            self._cascade = open_cascade(self.bundle, self.choice, block=self.batch_size, threads=self.threads)
             self._cascade_pid = os.getpid()
         return self._cascade
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.cascade import Result, RoutedCascade
-from etcc_edge.engine import BACKENDS, OpenEngine, choose
+from etcc_edge.cascade import Cascade, Result, open_cascade
+from etcc_edge.engine import choose
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.labelled import read_labelled
 from etcc_edge.labelling import pick_bundle
@@ -30,7 +31,9 @@ def codes_of(labels: tuple[str, ...], text: Text) -> I64:
     return np.array([index.get(label_key(value), -1) for value in values.tolist()], np.int64)[inverse]
 
 
-def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, application: Text) -> dict[str, Any]:
+def evaluate(
+    bundle: Bundle, open_cascade: Callable[[Bundle], Cascade], raw: F32, protocol: Text, application: Text
+) -> dict[str, Any]:
     """The figures of a two-level bundle on raw features [n, f] and their true labels [n], as fractions.
 
     ``protocol`` is over the flows whose protocol the bundle knows; ``stage2`` is given the true protocol, over
@@ -38,7 +41,7 @@ def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, 
     flows whose two labels the bundle knows, ``protocol_accuracy`` the protocol over the same flows, and
     ``strict_accuracy`` both labels over all flows. What was not counted is None.
     """
-    result = RoutedCascade(bundle, open_engine).run(raw)
+    result = open_cascade(bundle).run(raw)
     true_protocol = codes_of(bundle.root.labels, protocol)
     true_application = codes_of(bundle.vocabulary()[1], application)
     both_right = (result.codes[0] == true_protocol) & (result.codes[1] == true_application)
@@ -50,7 +53,7 @@ def evaluate(bundle: Bundle, open_engine: OpenEngine, raw: F32, protocol: Text, 
         both_known |= rows
         if rows.any():
             alone = dataclasses.replace(bundle, root=child, levels=bundle.levels[1:])
-            stage2[label] = _figures(child.labels, true[rows], RoutedCascade(alone, open_engine).run(raw[rows]))
+            stage2[label] = _figures(child.labels, true[rows], open_cascade(alone).run(raw[rows]))
     return {
         "flows": len(raw),
         "coverage": _mean(true_protocol >= 0),
@@ -87,8 +90,13 @@ def evaluate_file(
     flows = read_labelled(path, chosen.features, protocol_column=protocol_column, application_column=application_column)
     seen = np.isin(flows.hashes, chosen.trained_rows)
     kept = ~seen if rows == "test" else np.ones(len(flows), bool)
-    opener = BACKENDS[choice.backend].opener(chosen, choice.precision)
-    figures = evaluate(chosen, opener, flows.features[kept], flows.protocol[kept], flows.application[kept])
+    figures = evaluate(
+        chosen,
+        lambda part: open_cascade(part, choice),
+        flows.features[kept],
+        flows.protocol[kept],
+        flows.application[kept],
+    )
     return {
         "bundle": chosen.name,
         "backend": choice.backend,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etcc_edge.bundle import Bundle, Node
+from etcc_edge.bundle import Bundle
+from etcc_edge.cascade import Node, RoutedCascade
 from etcc_edge.evaluation import codes_of, evaluate
 
 
@@ -30,7 +31,13 @@ def evaluated(bundle: Bundle, *flows: tuple[str, str, int, int]) -> dict[str, An
     raw = np.zeros((len(flows), 6), np.float32)
     raw[:, :2] = [[100 * protocol, 100 * application] for *_, protocol, application in flows]
     protocol, application = (np.array([flow[i] for flow in flows], np.str_) for i in (0, 1))
-    return evaluate(bundle, lambda node: ToldEngine(node, depths[node.id]), raw, protocol, application)
+    return evaluate(
+        bundle,
+        lambda part: RoutedCascade(part, lambda node: ToldEngine(node, depths[node.id])),
+        raw,
+        protocol,
+        application,
+    )
 
 
 # Non-VPN: Chat, Email, FTP. Tor has no applications. VPN: Chat, Streaming.
@@ -103,7 +110,13 @@ def test_what_was_not_counted_is_none(tiny_bundle: Bundle) -> None:
 
 def test_no_flows_are_counted_as_none(tiny_bundle: Bundle) -> None:
     nothing = np.zeros(0, np.str_)
-    figures = evaluate(tiny_bundle, lambda node: ToldEngine(node, 0), np.zeros((0, 6), np.float32), nothing, nothing)
+    figures = evaluate(
+        tiny_bundle,
+        lambda part: RoutedCascade(part, lambda node: ToldEngine(node, 0)),
+        np.zeros((0, 6), np.float32),
+        nothing,
+        nothing,
+    )
     assert (figures["flows"], figures["coverage"], figures["protocol"]["accuracy"]) == (0, None, None)
     assert figures["end_to_end"] == {"flows": 0, "accuracy": None, "protocol_accuracy": None, "strict_accuracy": None}
 

@@ -82,7 +82,13 @@ def test_test_rows_score_what_the_card_says(bundle: Bundle, real_flows: Path) ->
     test = split(flows, parted["kind"], parted["seed"], share).test
     assert fingerprint(flows.hashes[test]) == parted["test_fingerprint"]
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
-    figures = evaluate(bundle, opener, flows.features[test], flows.protocol[test], flows.application[test])
+    figures = evaluate(
+        bundle,
+        lambda part: RoutedCascade(part, opener),
+        flows.features[test],
+        flows.protocol[test],
+        flows.application[test],
+    )
     assert figures["end_to_end"]["flows"] == said["end_to_end"]["flows"]
     for got, wanted in (
         (figures["protocol"], said["protocol"]),

@@ -19,6 +19,7 @@ as one channel over as many positions until ``flatten``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -129,6 +130,21 @@ def classes(network: Network, inputs: int) -> int:
     return last.channels
 
 
+def parameter_shapes(network: Network, inputs: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each weight by ``<layer index>.<name>``, as PyTorch names and shapes them."""
+    found: dict[str, tuple[int, ...]] = {}
+    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
+        if layer.op == "conv":
+            found |= {f"{i}.weight": (layer.size, before.channels, 1, layer.width), f"{i}.bias": (layer.size,)}
+        elif layer.op == "dense":
+            found |= {f"{i}.weight": (layer.size, before.channels), f"{i}.bias": (layer.size,)}
+        elif layer.op == "lstm":
+            gates = 4 * layer.size
+            found |= {f"{i}.weight_ih_l0": (gates, before.channels), f"{i}.weight_hh_l0": (gates, layer.size)}
+            found |= {f"{i}.bias_ih_l0": (gates,), f"{i}.bias_hh_l0": (gates,)}
+    return found
+
+
 @dataclass(frozen=True)
 class Cost:
     multiply_adds: int  # a flow
@@ -138,19 +154,15 @@ class Cost:
 def cost(network: Network, inputs: int) -> Cost:
     """What a network costs. A convolution straight over tent channels counts as native code does it: a
     table look-up with one interpolation, two multiply-adds a kernel tap and output."""
-    multiply_adds = parameters = 0
+    multiply_adds = 0
     previous = ""
     for layer, before, after in shapes(network, inputs):
         if layer.op == "conv":
             taps = layer.width * layer.size * after.positions
             multiply_adds += taps * (2 if previous == "tent" else before.channels)
-            parameters += layer.size * (before.channels * layer.width + 1)
         elif layer.op == "dense":
             multiply_adds += layer.size * before.channels
-            parameters += layer.size * (before.channels + 1)
         elif layer.op == "lstm":
-            gates = 4 * layer.size
-            multiply_adds += gates * (before.channels + layer.size) * before.positions
-            parameters += gates * (before.channels + layer.size + 2)
+            multiply_adds += 4 * layer.size * (before.channels + layer.size) * before.positions
         previous = layer.op
-    return Cost(multiply_adds, parameters)
+    return Cost(multiply_adds, sum(math.prod(shape) for shape in parameter_shapes(network, inputs).values()))

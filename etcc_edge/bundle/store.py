@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
 import re
 import stat
@@ -20,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler
-from etcc_edge.bundle.network import classes, parse_network
+from etcc_edge.bundle.network import classes, parameter_shapes, parse_network
+from etcc_edge.bundle.onnx_scan import check_self_contained
 from etcc_edge.errors import BundleError
 
 FORMAT = 1
@@ -35,10 +35,9 @@ _MAX_DEPTH = 8
 _MAX_NODES = 256
 _MAX_LABELS = 1024
 _MAX_FEATURES = 4096
+_MAX_INPUTS = 65_536  # of a network
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _NODE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
-# A StringStringEntryProto with the key "location": the one way in which ONNX points at a file beside it.
-_ONNX_EXTERNAL_DATA = b"\x0a\x08location"
 
 T = TypeVar("T")
 
@@ -122,9 +121,11 @@ def _read_zip(path: Path) -> dict[str, bytes]:
             names = [entry.filename for entry in entries]
             if len(names) != len(set(names)):
                 raise BundleError("the zip file holds a name twice")
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+                raise BundleError("the zip file is compressed by another method than deflate")
             _check_sizes({entry.filename: entry.file_size for entry in entries})
             return {entry.filename: archive.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError, LookupError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, RuntimeError, EOFError) as error:
         raise BundleError(f"is no readable zip file ({error})") from error
 
 
@@ -231,6 +232,8 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
     nodes = [node for _, node in root.walk()]
     if len({node.id for node in nodes}) != len(nodes):
         raise BundleError(f"{MANIFEST}: two nodes have one id")
+    for node in nodes:
+        _check_weights(node, tensors)
     definition = _take(manifest, "flow_definition", dict)
     return Bundle(
         name=_take(manifest, "name", str),
@@ -266,6 +269,15 @@ def _tensors(data: bytes | None) -> dict[str, Any]:
         raise BundleError(f"{WEIGHTS} is no safetensors file ({error})") from error
 
 
+def _check_weights(node: Node, tensors: dict[str, Any]) -> None:
+    for name, shape in parameter_shapes(node.network, node.scaler.inputs).items():
+        array = tensors.get(f"{node.id}/{name}")
+        if array is None or array.dtype != np.float32 or array.shape != shape:
+            raise BundleError(f"node {node.id}: weight {name} is missing or no float32 {list(shape)}")
+        if not np.isfinite(array).all():
+            raise BundleError(f"node {node.id}: weight {name} is not finite")
+
+
 def _trained_rows(tensors: dict[str, Any]) -> npt.NDArray[np.uint64]:
     rows: npt.NDArray[np.uint64] | None = tensors.get("trained_rows")
     if rows is None or rows.dtype != np.uint64 or rows.ndim != 1:
@@ -281,8 +293,10 @@ def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str
             continue
         if match[1] not in ids:
             raise BundleError(f"{name} belongs to no node")
-        if _ONNX_EXTERNAL_DATA in files[name]:
-            raise BundleError(f"{name} points at data outside the file")
+        try:
+            check_self_contained(files[name])
+        except BundleError as error:
+            raise BundleError(f"{name} {error}") from error
         found[match[1], match[2]] = files[name]
     return found
 
@@ -330,6 +344,8 @@ def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scal
         if array is None or array.dtype != dtype or array.ndim != 1:
             raise BundleError(f"node {node_id}: scaler.{part} is missing or of another type")
         parts[part] = array
+    if parts["sources"].size > _MAX_INPUTS:
+        raise BundleError(f"node {node_id}: the scaler has more than {_MAX_INPUTS} inputs")
     if parts["sources"].size == 0 or parts["sources"].max() >= features:
         raise BundleError(f"node {node_id}: the scaler reads beyond the {features} features")
     scaler = Scaler(**parts)

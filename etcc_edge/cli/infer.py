@@ -146,6 +146,7 @@ _ROW_NOTES = {
     "short": "had too few cells: padded, not labelled",
     "long": "had too many cells: cut to the header's width, not labelled",
     "not_a_number": "held text where a number is needed: not labelled",
+    "stray_quote": "had a quote that does not close, or text after it: not labelled",
     "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
     "blank_lines": "blank or comment lines were skipped",
     "repeated_headers": "repeated header lines were skipped",

@@ -23,8 +23,7 @@ _SAMPLE_BYTES = 2 << 20  # from which the dialect and its units are told; more t
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
 
-OK, SHORT, LONG, NOT_A_NUMBER = range(4)
-_WHAT = {SHORT: "too few cells", LONG: "too many cells", NOT_A_NUMBER: "a cell that is not a number"}
+OK, SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(5)
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class FlowBatch:
     bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``: int64 [n], 1-based.
     """
 
+    names: tuple[str, ...]  # of the features
     features: npt.NDArray[np.float32]
     status: npt.NDArray[np.uint8]
     spans: npt.NDArray[np.int64]
@@ -71,13 +71,14 @@ class ReadCounts:
     short: int = 0
     long: int = 0
     not_a_number: int = 0
+    stray_quote: int = 0
     with_missing_values: int = 0
     blank_lines: int = 0
     repeated_headers: int = 0
 
     @property
     def unlabelled(self) -> int:
-        return self.short + self.long + self.not_a_number
+        return self.short + self.long + self.not_a_number + self.stray_quote
 
 
 class FlowFile:
@@ -171,13 +172,12 @@ class FlowFile:
         if lack := self.lack(features):
             raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
         parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
-        block, last = self._start[self.header.end :], False
+        block, ahead = self._start[self.header.end :], self._source.read(_BLOCK_BYTES)
         self._start = b""
-        while not last:
-            more = self._source.read(_BLOCK_BYTES)
-            last = not more
-            rows = self._parse(parser, block, last)
+        while block or ahead:
+            rows = self._parse(parser, block, last=not ahead)
             batch = FlowBatch(
+                tuple(features),
                 rows["features"],
                 rows["status"],
                 rows["spans"],
@@ -192,7 +192,10 @@ class FlowFile:
                 raise FlowsError(self._complaint(batch, features) + "; mend it, or leave out --strict")
             if len(batch):
                 yield batch
-            block = block[rows["consumed"] :] + more
+            block = block[rows["consumed"] :]
+            if ahead and len(batch) < _native.MAX_ROWS:
+                block += ahead
+                ahead = self._source.read(_BLOCK_BYTES)
 
     def _parser(
         self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
@@ -221,11 +224,12 @@ class FlowFile:
         return {name: values[:, i] for i, name in enumerate(columns)}
 
     def _count(self, batch: FlowBatch, rows: _native.RowsDict) -> None:
-        by_status = np.bincount(batch.status, minlength=4).tolist()
+        by_status = np.bincount(batch.status, minlength=5).tolist()
         self.counts.rows += len(batch)
         self.counts.short += by_status[SHORT]
         self.counts.long += by_status[LONG]
         self.counts.not_a_number += by_status[NOT_A_NUMBER]
+        self.counts.stray_quote += by_status[STRAY_QUOTE]
         self.counts.with_missing_values += rows["missing"]
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
@@ -234,7 +238,9 @@ class FlowFile:
         row = int(np.flatnonzero(batch.status)[0])
         status = int(batch.status[row])
         where = f"{self.name}:{batch.line[row]}"
+        if status == STRAY_QUOTE:
+            return f"{where}: a quote does not close here, or text follows it"
         if status != NOT_A_NUMBER:
             return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
         column = self.reading.columns[features[int(batch._bad_feature[row])]]
-        return f"{where}: column {self.columns[column]!r} holds {_WHAT[status]}"
+        return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"

@@ -185,6 +185,7 @@ NB_MODULE(_native, m) {
           },
           "bytes"_a, "last"_a);
   m.attr("MAX_ROW_BYTES") = etcc::RowParser::max_row_bytes;
+  m.attr("MAX_ROWS") = etcc::RowParser::max_rows;
 
   nb::class_<etcc::Scaler>(m, "Scaler")
       .def(

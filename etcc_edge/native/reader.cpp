@@ -79,7 +79,7 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
   const auto offset = [base](const char* p) { return static_cast<std::int64_t>(p - base); };
 
   const char* row = base;
-  while (row < end) {
+  while (row < end && rows.size() < max_rows) {
     const auto* newline = static_cast<const char*>(std::memchr(row, '\n', static_cast<std::size_t>(end - row)));
     if (static_cast<std::size_t>((newline != nullptr ? newline : end) - row) > max_row_bytes) {
       throw UnreadableRow("line " + std::to_string(line_) + " is longer than 1 MiB; this is no flows CSV");
@@ -105,15 +105,22 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
     std::int64_t lines = 1;
     const char* cell = row;
     const char* kept_end = row;
-    bool complete = false;
+    bool stray_quote = false;
     bool row_ended = false;
     while (!row_ended) {
       const char* stop = cell;
       if (cell < end && *cell == '"') {
-        stop = after_quotes(cell, end);
+        const char* limit = std::min(end, row + max_row_bytes);
+        stop = after_quotes(cell, limit);
         // A quote that ends the bytes may be the first of a doubled one.
-        if (stop == nullptr || (stop == end && !last)) break;
-        lines += std::count(cell, stop, '\n');
+        if ((stop == nullptr || stop == end) && limit == end && !last) break;
+        stray_quote = stop == nullptr;
+        if (!stray_quote) {
+          lines += std::count(cell, stop, '\n');
+          while (stop < end && is_blank(*stop)) ++stop;
+          stray_quote = stop < end && *stop != ',' && *stop != '\n';
+        }
+        if (stray_quote) break;
       }
       while (stop < end && *stop != ',' && *stop != '\n') ++stop;
       if (stop == end && !last) break;
@@ -135,21 +142,27 @@ Rows RowParser::parse(std::span<const char> bytes, bool last) {
         }
       }
       cell = stop + 1;
-      complete = row_ended;
     }
-    const bool too_long = static_cast<std::size_t>((complete ? cell : end) - row) > max_row_bytes + 1;
-    if (!complete || too_long) {
+    if (!row_ended && !stray_quote) {
       rows.features.resize(first_feature);
       rows.texts.resize(first_text);
-      if (last || too_long) {
-        throw UnreadableRow("line " + std::to_string(line_) +
-                            ": a quoted cell opens here and does not close within 1 MiB; remove the stray quote");
-      }
       break;
+    }
+    if (stray_quote) {
+      // Its line alone: what a stray quote would swallow are other rows.
+      kept_end = line_end;
+      while (kept_end > row && kept_end[-1] == '\r') --kept_end;
+      cell = line_end + 1;
+      cells = static_cast<std::int32_t>(layout_.width);
+      lines = 1;
+      bad_feature = -1;
+      std::fill(rows.features.begin() + static_cast<std::ptrdiff_t>(first_feature), rows.features.end(), kNoValue);
     }
 
     RowStatus status = RowStatus::ok;
-    if (static_cast<std::size_t>(cells) < layout_.width) {
+    if (stray_quote) {
+      status = RowStatus::stray_quote;
+    } else if (static_cast<std::size_t>(cells) < layout_.width) {
       status = RowStatus::short_row;
     } else if (static_cast<std::size_t>(cells) > layout_.width) {
       status = RowStatus::long_row;

@@ -11,7 +11,7 @@
 namespace etcc {
 
 // What became of a data row. Only `ok` rows are classified.
-enum class RowStatus : std::uint8_t { ok = 0, short_row = 1, long_row = 2, not_a_number = 3 };
+enum class RowStatus : std::uint8_t { ok = 0, short_row = 1, long_row = 2, not_a_number = 3, stray_quote = 4 };
 
 struct NumberColumn {
   std::size_t index;  // of the cell in its row
@@ -64,12 +64,14 @@ class RowParser {
   // `first_line` is the line number of the first byte that will be parsed.
   RowParser(RowLayout layout, std::int64_t first_line);
 
-  // Parses every complete row of `bytes`; with `last`, the end of the bytes ends a row too. What lies after
-  // `consumed` must come again at the start of the next call. Throws UnreadableRow when a row does not end
-  // within `max_row_bytes`, or a quoted cell is still open at the end of the data.
+  // Parses the complete rows of `bytes`, `max_rows` at most; with `last`, the end of the bytes ends a row too. What lies after
+  // `consumed` must come again at the start of the next call. A quoted cell that does not
+  // close within `max_row_bytes`, or has text after its closing quote, makes its first line a row of its own.
+  // Throws UnreadableRow for a line longer than `max_row_bytes`.
   Rows parse(std::span<const char> bytes, bool last);
 
   static constexpr std::size_t max_row_bytes = std::size_t{1} << 20;
+  static constexpr std::size_t max_rows = std::size_t{1} << 14;
 
  private:
   RowLayout layout_;

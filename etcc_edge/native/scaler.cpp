@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <unordered_map>
+#include <utility>
 #include <stdexcept>
 
 namespace etcc {
@@ -33,16 +34,16 @@ Scaler::Scaler(std::span<const std::int64_t> sources, std::span<const std::int64
   }
   sources_.assign(sources.begin(), sources.end());
   starts_.assign(starts.begin(), starts.end());
+  std::unordered_map<std::size_t, std::pair<float, float>> range;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    const float low = x_[starts_[i]];
+    const float high = x_[starts_[i + 1] - 1];
+    const auto [entry, first] = range.try_emplace(sources_[i], low, high);
+    if (!first) entry->second = {std::min(entry->second.first, low), std::max(entry->second.second, high)};
+  }
   for (const std::size_t source : sources_) {
-    float low = std::numeric_limits<float>::infinity();
-    float high = -low;
-    for (std::size_t i = 0; i < sources_.size(); ++i) {
-      if (sources_[i] != source) continue;
-      low = std::min(low, x_[starts_[i]]);
-      high = std::max(high, x_[starts_[i + 1] - 1]);
-    }
-    low_.push_back(low);
-    high_.push_back(high);
+    low_.push_back(range[source].first);
+    high_.push_back(range[source].second);
   }
 }
 

@@ -15,7 +15,8 @@ from etcc_edge import __version__
 from etcc_edge.bundle.hashing import fingerprint
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
-from etcc_edge.engine import BACKENDS
+from etcc_edge.cascade import open_cascade
+from etcc_edge.engine import choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation import codes_of, evaluate
@@ -127,8 +128,14 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         model_card="",
     )
     test = parts.test
-    opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
-    report = evaluate(bundle, opener, flows.features[test], flows.protocol[test], flows.application[test])
+    choice = choose("onnxruntime", "fp32")
+    report = evaluate(
+        bundle,
+        lambda part: open_cascade(part, choice),
+        flows.features[test],
+        flows.protocol[test],
+        flows.application[test],
+    )
     measured = replace(bundle, metrics={"test": report})
     return replace(measured, model_card=model_card(measured))
 

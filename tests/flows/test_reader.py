@@ -214,6 +214,7 @@ def test_everything_that_was_met_is_counted(opened):
         "short": 1,
         "long": 1,
         "not_a_number": 1,
+        "stray_quote": 0,
         "with_missing_values": 1,
         "blank_lines": 2,
         "repeated_headers": 1,
@@ -250,16 +251,47 @@ def test_a_percent_sign_is_no_comment_in_csv(opened):
 # --- rows without end ---------------------------------------------------------------------------------------
 
 
-def test_a_quote_that_never_closes_names_its_line(opened):
-    with pytest.raises(FlowsError, match=r"f\.csv: line 3: a quoted cell opens here and does not close"):
-        list(opened(HEADER + ROW + ROW.replace(b"a", b'"a') + ROW).batches(FEATURES))
+STRAY = ROW.replace(b"a", b'"a')
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [
+        (ROW + STRAY + ROW, [0, 4, 0]),
+        (STRAY, [4]),
+        (STRAY.rstrip(), [4]),
+        (ROW + STRAY + ROW * 20 + STRAY + ROW, [0, 4, *[0] * 20, 4, 0]),
+        (ROW.replace(b"a", b'"a"b') + ROW, [4, 0]),
+        (ROW.replace(b"a", b'"a" ') + ROW, [0, 0]),
+    ],
+    ids=["in the middle", "at the end", "no final newline", "two", "text after it", "blanks after it"],
+)
+def test_a_stray_quote_costs_its_own_line_only(opened, rows, status):
+    file = opened(HEADER + rows)
+    batches = list(file.batches(FEATURES))
+    assert [int(s) for batch in batches for s in batch.status] == status
+    assert [row for batch in batches for row in batch.row_bytes()] == rows.splitlines()
+    assert file.counts.stray_quote == status.count(4)
+
+
+def test_strict_names_a_stray_quotes_line(opened):
+    with pytest.raises(FlowsError, match=r"f\.csv:3: a quote does not close here, or text follows it"):
+        list(opened(HEADER + ROW + STRAY + ROW).batches(FEATURES, strict=True))
 
 
 @pytest.mark.parametrize("before", [b"", ROW * 80_000], ids=["in the first block", "across blocks"])
 def test_a_quote_that_closes_beyond_a_mebibyte_swallows_no_rows(opened, before):
-    stray = ROW.replace(b"a", b'"a')
-    with pytest.raises(FlowsError, match=r"line \d+: a quoted cell opens here and does not close within 1 MiB"):
-        list(opened(HEADER + before + stray + ROW * 40_000 + b'"' + ROW).batches(FEATURES))
+    file = opened(HEADER + before + STRAY + ROW * 40_000 + b'"' + ROW)
+    rows = sum(len(batch) for batch in file.batches(FEATURES))
+    assert rows == len(before) // len(ROW) + 40_002
+    assert file.counts.stray_quote == 2
+
+
+def test_a_batch_has_a_bounded_number_of_rows(opened):
+    file = opened(HEADER + b"1\n" * 100_000)
+    sizes = [len(batch) for batch in file.batches(FEATURES)]
+    assert sum(sizes) == 100_000
+    assert max(sizes) == _native.MAX_ROWS
 
 
 @pytest.mark.parametrize("size", [3 << 19, 6 << 20], ids=["1.5 MiB", "6 MiB"])

@@ -28,7 +28,7 @@ def parsed(data: bytes) -> tuple[Header, FlowBatch]:
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
-    return header, FlowBatch(*columns, block, rows["texts"], rows["bad_feature"])
+    return header, FlowBatch((), *columns, block, rows["texts"], rows["bad_feature"])
 
 
 def labelled(data: bytes, codes: list[list[int]], confidence: list[list[float]], *, keep_columns: bool = True) -> bytes:
