@@ -53,8 +53,8 @@ class Classifier:
         """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
 
         A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
-        infinities and what exceeds float32 mean "no value"; a flow without any gets no label. Raises FlowsError for a missing column, ValueError
-        for another shape.
+        infinities and what exceeds float32 mean "no value"; a flow without any gets no label. Raises FlowsError
+        for a missing column, ValueError for another shape.
         """
         with np.errstate(over="ignore"):
             if isinstance(features, Mapping) or hasattr(features, "columns"):
@@ -65,7 +65,7 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return self._running().run(raw).without(np.isnan(raw).all(axis=-1))
+        return self._running().run(raw).without(np.isnan(raw).all(axis=1))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
         """Each batch of a flows file with its labels, in order. Rows that could not be read get none.

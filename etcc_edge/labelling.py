@@ -103,16 +103,18 @@ def label_file(
         started(summary)
         vocabulary = chosen.vocabulary()
         tally = np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64)
+        without_values = 0
         with open_output(output) as out:
             writer = LabelWriter(out, file.header, chosen.levels, vocabulary, keep_columns=keep_columns)
             for batch, result in classifier.classify(file.batches(chosen.features, strict=strict)):
                 writer.write(batch, result.codes, result.confidence)
                 readable = batch.status == 0
+                without_values += int((readable & np.isnan(batch.features).all(axis=1)).sum())
                 summary.outside_range += int(chosen.root.scaler.outside(batch.features)[readable].sum())
                 _add(tally, result)
                 progress(file.position(), file.size)
         summary.flows = file.counts.rows
-        summary.rows = dict(vars(file.counts))
+        summary.rows = {**vars(file.counts), "without_values": without_values}
         summary.counts = _named(tally, vocabulary)
         labelled = file.counts.rows - file.counts.unlabelled
         if summary.outside_range > OUTSIDE_WARNING_SHARE * labelled:

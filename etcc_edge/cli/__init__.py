@@ -45,6 +45,10 @@ class _LazyGroup(click.Group):
             return super().invoke(ctx)
         except EtccError as error:
             raise click.ClickException(str(error)) from error
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "etcc-edge"
+            click.echo(f"Error: {error.format_message()} (see {where} --help)", err=True)
+            ctx.exit(error.exit_code)
         except BrokenPipeError:
             # Whoever read our output has enough; the interpreter's own flush at exit would complain.
             _forget_output()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.source import STDIN, Source
 from etcc_edge.labelling import Summary, label_file
 
-LABEL_MARK = b"etcc_protocol"  # in the header of every labelled file
+# The end of a labelled file's header, or all of it with --columns labels.
+_OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
 
 
 @click.command()
@@ -113,25 +115,30 @@ def _target(name: str, output: str | None, *, several: bool) -> str:
 
 def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, named: bool, force: bool) -> None:
     """Raises UsageError where an output would replace an input, another output, or a file that is not ours."""
-    files = [Path(target) for target in targets if target != STDIN]
+    pairs = [(name, Path(target)) for name, target in zip(flows, targets, strict=True) if target != STDIN]
     inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
-    for file in files:
-        if file.exists() and any(file.samefile(name) for name in inputs):
+    for name, file in pairs:
+        if file.exists() and any(file.samefile(path) for path in inputs):
             raise click.UsageError(f"{file} is the input itself; name another file with -o")
-        if file.is_file() and not force and not (named and _is_labelled(file)):
+        if file.is_file() and not force and not (named and name != STDIN and _is_labelled(file, name)):
             raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
-    if len({file.resolve() for file in files}) < len(files):
+    if len({file.resolve() for _, file in pairs}) < len(pairs):
         raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
 
 
-def _is_labelled(path: Path) -> bool:
-    """An earlier output of this command, which can be made again, or an empty file."""
+def _is_labelled(path: Path, source: str) -> bool:
+    """Whether a file is empty, or an earlier output for this input: its header with our columns and no others."""
+    header, existing = _first_line(source), _first_line(str(path))
+    own = _OWN_HEADER.search(existing) if existing else None
+    return existing == b"" or (existing is not None and own is not None and existing[: own.start()] in (header, b""))
+
+
+def _first_line(path: str) -> bytes | None:
     try:
         with contextlib.closing(Source(path)) as source:
-            start = source.read(1 << 16)
+            return source.read(1 << 16).split(b"\n", 1)[0].rstrip(b"\r")
     except FlowsError:
-        return False
-    return not start or LABEL_MARK in start.split(b"\n", 1)[0]
+        return None
 
 
 def _say_choices(summary: Summary) -> None:
@@ -147,6 +154,7 @@ _ROW_NOTES = {
     "long": "had too many cells: cut to the header's width, not labelled",
     "not_a_number": "held text where a number is needed: not labelled",
     "stray_quote": "had a quote that does not close, or text after it: not labelled",
+    "without_values": "had no value in any needed column: not labelled",
     "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
     "blank_lines": "blank or comment lines were skipped",
     "repeated_headers": "repeated header lines were skipped",

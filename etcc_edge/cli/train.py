@@ -37,6 +37,10 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option(
     "--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record."
 )
+@click.option(
+    "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."
+)
+@click.option("--license", "licence", default="not stated", show_default=True, help="Of the weights, for the record.")
 @click.option("--name", help="The bundle's name. Default: OUTPUT's.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def command(
@@ -52,6 +56,8 @@ def command(
     groups: str | None,
     seed: int,
     timeout: float,
+    citations: str | None,
+    licence: str,
     name: str | None,
     force: bool,
 ) -> None:
@@ -80,6 +86,8 @@ def command(
         split=split,
         seed=seed,
         timeout_s=timeout,
+        citations=tuple(_lines(citations)) if citations is not None else Plan.citations,
+        license=licence,
         command=_as_typed(),
     )
     with status() as tell:
@@ -103,18 +111,28 @@ def command(
 
 def _as_typed() -> str:
     """The command line with the last two parts of each path: the record names no folder of this machine."""
-    words = ["/".join(Path(word).parts[-2:]) if "/" in word else word for word in sys.argv[1:]]
-    return shlex.join(["etcc-edge", *words])
+
+    def short(word: str) -> str:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
+
+    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise EtccError(f"{path}: cannot be read: {error}") from error
 
 
 def _feature_list(wanted: str) -> str | list[str]:
     """A preset's name, or the names in a file. Raises EtccError for a name that is no feature."""
     if wanted in PRESETS:
         return wanted
-    try:
-        lines = Path(wanted).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
-        raise EtccError(f"{wanted!r} is neither a preset ({', '.join(PRESETS)}) nor a readable file") from None
+    if not Path(wanted).exists():
+        raise EtccError(f"{wanted!r} is neither a preset ({', '.join(PRESETS)}) nor a file")
+    lines = _lines(wanted)
     if unknown := [line for line in lines if line not in features()]:
         raise EtccError(f"{wanted}: {unknown[0]!r} is no feature; the canonical names are those of `etcc-edge info`")
     return list(dict.fromkeys(lines))

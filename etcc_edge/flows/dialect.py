@@ -50,12 +50,15 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
     samples = [read_sample(columns) for _, columns in candidates]
     chosen = max(range(len(candidates)), key=lambda i: _sensible_share(samples[i]))
     dialect, columns = candidates[chosen]
-    duration_unit, iat_unit = _time_units(samples[chosen])
+    told = _time_units(samples[chosen])
+    duration_unit, iat_unit = told or ("us", "us")
     factors = {}
     for name in columns:
         unit = duration_unit if name == "flow_duration" else iat_unit
         factors[name] = _MICROSECONDS[unit] if features()[name].unit == "us" else 1.0
     notes = [dialect.note] if dialect.note else []
+    if told is None and any(len(values) for values in samples[chosen].values()):
+        notes.append("its values do not tell the unit of times; microseconds are assumed")
     if duration_unit != iat_unit:
         notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
     return Reading(dialect, columns, factors, duration_unit, tuple(notes))
@@ -84,8 +87,8 @@ def _sensible_share(sample: Values) -> float:
     return right / total if total else 0.0
 
 
-def _time_units(sample: Values) -> tuple[str, str]:
-    """Units of durations and of inter-arrival times; microseconds where the values do not tell.
+def _time_units(sample: Values) -> tuple[str, str] | None:
+    """Units of durations and of inter-arrival times; None where the values do not tell.
 
     packets = rate × duration gives the one (where packets are not counted: the smallest unit in which flows
     have at least one packet); mean inter-arrival time × (packets - 1) = duration gives the other.
@@ -93,10 +96,10 @@ def _time_units(sample: Values) -> tuple[str, str]:
     with np.errstate(all="ignore"):
         duration, rate = sample.get("flow_duration"), sample.get("flow_packets_per_s")
         if duration is None or rate is None:
-            return "us", "us"
+            return None
         usable = (duration > 0) & (rate > 0) & np.isfinite(duration * rate)
         if not usable.any():
-            return "us", "us"
+            return None
         per_unit = (duration * rate)[usable] * 1e-6  # packets, if the unit were a microsecond
         if "fwd_packets" in sample and "bwd_packets" in sample:
             packets = (sample["fwd_packets"] + sample["bwd_packets"])[usable]

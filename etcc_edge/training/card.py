@@ -23,8 +23,9 @@ def model_card(bundle: Bundle) -> str:
         f"`{chosen['test_fingerprint'][:16]}`.",
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
-        f"{chosen['validation']} others chose epochs and temperatures. About a quarter of such flows repeat another "
-        "flow's features, so a random split flatters: a split by Flow ID or capture tells more about other networks.",
+        f"{chosen['validation']} others chose epochs and temperatures. {_percent(training['repeated_share'])} of the "
+        "flows have the features of another flow too, so a random split flatters: a split by Flow ID or by capture "
+        "tells more about other networks.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
         f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
@@ -39,8 +40,7 @@ def model_card(bundle: Bundle) -> str:
         "## Features",
         ", ".join(f"{name} ({unit})" for name, unit in zip(bundle.features, bundle.units, strict=True)),
         "## Data and licence",
-        f"Weights: {bundle.license}. The flows are the Canadian Institute for Cybersecurity's (UNB); whoever uses "
-        "them, or this bundle, cites:",
+        f"Licence of the weights: {bundle.license}. Whoever uses this bundle or its flows cites:",
         "\n".join(f"- {text}" for text in bundle.citations),
     ]
     return "\n\n".join(sections) + "\n"
@@ -91,8 +91,7 @@ def _limits(bundle: Bundle) -> list[str]:
     limits += [
         "flows of other meters, timeouts, networks or years may look unlike its own; `etcc-edge infer` says how many "
         "lie outside the trained range",
-        "the labels are those of whole captures: background flows of a capture carry its application's name",
-        "VPN and Tor were recorded with few providers and clients on one campus; others are untested",
+        "a protocol or an application that it was not taught gets the nearest label, often with high confidence",
     ]
     return limits
 

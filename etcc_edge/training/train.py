@@ -41,14 +41,8 @@ MIN_APPLICATION_FLOWS = 10
 MIN_STAGE2_FLOWS = 200
 
 LEVELS = ("protocol", "application")
-CITATIONS = (
-    "Li, Lu: ETCC: Encrypted Two-Label Classification Using CNN. Security and Communication Networks 2021, 6633250.",
-    "Habibi Lashkari, Kaur, Rahali: DIDarknet: A Contemporary Approach to Detect and Characterize the Darknet "
-    "Traffic using Deep Image Learning. ICCNS 2020.",
-    "Draper-Gil, Habibi Lashkari, Mamun, Ghorbani: Characterization of Encrypted and VPN Traffic using "
-    "Time-related Features. ICISSP 2016.",
-    "Habibi Lashkari, Draper-Gil, Mamun, Ghorbani: Characterization of Tor Traffic using Time Based Features. "
-    "ICISSP 2017.",
+METHOD_CITATION = (
+    "Li, Lu: ETCC: Encrypted Two-Label Classification Using CNN. Security and Communication Networks 2021, 6633250."
 )
 
 
@@ -61,6 +55,8 @@ class Plan:
     split: str = "random"
     seed: int = 0
     timeout_s: float = 120.0  # of the flows
+    citations: tuple[str, ...] = (METHOD_CITATION,)  # that whoever uses the flows or the bundle owes
+    license: str = "not stated"  # of the weights
     command: str = ""  # that reproduces the bundle, for the card
 
 
@@ -106,6 +102,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "flows": len(flows),
             "flows_ignored": flows.ignored,
             "fingerprint": fingerprint(flows.hashes),
+            "repeated_share": _repeated_share(flows.features),
             "recipe": plan.recipe,
             "network": plan.network,
             "applications": plan.applications,
@@ -123,8 +120,8 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "stages": stage_notes,
         },
         metrics={},
-        citations=CITATIONS,
-        license="CC-BY-4.0",
+        citations=plan.citations,
+        license=plan.license,
         model_card="",
     )
     test = parts.test
@@ -201,10 +198,9 @@ def _stages(
             wanted &= np.array([label_key(name) in PAPER_APPLICATIONS for name in flows.application.tolist()])
         names, counts = np.unique(flows.application[wanted], return_counts=True)
         in_training = set(flows.application[parts.train][wanted[parts.train]].tolist())
-        few = [
-            n for n, c in zip(names.tolist(), counts, strict=True) if c < MIN_APPLICATION_FLOWS or n not in in_training
-        ]
-        labels = tuple(name for name in names.tolist() if name not in few)
+        few = [n for n, c in zip(names.tolist(), counts, strict=True) if c < MIN_APPLICATION_FLOWS]
+        untaught = sorted(set(names.tolist()) - in_training - set(few))
+        labels = tuple(name for name in names.tolist() if name not in (*few, *untaught))
         wanted &= np.isin(flows.application, labels)
         if len(labels) < 2 or wanted.sum() < MIN_STAGE2_FLOWS:
             left_out.append(
@@ -212,6 +208,7 @@ def _stages(
             )
             continue
         left_out += [f"{protocol} {name} has fewer than {MIN_APPLICATION_FLOWS} flows: no class for it" for name in few]
+        left_out += [f"{protocol} {name} has no flow among the training rows: no class for it" for name in untaught]
         yield _Stage(protocol, labels, np.where(wanted, codes_of(labels, flows.application), -1))
 
 
@@ -261,6 +258,13 @@ def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Re
         return fit_min_max(raw)
     segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}
     return fit_quantile(raw, knots=recipe.knots, atom_power=recipe.atom_power, segments=segments)
+
+
+def _repeated_share(raw: npt.NDArray[np.float32]) -> float:
+    """Share of the flows whose features another flow has too."""
+    rows = np.ascontiguousarray(raw).view(np.dtype((np.void, raw.itemsize * raw.shape[1]))).ravel()
+    _, which, count = np.unique(rows, return_inverse=True, return_counts=True)
+    return float(np.mean(count[which] > 1))
 
 
 def _counts(flows: LabelledFlows) -> dict[str, dict[str, int]]:

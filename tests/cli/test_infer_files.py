@@ -199,8 +199,16 @@ def test_o_may_replace_an_earlier_labelled_or_an_empty_file(infer, earlier):
 
 @pytest.mark.parametrize(
     "other",
-    [b"notes\n", HEADER, b"a\n" + LABELS + b"\n", gzip.compress(b"notes"), gzip.compress(b"notes")[:-9]],
-    ids=["text", "flows", "labels in the text", "gzip", "cut gzip"],
+    [
+        b"notes\n",
+        HEADER,
+        b"a\n" + LABELS + b"\n",
+        HEADER.rstrip() + b"," + LABELS + b",remarks\n",
+        b"other," + HEADER.rstrip() + b"," + LABELS + b"\n",
+        gzip.compress(b"notes"),
+        gzip.compress(b"notes")[:-9],
+    ],
+    ids=["text", "flows", "labels in the text", "a column by hand", "other flows", "gzip", "cut gzip"],
 )
 def test_o_never_replaces_another_file(infer, other):
     Path("out.csv").write_bytes(other)
@@ -380,3 +388,18 @@ def test_an_interrupted_run_leaves_nothing_behind(bundle, tmp_path, number):
         running.wait(30)
     assert running.returncode in (-number, 128 + number)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_usage_error_is_one_line(bundle):
+    done = subprocess.run([*COMMAND, "--thread", "0", "x.csv"], capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"Error: No such option")
+
+
+def test_a_row_without_any_value_is_not_labelled(infer):
+    Path("none.csv").write_bytes(HEADER + b"," * HEADER.count(b",") + b"\n" + rows(1)[0])
+    done = infer("none.csv", "--json")
+    assert json.loads(done.stdout)[0]["rows"]["without_values"] == 1
+    assert Path("none.labels.csv").read_bytes().splitlines()[1].endswith(b",,,,")
+    assert "1 rows had no value in any needed column" in done.stderr

@@ -177,3 +177,11 @@ def test_real_files_of_each_dialect(real_flows, name, dialect, unit, rows):
 def test_the_mended_iscx_file_is_read_by_its_names(real_flows):
     with FlowFile(real_flows / "iscx-tor-vpn-15s" / "flows.csv") as file:
         assert (file.reading.dialect.name, file.reading.time_unit) == ("iscx2016-time", "us")
+
+
+def test_values_that_do_not_tell_the_unit_are_said_to(tmp_path):
+    header = "duration,flowPktsPerSecond,flowBytesPerSecond,min_flowiat,max_flowiat,mean_flowiat"
+    (tmp_path / "f.csv").write_text(f"{header}\n1.5,,,0,0,0\n")
+    with FlowFile(tmp_path / "f.csv") as file:
+        assert file.reading.time_unit == "us"
+        assert "its values do not tell the unit of times; microseconds are assumed" in file.reading.notes

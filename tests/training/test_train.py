@@ -116,6 +116,22 @@ def test_the_command_writes_a_bundle_and_its_figures(generated: Path, tmp_path: 
     assert "exists already" in again.output
 
 
+def test_the_record_names_no_folder_and_holds_the_citations(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cited = tmp_path / "cited.txt"
+    cited.write_text("Someone: Some flows. 2020.\n\n")
+    words = ["train", str(generated), f"--citations={cited}", "--license", "CC0-1.0", "-o", str(tmp_path / "b")]
+    monkeypatch.setattr("sys.argv", ["etcc-edge", *words])
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    made = load_bundle(tmp_path / "b")
+    assert (made.citations, made.license) == (("Someone: Some flows. 2020.",), "CC0-1.0")
+    assert made.training["command"].startswith(f"etcc-edge train {generated.parent.name}/generated.csv --citations=")
+    assert str(tmp_path.parent) not in made.training["command"]
+    assert "Someone: Some flows. 2020." in made.model_card
+
+
 def test_features_come_from_a_file_too(generated: Path, tmp_path: Path) -> None:
     names = tmp_path / "features.txt"
     names.write_text("flow_duration\nfwd_packets\nflow_iat_mean\nbwd_packet_length_mean\n")
