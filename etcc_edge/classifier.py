@@ -65,7 +65,7 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return self._running().run(raw).without(np.isnan(raw).all(axis=1))
+        return self._running().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
         """Each batch of a flows file with its labels, in order. Rows that could not be read get none.

@@ -85,7 +85,8 @@ def fit(
             if recipe.average:
                 # The average is short at first, so that it forgets the random start.
                 keep = min(recipe.average, step / (step + 10))
-                torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
         if not len(validation):
             after_epoch(f"epoch {epoch}/{recipe.epochs}")
             continue

@@ -73,3 +73,9 @@ def test_the_paper_recipe_trains_both_kinds(kind: str) -> None:
     none = Examples(np.zeros((0, 12), np.float32), np.zeros(0, np.int64))
     fitted = fit(layers, few, none, 5, replace(RECIPES["paper"], epochs=1), kind, seed=0)
     assert fitted.network.exact(few.scaled.astype(np.float64)).shape == (40, 5)
+
+
+def test_the_averaged_weights_carry_no_history() -> None:
+    # With one, each step would keep the memory of all earlier ones.
+    fitted = fit(LAYERS, examples(64, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed=0)
+    assert all(parameter.is_leaf for parameter in fitted.network.parameters())
