@@ -24,8 +24,8 @@ def model_card(bundle: Bundle) -> str:
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
         f"{chosen['validation']} others chose epochs and temperatures. {_percent(training['repeated_share'])} of the "
-        "flows have the features of another flow too, so a random split flatters: a split by Flow ID or by capture "
-        "tells more about other networks.",
+        "flows have the features of another flow too, ports aside, so a random split flatters: a split by Flow ID or "
+        "by capture tells more about other networks.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
         f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "

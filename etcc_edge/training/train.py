@@ -102,7 +102,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "flows": len(flows),
             "flows_ignored": flows.ignored,
             "fingerprint": fingerprint(flows.hashes),
-            "repeated_share": _repeated_share(flows.features),
+            "repeated_share": _repeated_share(flows),
             "recipe": plan.recipe,
             "network": plan.network,
             "applications": plan.applications,
@@ -260,9 +260,11 @@ def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Re
     return fit_quantile(raw, knots=recipe.knots, atom_power=recipe.atom_power, segments=segments)
 
 
-def _repeated_share(raw: npt.NDArray[np.float32]) -> float:
-    """Share of the flows whose features another flow has too."""
-    rows = np.ascontiguousarray(raw).view(np.dtype((np.void, raw.itemsize * raw.shape[1]))).ravel()
+def _repeated_share(flows: LabelledFlows) -> float:
+    """Share of the flows whose features, ports aside, another flow has too."""
+    kept = [feature_table()[name].family != "port" for name in flows.feature_names]
+    raw = np.ascontiguousarray(flows.features[:, kept])
+    rows = raw.view(np.dtype((np.void, raw.itemsize * raw.shape[1]))).ravel()
     _, which, count = np.unique(rows, return_inverse=True, return_counts=True)
     return float(np.mean(count[which] > 1))
 
