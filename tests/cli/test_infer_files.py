@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from etcc_edge.cli import main
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,note"
 HEADER = NAMES.encode() + b"\n"
 LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence"
-COMMAND = [sys.executable, "-c", "from etcc_edge.cli import main; main()", "infer"]
+COMMAND = [str(Path(sysconfig.get_path("scripts")) / "etcc-edge"), "infer"]
 
 Infer = Callable[..., Result]
 
