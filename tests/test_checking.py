@@ -221,11 +221,14 @@ def test_twins_across_a_split_are_counted_ports_aside() -> None:
     )
     none = np.array([""] * 6)
     flows = LabelledFlows(
-        "flows",
-        dialect_named("cicdarknet2020"),
-        ("src_port", "flow_duration", "flow_iat_mean"),
-        features,
-        *[none] * 4,
+        name="flows",
+        dialect=dialect_named("cicdarknet2020"),
+        feature_names=("src_port", "flow_duration", "flow_iat_mean"),
+        features=features,
+        protocol=none,
+        application=none,
+        flow_id=none,
+        group=none,
         hashes=np.arange(6, dtype=np.uint64),
         ignored=0,
     )
