@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,7 @@ def evaluate_file(
 ) -> list[dict[str, Any]]:
     """`evaluate` of each bundle on the same rows of a labelled flows file.
 
-    Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (of the bundle), ``network``
+    Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (its last two parts), ``network``
     (``cnn``, ``lstm``, or None where the bundle does not say), ``backend``, ``precision``, ``flows_ignored``
     (unreadable or without label) and ``flows_trained_on``. ``rows`` is ``all``, or ``test``: without the flows
     that any of the bundles was trained on. Raises FlowsError, BundleError, BackendError.
@@ -173,7 +174,7 @@ def evaluate_file(
             "file": flows.name,
             "rows": rows,
             "bundle": bundle.name,
-            "location": bundle.location,
+            "location": "/".join(Path(bundle.location).parts[-2:]),
             "network": bundle.training.get("network"),
             "backend": choice.backend,
             "precision": choice.precision,

@@ -110,7 +110,7 @@ def test_bundles_stand_side_by_side(one: dict[str, Any]) -> None:
 
 
 def test_bundles_of_one_name_are_told_apart_by_their_place(one: dict[str, Any]) -> None:
-    again = {**one, "location": "/home/somebody/models/again"}
+    again = {**one, "location": "models/again"}
     assert titles([one]) == [""]
     assert titles([one, again]) == ["models/tiny", "models/again"]
     assert titles([one, {**again, "network": None}]) == ["tiny (cnn)", "tiny"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,10 +43,7 @@ def titles(evaluations: Sequence[Evaluation]) -> list[str]:
         return [""]
     names = [f"{e['bundle']} ({e['network']})" if e["network"] else e["bundle"] for e in evaluations]
     often = Counter(names)
-    return [
-        name if often[name] == 1 else "/".join(Path(e["location"]).parts[-2:])
-        for name, e in zip(names, evaluations, strict=True)
-    ]
+    return [name if often[name] == 1 else e["location"] for name, e in zip(names, evaluations, strict=True)]
 
 
 def networks(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation | None]]:
