@@ -19,6 +19,7 @@ _COMMANDS = {
     "check": "Whether a flows file can be labelled or trained on.",
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
+    "select-features": "Choose the features to train with.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",
 }
