@@ -86,7 +86,7 @@ def evaluate_file(
     """
     with FlowFile(path) as file:
         chosen, _ = pick_bundle(file, bundle)
-    choice = choose(backend, precision)
+    choice = choose(backend, precision, chosen)
     flows = read_labelled(path, chosen.features, protocol_column=protocol_column, application_column=application_column)
     seen = np.isin(flows.hashes, chosen.trained_rows)
     kept = ~seen if rows == "test" else np.ones(len(flows), bool)
