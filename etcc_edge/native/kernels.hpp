@@ -8,21 +8,18 @@
 
 namespace etcc {
 
-// One piece of a monotone map: value = min(y + (v - x) * slope, cap). With tents, the value is a place between
-// rows of a table, `row` the table's row of place 0.
-struct Knot {
-  float x, y, slope, cap;
-};
-
-// A raw feature's map. NaN becomes `missing`, in row `missing_row`.
+// A raw feature's map: y[k] + (v - x[k]) * slope[k] from the knot x[k] on, y at the ends beyond. With tents, the
+// result is a place between rows of a table.
 struct Column {
-  const float* x;  // of the knots, for the search
-  const Knot* knots;
-  const std::int32_t* rows;  // null without tents
+  const float* x;
+  const float* y;  // one more than knots
+  const float* slope;
+  const std::int32_t* rows;  // the table's row of place 0 after each knot; null: `row` after all
   std::size_t count;         // of knots, at least one
   std::size_t source;        // the feature that it reads
+  std::int32_t row;
+  std::int32_t missing_row;  // NaN becomes the place `missing` in this row
   float missing;
-  std::int32_t missing_row;
 };
 
 // out = in × packed + bias over `flows` flows of `rows` rows each. Row r of a flow starts `step` floats after row
@@ -90,12 +87,11 @@ struct Kernels {
   void (*winograd_out)(const WinogradOut&);
   void (*lookup)(const Lookup&);
 
-  // Scaled values of raw rows `index` (row-major, `features` wide): out[i * row_stride + c * column_stride].
+  // Scaled values [n][count] of the raw rows `index` (row-major, `features` wide), at most y[k + 1] after the knot k.
   void (*scale)(const Column* columns, std::size_t count, const float* raw, std::size_t features,
-                const std::int64_t* index, std::size_t n, float* out, std::size_t row_stride,
-                std::size_t column_stride);
+                const std::int64_t* index, std::size_t n, float* out);
   // The same as places between rows of a table with `bins` bins: its row, and the fraction of the way to the next;
-  // both [count][stride].
+  // both [count][stride], the stride a multiple of 64 and at least n.
   void (*locate)(const Column* columns, std::size_t count, const float* raw, std::size_t features,
                  const std::int64_t* index, std::size_t n, float bins, std::int32_t* row, float* fraction,
                  std::size_t stride);

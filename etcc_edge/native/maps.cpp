@@ -23,22 +23,20 @@ double at(const Scaler::Map& map, double v) {
 }  // namespace
 
 Maps::Maps(const Scaler& scaler) {
-  for (std::size_t i = 0; i < scaler.inputs(); ++i) {
-    const auto map = scaler.input(i);
-    Pieces pieces;
-    pieces.x.assign(map.x.begin(), map.x.end());
-    for (std::size_t k = 0; k < map.x.size(); ++k) {
-      pieces.knots.push_back({map.x[k], map.y[k], map.slope[k], map.y[std::min(k + 1, map.y.size() - 1)]});
-    }
-    add(std::move(pieces), map.source, map.missing, 0);
-  }
+  for (std::size_t i = 0; i < scaler.inputs(); ++i) add(scaler.input(i), 0);
 }
 
-void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t missing_row) {
+void Maps::add(const Scaler::Map& map, std::int32_t row) {
+  const auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
+  add({copy(map.x), copy(map.y), copy(map.slope), {}}, map.source, map.missing, row, row);
+}
+
+void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t row, std::int32_t missing_row) {
+  pieces.y.push_back(pieces.y.back());
   pieces_.push_back(std::move(pieces));
   const auto& own = pieces_.back();  // the vectors' memory stays where it is when `pieces_` grows
-  columns_.push_back({own.x.data(), own.knots.data(), own.rows.empty() ? nullptr : own.rows.data(), own.x.size(), source,
-                      missing, missing_row});
+  columns_.push_back({own.x.data(), own.y.data(), own.slope.data(), own.rows.empty() ? nullptr : own.rows.data(),
+                      own.x.size(), source, row, missing_row, missing});
 }
 
 bool TentTable::fits(const Scaler& scaler) {
@@ -89,14 +87,7 @@ std::int32_t TentTable::push_input(std::size_t input, const Sum& others) {
 }
 
 void TentTable::add_alone(const Scaler::Map& map, std::size_t input) {
-  const std::int32_t row = push_input(input, Sum(channels_));
-  Maps::Pieces pieces;
-  pieces.x.assign(map.x.begin(), map.x.end());
-  for (std::size_t k = 0; k < map.x.size(); ++k) {
-    pieces.knots.push_back({map.x[k], map.y[k], map.slope[k], map.y[std::min(k + 1, map.y.size() - 1)]});
-  }
-  pieces.rows.assign(map.x.size(), row);
-  maps_.add(std::move(pieces), map.source, map.missing, row);
+  maps_.add(map, push_input(input, Sum(channels_)));
 }
 
 bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>& inputs) {
@@ -112,9 +103,10 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
   const std::size_t before = rows_.size();
   const auto bins = static_cast<double>(bins_);
   Maps::Pieces pieces;
-  const auto add_piece = [&](float from, float y, float slope, float cap, std::int32_t row) {
+  const auto add_piece = [&](float from, double y, double slope, std::int32_t row) {
     pieces.x.push_back(from);
-    pieces.knots.push_back({from, y, slope, cap});
+    pieces.y.push_back(static_cast<float>(y));
+    pieces.slope.push_back(static_cast<float>(slope));
     pieces.rows.push_back(row);
   };
   const auto sum_at = [&](double v) {
@@ -146,12 +138,11 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
         entry->second = moving.empty() ? push(others) : push_input(inputs[mover], others);
       }
       if (moving.empty()) {
-        add_piece(x[k], 0, 0, 0, entry->second);
+        add_piece(x[k], 0, 0, entry->second);
       } else {
         const double from = at(maps[mover], a);
         const double to = at(maps[mover], b);
-        add_piece(x[k], static_cast<float>(from), static_cast<float>((to - from) / (b - a)), static_cast<float>(to),
-                  entry->second);
+        add_piece(x[k], from, (to - from) / (b - a), entry->second);
       }
     } else {
       std::vector<float> cuts = {x[k], x[k + 1]};
@@ -167,25 +158,23 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
       for (std::size_t c = 0; c < cuts.size(); ++c) {
         const std::int32_t row = push(sum_at(cuts[c]));
         if (c + 1 == cuts.size()) break;
-        const double slope = 1 / (bins * (double{cuts[c + 1]} - cuts[c]));
-        add_piece(cuts[c], 0, static_cast<float>(slope), static_cast<float>(1 / bins), row);
+        add_piece(cuts[c], 0, 1 / (bins * (double{cuts[c + 1]} - cuts[c])), row);
       }
     }
     if (rows_.size() - before > most_joined_floats) break;
   }
-  add_piece(x.back(), 0, 0, 0, push(sum_at(x.back())));
+  add_piece(x.back(), 0, 0, push(sum_at(x.back())));
   Sum missing(channels_);
   for (std::size_t m = 0; m < maps.size(); ++m) add_value(missing, inputs[m], maps[m].missing);
   const std::int32_t missing_row = push(missing);
 
-  const bool holds = std::all_of(pieces.knots.begin(), pieces.knots.end(), [](const Knot& knot) {
-    return std::isfinite(knot.slope);
-  });
+  const bool holds =
+      std::all_of(pieces.slope.begin(), pieces.slope.end(), [](float slope) { return std::isfinite(slope); });
   if (!holds || rows_.size() - before > most_joined_floats) {
     rows_.resize(before);
     return false;
   }
-  maps_.add(std::move(pieces), maps.front().source, 0.0F, missing_row);
+  maps_.add(std::move(pieces), maps.front().source, 0.0F, 0, missing_row);
   return true;
 }
 

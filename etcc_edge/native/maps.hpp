@@ -24,12 +24,12 @@ class Maps {
  private:
   friend class TentTable;
   struct Pieces {
-    std::vector<float> x;
-    std::vector<Knot> knots;
+    std::vector<float> x, y, slope;
     std::vector<std::int32_t> rows;
   };
   Maps() = default;
-  void add(Pieces pieces, std::size_t source, float missing, std::int32_t missing_row);
+  void add(const Scaler::Map& map, std::int32_t row);
+  void add(Pieces pieces, std::size_t source, float missing, std::int32_t row, std::int32_t missing_row);
 
   std::vector<Pieces> pieces_;
   std::vector<Column> columns_;

@@ -44,7 +44,7 @@ class ScaleRows : public Step {
   void run(Block& block) const override {
     const auto columns = maps_.columns();
     kernels_.scale(columns.data(), columns.size(), block.raw, block.features, block.index, block.flows,
-                   block.space.front.data(), columns.size(), 1);
+                   block.space.front.data());
   }
 
  private:

@@ -6,25 +6,16 @@
 namespace etcc::ETCC_ISA {
 namespace {
 
-constexpr std::size_t batch = 16;  // searches that run side by side, to hide each other's waits
+constexpr std::size_t together = lanes >= 16 ? 2 : 4;  // vectors searched side by side, to hide each other's waits
+constexpr std::size_t batch = together * lanes;
 
-// The last knot at or below each value; the values are clamped to the knots' range. NaN ends at knot 0.
-inline void search(const Column& column, const float* values, std::int32_t* knot) {
-  for (std::size_t i = 0; i < batch; ++i) knot[i] = 0;
-  for (std::size_t left = column.count; left > 1;) {
-    const std::size_t half = left / 2;
-    const float* middle = column.x + half;
-    for (std::size_t i = 0; i < batch; ++i) knot[i] += middle[knot[i]] <= values[i] ? static_cast<std::int32_t>(half) : 0;
-    left -= half;
-  }
-}
+struct Found {
+  Vec value;  // as it came
+  Vec scaled;
+  IntVec knot;
+};
 
-inline float piece(const Knot& knot, float value) {
-  const float scaled = knot.y + (value - knot.x) * knot.slope;
-  return scaled < knot.cap ? scaled : knot.cap;
-}
-
-// Calls use(row number, value, clamped value, knot) for every row of a column.
+// Calls use(first row, Found) for every vector of a column's rows; the last may reach beyond n.
 template <class Use>
 inline void each(const Column& column, const float* raw, std::size_t features, const std::int64_t* index,
                  std::size_t n, Use use) {
@@ -33,27 +24,40 @@ inline void each(const Column& column, const float* raw, std::size_t features, c
   const float* source = raw + column.source;
   for (std::size_t start = 0; start < n; start += batch) {
     const std::size_t count = n - start < batch ? n - start : batch;
-    float value[batch];
-    float inside[batch];
-    std::int32_t knot[batch];
-    for (std::size_t i = 0; i < count; ++i) value[i] = source[static_cast<std::size_t>(index[start + i]) * features];
-    for (std::size_t i = count; i < batch; ++i) value[i] = low;
-    for (std::size_t i = 0; i < batch; ++i) {
-      const float above = value[i] < low ? low : value[i];
-      inside[i] = high < above ? high : above;
+    float values[batch];
+    for (std::size_t i = 0; i < count; ++i) values[i] = source[static_cast<std::size_t>(index[start + i]) * features];
+    for (std::size_t i = count; i < batch; ++i) values[i] = low;
+    const std::size_t vectors = (count + lanes - 1) / lanes;
+    Vec inside[together];  // NaN stays, and ends at knot 0
+    IntVec knot[together] = {};
+    for (std::size_t v = 0; v < together; ++v) {
+      const Vec value = load(values + v * lanes);
+      const Vec above = value < low ? low + Vec{} : value;
+      inside[v] = above > high ? high + Vec{} : above;
     }
-    search(column, inside, knot);
-    for (std::size_t i = 0; i < count; ++i) use(start + i, inside[i], knot[i]);
+    for (std::size_t left = column.count; left > 1;) {
+      const auto half = static_cast<std::int32_t>(left / 2);
+      const float* middle = column.x + half;
+      for (std::size_t v = 0; v < together; ++v) knot[v] += (gather(middle, knot[v]) <= inside[v]) & half;
+      left -= static_cast<std::size_t>(half);
+    }
+    for (std::size_t v = 0; v < vectors; ++v) {
+      const Vec from = gather(column.x, knot[v]);
+      const Vec scaled = gather(column.y, knot[v]) + (inside[v] - from) * gather(column.slope, knot[v]);
+      use(start + v * lanes, Found{load(values + v * lanes), scaled, knot[v]});
+    }
   }
 }
 
 void scale(const Column* columns, std::size_t count, const float* raw, std::size_t features, const std::int64_t* index,
-           std::size_t n, float* out, std::size_t row_stride, std::size_t column_stride) {
+           std::size_t n, float* out) {
   for (std::size_t c = 0; c < count; ++c) {
     const Column& column = columns[c];
-    float* to = out + c * column_stride;
-    each(column, raw, features, index, n, [&](std::size_t i, float value, std::int32_t knot) {
-      to[i * row_stride] = value == value ? piece(column.knots[knot], value) : column.missing;
+    each(column, raw, features, index, n, [&](std::size_t first, const Found& found) {
+      const Vec cap = gather(column.y + 1, found.knot);
+      const Vec capped = found.scaled < cap ? found.scaled : cap;
+      const Vec scaled = found.value == found.value ? capped : column.missing + Vec{};
+      for (std::size_t l = 0; l < lanes && first + l < n; ++l) out[(first + l) * count + c] = scaled[l];
     });
   }
 }
@@ -63,12 +67,14 @@ void locate(const Column* columns, std::size_t count, const float* raw, std::siz
             std::size_t stride) {
   for (std::size_t c = 0; c < count; ++c) {
     const Column& column = columns[c];
-    each(column, raw, features, index, n, [&](std::size_t i, float value, std::int32_t knot) {
-      const bool known = value == value;
-      const float place = bins * (known ? piece(column.knots[knot], value) : column.missing);
-      const auto whole = static_cast<std::int32_t>(place);  // at least 0
-      row[c * stride + i] = (known ? column.rows[knot] : column.missing_row) + whole;
-      fraction[c * stride + i] = place - static_cast<float>(whole);
+    each(column, raw, features, index, n, [&](std::size_t first, const Found& found) {
+      const IntVec known = found.value == found.value;
+      const Vec place = (known ? found.scaled : column.missing + Vec{}) * bins;
+      const IntVec whole = __builtin_convertvector(place, IntVec);  // places are 0 or more
+      const IntVec from = column.rows ? gather(column.rows, found.knot) : column.row + IntVec{};
+      const std::size_t to = c * stride + first;
+      *reinterpret_cast<IntVec*>(row + to) = (known ? from : column.missing_row + IntVec{}) + whole;
+      store(fraction + to, place - __builtin_convertvector(whole, Vec));
     });
   }
 }

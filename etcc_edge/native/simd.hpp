@@ -6,6 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if !defined(ETCC_ISA)
 #error "define ETCC_ISA as the name of the instruction set that this file is compiled for"
 #endif
@@ -29,9 +33,36 @@ inline constexpr int tile_rows = 6;
 
 typedef float Vec __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
+typedef std::int32_t IntVec __attribute__((vector_size(lanes * sizeof(std::int32_t)), aligned(4), may_alias));
+
 static inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 static inline Vec larger(Vec a, Vec b) { return b < a ? a : b; }  // b where one is NaN
 static inline Vec relu(Vec v) { return larger(Vec{}, v); }        // NaN stays
+
+
+static inline Vec gather(const float* p, IntVec at) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_i32gather_ps(reinterpret_cast<__m512i>(at), p, 4));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vec>(_mm256_i32gather_ps(p, reinterpret_cast<__m256i>(at), 4));
+#else
+  Vec out;
+  for (std::size_t l = 0; l < lanes; ++l) out[l] = p[at[l]];
+  return out;
+#endif
+}
+
+static inline IntVec gather(const std::int32_t* p, IntVec at) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<IntVec>(_mm512_i32gather_epi32(reinterpret_cast<__m512i>(at), p, 4));
+#elif defined(__AVX2__)
+  return reinterpret_cast<IntVec>(_mm256_i32gather_epi32(p, reinterpret_cast<__m256i>(at), 4));
+#else
+  IntVec out;
+  for (std::size_t l = 0; l < lanes; ++l) out[l] = p[at[l]];
+  return out;
+#endif
+}
 
 }  // namespace etcc::ETCC_ISA
