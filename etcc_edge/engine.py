@@ -66,15 +66,16 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
     wanted = "fp32" if precision == "auto" else precision
-    reasons = []
+    reasons, unable = [], ""
     for name in BACKENDS if backend == "auto" else (backend,):
         if wanted not in BACKENDS[name].precisions:
             reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
-        elif why_not := BACKENDS[name].why_not(bundle):
+        elif why_not := BACKENDS[name].why_not():
             reasons.append(f"{name}: {why_not}")
+        elif bundle and (why_not := BACKENDS[name].why_not(bundle)):
+            reasons.append(f"{name}: {why_not}")
+            unable += f"; not {name}: {why_not}"
         else:
-            return Choice(name, wanted, "; ".join(["as asked for" if backend == name else _FASTEST, *reasons]))
+            fastest = f"the fastest that this machine has{unable}"
+            return Choice(name, wanted, fastest if backend == "auto" else "as asked for")
     raise BackendError("no backend can run here: " + "; ".join(reasons))
-
-
-_FASTEST = "the fastest that this machine has"
