@@ -34,6 +34,7 @@ struct Product {
   std::size_t out_stride;
   std::size_t pool;  // the largest of this many rows in turn, at most `tile`; divides `rows`
   bool relu;
+  bool skip_zeros;  // allows to leave out the weights that meet a zero: they must be finite, and `pool` 1
 };
 
 // As above for one row a flow and few columns: weights [classes][depth], out [flows][classes].

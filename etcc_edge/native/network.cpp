@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -171,12 +172,21 @@ struct Epilogue {
 
 class Multiply : public Step {
  public:
+  static constexpr std::size_t large = 512;  // depth from which one row alone waits for memory
+
   // `matrix` is [depth][bias.size()].
   Multiply(const Floats& matrix, Floats bias, std::size_t in_stride, std::size_t rows, std::size_t step,
            std::size_t depth, Epilogue after, const Kernels& kernels)
       : packed_(pack(matrix, depth, bias.size(), kernels.panel)), bias_(std::move(bias)), kernels_(kernels) {
-    product_ = {nullptr, 0,       in_stride, rows / after.pool * after.pool, step, depth, packed_.data(), bias_.data(),
-                bias_.size(), nullptr, rows / after.pool * bias_.size(), after.pool, after.relu};
+    const bool skip_zeros = rows == 1 && depth >= large &&
+                            std::all_of(matrix.begin(), matrix.end(), [](float w) { return std::isfinite(w); });
+    product_ = {nullptr,        0,
+                in_stride,      rows / after.pool * after.pool,
+                step,           depth,
+                packed_.data(), bias_.data(),
+                bias_.size(),   nullptr,
+                rows / after.pool * bias_.size(), after.pool,
+                after.relu,     skip_zeros};
   }
 
   void run(Block& block) const override {
@@ -234,7 +244,7 @@ class Winograd : public Step {
       for (std::size_t p = 0; p < packed_.size(); ++p) {
         kernels_.multiply({space.transformed.data() + p * all * in_.stride, 1, 0, all, in_.stride, in_.stride,
                            packed_[p].data(), zero_.data(), width_, space.products.data() + p * all * width_, 0, 1,
-                           false});
+                           false, false});
       }
       kernels_.winograd_out({space.products.data(), flows, tiles(), rows, width_, bias_.data(),
                              space.back.data() + first * out_stride, out_stride, after_.pool, after_.relu});

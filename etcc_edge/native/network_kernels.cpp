@@ -73,7 +73,54 @@ const Tile* tiles(std::size_t vectors) {
   return vectors == 2 ? tiles_of<2> : tiles_of<1>;
 }
 
+// One row alone waits for the weights to arrive, so those that meet a zero, as half do after a ReLU, are left where
+// they are. A sum stays the same when 0 · weight is not added to it.
+template <int V>
+void multiply_rest(const Product& p, const float* in, const float* weight, const std::uint8_t* at, std::size_t count,
+                   std::size_t column, bool first, bool last) {
+  float* out = p.out + column;
+  Vec sum[V];
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) sum[v] = load((first ? p.bias + column : out) + v * lanes);
+  for (std::size_t i = 0; i < count; ++i) {
+    const float value = in[at[i]];
+    const float* row = weight + at[i] * V * lanes;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[v] += value * load(row + v * lanes);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) store(out + v * lanes, last && p.relu ? relu(sum[v]) : sum[v]);
+}
+
+void multiply_one(const Product& p) {
+  static_assert(chunk <= 256);
+  for (std::size_t k = 0; k < p.depth; k += chunk) {
+    const std::size_t depth = p.depth - k < chunk ? p.depth - k : chunk;
+    std::uint8_t at[chunk];
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < depth; ++i) {
+      at[count] = static_cast<std::uint8_t>(i);
+      count += p.in[k + i] != 0 ? 1 : 0;
+    }
+    for (std::size_t column = 0; column < p.width; column += panel_vectors * lanes) {
+      const std::size_t left = (p.width - column) / lanes;
+      const std::size_t vectors = left < panel_vectors ? left : panel_vectors;
+      const float* weight = p.packed + column * p.depth + k * vectors * lanes;
+      const auto run = [&]<int V>() {
+        multiply_rest<V>(p, p.in + k, weight, at, count, column, k == 0, k + depth == p.depth);
+      };
+      if constexpr (panel_vectors > 2) {
+        if (vectors == 4) run.template operator()<4>();
+        if (vectors == 3) run.template operator()<3>();
+      }
+      if (vectors == 2) run.template operator()<2>();
+      if (vectors == 1) run.template operator()<1>();
+    }
+  }
+}
+
 void multiply(const Product& p) {
+  if (p.skip_zeros && p.flows * p.rows == 1) return multiply_one(p);
   const std::size_t full = tile_rows / p.pool * p.pool;
   const std::size_t total = p.flows * p.rows;
   const std::size_t step = p.pool > 1 ? p.depth : chunk;  // a pooled output has no room for parts of sums
