@@ -294,6 +294,16 @@ class _Quantizer:
         codes = np.rint(array / scale.reshape(-1, *[1] * (array.ndim - 1)))
         return np.clip(codes, -levels, levels).astype(np.int8), scale
 
+    def stored_weight(self, name: str, levels: int) -> tuple[F32, str]:
+        """Scales of the weight, and the tensor that DequantizeLinear makes of its codes."""
+        codes, scales = self.weight(name, levels)
+        parts = [
+            self.constant(f"{name}_codes", codes),
+            self.constant(f"{name}_scale", scales),
+            self.constant(f"{name}_zero", np.zeros(len(scales), np.int8)),
+        ]
+        return scales, self.add("DequantizeLinear", parts, f"{name}_again", axis=0)
+
     def through_int8(self, name: str, scale: np.float32, zero: np.integer[Any]) -> str:
         """The tensor after QuantizeLinear and DequantizeLinear."""
         pair = [self.constant(f"{name}_scale", np.array(scale)), self.constant(f"{name}_zero", np.array(zero))]
@@ -319,11 +329,7 @@ def _for_tensorrt(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
             name, weight = node.input[:2]
             scale = 1 / 127 if name in tents else max(*map(abs, ranges[name]), 1e-12) / 127
             node.input[0] = made.through_int8(name, np.float32(scale), np.int8(0))
-            codes, scales = made.weight(weight, 127)
-            parts = [f"{weight}_codes", f"{weight}_scale", f"{weight}_zero"]
-            for part, array in zip(parts, (codes, scales, np.zeros(len(scales), np.int8)), strict=True):
-                made.constant(part, array)
-            node.input[1] = made.add("DequantizeLinear", parts, f"{weight}_again", axis=0)
+            _, node.input[1] = made.stored_weight(weight, 127)
         made.nodes.append(node)
     return made.finish()
 
@@ -371,7 +377,10 @@ def _for_cpu(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 def _integer_gemm(made: _Quantizer, node: onnx.NodeProto, scale: np.float32, zero: np.uint8, levels: int) -> None:
     source, weight, bias = node.input
     codes, scales = made.weight(weight, levels)
-    pair = [made.constant(f"{node.name}_in_scale", np.array(scale)), made.constant(f"{node.name}_in_zero", np.array(zero))]
+    pair = [
+        made.constant(f"{node.name}_in_scale", np.array(scale)),
+        made.constant(f"{node.name}_in_zero", np.array(zero)),
+    ]
     made.add("QuantizeLinear", [source, *pair], f"{node.name}_in_codes")
     parts = [
         f"{node.name}_in_codes",
@@ -387,12 +396,7 @@ def _integer_gemm(made: _Quantizer, node: onnx.NodeProto, scale: np.float32, zer
 
 def _integer_conv(made: _Quantizer, node: onnx.NodeProto, scale: np.float32, levels: int) -> None:
     _, weight, bias = node.input
-    codes, scales = made.weight(weight, levels)
-    zeros = np.zeros(len(scales), np.int8)
-    parts = [f"{weight}_codes", f"{weight}_scale", f"{weight}_zero"]
-    for part, array in zip(parts, (codes, scales, zeros), strict=True):
-        made.constant(part, array)
-    node.input[1] = made.add("DequantizeLinear", parts, f"{weight}_again", axis=0)
+    scales, node.input[1] = made.stored_weight(weight, levels)
     steps = scales * scale
     parts = [f"{bias}_codes", f"{bias}_scale"]
     made.constant(parts[0], np.rint(made.arrays[bias].astype(np.float64) / steps).astype(np.int32))

@@ -11,7 +11,7 @@ from etcc_edge.engines.gate import Comparison, Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
 
 
-def fp32(bundle: Bundle):  # noqa: ANN201
+def fp32(bundle: Bundle):
     return lambda node: open_engine(bundle, node, "fp32")
 
 
