@@ -149,9 +149,10 @@ _INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv")
 
 
 def needs_ranges(model: onnx.ModelProto) -> bool:
-    """Does some quantized layer read anything but tents, whose range is known?"""
-    tents = _tents(model)
-    return any(node.input[0] not in tents for node in model.graph.node if node.name in quantizable(model))
+    """Does some quantized layer read anything but tents, whose range is known, or write int8 as a Conv does?"""
+    tents, chosen = _tents(model), quantizable(model)
+    layers = [node for node in model.graph.node if node.name in chosen]
+    return any(node.input[0] not in tents or node.op_type == "Conv" for node in layers)
 
 
 # --- fp16 ---------------------------------------------------------------------------------------------------
