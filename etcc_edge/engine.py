@@ -44,7 +44,7 @@ class Backend:
 
 # In the order in which `auto` tries them.
 BACKENDS: Mapping[str, Backend] = {
-    "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32",), "ONNX Runtime on the CPU"),
+    "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32", "int8"), "ONNX Runtime on the CPU"),
 }
 
 

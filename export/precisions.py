@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.engines.gate import Drift, compare
+from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.evaluation import codes_of
 from etcc_edge.export.calibration import sample
 from etcc_edge.export.graph import build_onnx
@@ -51,6 +53,35 @@ def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: 
         onnx |= {(node.id, precision): data for precision, data in made.models.items()}
         notes[node.id] = {**made.notes, "calibration_fingerprint": calibrating.fingerprint}
     return replace(bundle, onnx=onnx, training={**bundle.training, "quantization": notes})
+
+
+def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
+    """The bundle with each precision's drift from fp32 on test rows among its metrics.
+
+    All of it is measured through ONNX Runtime, which computes TensorRT's files in floating point: what is
+    rounded is the same, the order of sums is not.
+    """
+    precisions = sorted({precision for _, precision in bundle.onnx} - {"fp32"})
+    whole = [p for p in precisions if all((node.id, p) in bundle.onnx for node in bundle.nodes())]
+    drift: dict[str, Any] = {}
+    for precision in whole:
+        comparison = compare(
+            bundle,
+            lambda node: open_engine(bundle, node, "fp32"),
+            lambda node, p=precision: open_engine(bundle, node, p),
+            flows.features[test],
+            flows.protocol[test],
+            flows.application[test],
+        )
+        drift[precision] = {
+            "end_to_end": _figures(comparison.cascade),
+            "networks": {name: _figures(figures) for name, figures in comparison.networks.items()},
+        }
+    return replace(bundle, metrics={**bundle.metrics, "drift": drift})
+
+
+def _figures(drift: Drift) -> dict[str, float | int | None]:
+    return {"flows": drift.flows, "agreement": drift.agreement, "change_points": drift.change}
 
 
 def rows_by_hash(bundle: Bundle, flows: LabelledFlows) -> tuple[I64, I64]:
