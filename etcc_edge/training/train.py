@@ -22,6 +22,7 @@ from etcc_edge.errors import EtccError
 from etcc_edge.evaluation import codes_of, evaluate
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
+from etcc_edge.export.precisions import with_drift, with_precisions
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows
 from etcc_edge.labels import PAPER_APPLICATIONS, label_key
@@ -133,7 +134,9 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         flows.protocol[test],
         flows.application[test],
     )
-    measured = replace(bundle, metrics={"test": report})
+    tell("writing fp16 and int8")
+    whole = with_precisions(replace(bundle, metrics={"test": report}), flows, parts.train, parts.validation, test)
+    measured = with_drift(whole, flows, test)
     return replace(measured, model_card=model_card(measured))
 
 
