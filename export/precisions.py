@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.engine import OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.evaluation import codes_of
@@ -67,8 +68,8 @@ def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
     for precision in whole:
         comparison = compare(
             bundle,
-            lambda node: open_engine(bundle, node, "fp32"),
-            lambda node, p=precision: open_engine(bundle, node, p),
+            _opener(bundle, "fp32"),
+            _opener(bundle, precision),
             flows.features[test],
             flows.protocol[test],
             flows.application[test],
@@ -78,6 +79,10 @@ def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
             "networks": {name: _figures(figures) for name, figures in comparison.networks.items()},
         }
     return replace(bundle, metrics={**bundle.metrics, "drift": drift})
+
+
+def _opener(bundle: Bundle, precision: str) -> OpenEngine:
+    return lambda node: open_engine(bundle, node, precision)
 
 
 def _figures(drift: Drift) -> dict[str, float | int | None]:

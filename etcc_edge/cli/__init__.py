@@ -18,6 +18,7 @@ _COMMANDS = {
     "infer": "Label every flow of a flows file.",
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
+    "build-engines": "Build engines at every precision and measure their drift.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",
 }
