@@ -27,7 +27,7 @@ def compile_onnx(trt: Any, model: bytes, made: Plan, capability: int | None = No
     ``trt`` is the library's module, ``made`` a plan that it supports. Raises BackendError, in one line, for what
     the library refuses.
     """
-    log = _log(trt)
+    log = logger(trt)
     builder = trt.Builder(log)
     flags = 0
     for name in made.network_flags:
@@ -60,7 +60,9 @@ def compile_onnx(trt: Any, model: bytes, made: Plan, capability: int | None = No
     return bytes(engine)
 
 
-def _log(trt: Any) -> Any:
+def logger(trt: Any) -> Any:
+    """A logger for the library that keeps its errors."""
+
     class Log(trt.ILogger):  # type: ignore[misc]
         name = f"{trt.__name__.replace('_', '-')} {trt.__version__}"
 

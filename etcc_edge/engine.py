@@ -32,6 +32,7 @@ class Backend:
     module: str
     precisions: tuple[str, ...]
     summary: str
+    auto: str = "fp32"  # the precision that ``auto`` means
 
     def why_not(self) -> str:
         reason: str = importlib.import_module(self.module).why_not()
@@ -45,6 +46,10 @@ class Backend:
 # In the order in which `auto` tries them.
 BACKENDS: Mapping[str, Backend] = {
     "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32", "int8"), "ONNX Runtime on the CPU"),
+    "tensorrt-rtx": Backend(
+        "etcc_edge.engines.tensorrt_rtx", ("fp32", "fp16", "int8"), "TensorRT-RTX on an RTX or GTX 16 GPU", "fp16"
+    ),
+    "tensorrt": Backend("etcc_edge.engines.tensorrt", ("fp32", "fp16", "int8"), "TensorRT on an NVIDIA GPU", "fp16"),
 }
 
 
@@ -63,9 +68,9 @@ def choose(backend: str = "auto", precision: str = "auto") -> Choice:
     """
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
-    wanted = "fp32" if precision == "auto" else precision
     reasons = []
     for name in BACKENDS if backend == "auto" else (backend,):
+        wanted = BACKENDS[name].auto if precision == "auto" else precision
         if wanted not in BACKENDS[name].precisions:
             reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
         elif why_not := BACKENDS[name].why_not():
