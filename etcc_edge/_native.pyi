@@ -55,6 +55,7 @@ def format_rows(
     cells: I32,
     codes: I32,
     confidence: F32,
+    known: npt.NDArray[np.int8],
     names: Sequence[Sequence[str]],
     width: int,
     keep_columns: bool,

@@ -47,6 +47,24 @@ class Result:
         names: npt.NDArray[np.str_] = np.array([*self.vocabulary[i], ""], np.str_)[self.codes[i]]
         return names
 
+    def known(self, threshold: float | None) -> npt.NDArray[np.int8]:
+        """int8 [n]: 1 where the first level's energy does not exceed ``threshold``, so that the flow may be of a
+        trained protocol; 0 where it does; -1 without label or threshold."""
+        if threshold is None:
+            return np.full(len(self), -1, np.int8)
+        known: npt.NDArray[np.int8] = np.where(self.codes[0] < 0, -1, self.energy[0] <= np.float32(threshold)).astype(
+            np.int8
+        )
+        return known
+
+    def at_least(self, confidence: float) -> Result:
+        """The same with no label below the first level where the product of all confidences is lower."""
+        unsure = ~(np.where(np.isnan(self.confidence), 1, self.confidence).prod(axis=0) >= confidence)
+        codes, kept = self.codes.copy(), self.confidence.copy()
+        codes[1:, unsure] = -1
+        kept[1:, unsure] = np.nan
+        return Result(self.levels, self.vocabulary, codes, kept, self.energy)
+
     def without(self, rows: npt.NDArray[np.bool_]) -> Result:
         """The same with no label for the marked rows."""
         if not rows.any():

@@ -84,6 +84,10 @@ class Classifier:
             empty = np.isnan(batch.features).all(axis=1)
             yield batch, cascade.run(batch.features).without(empty | (batch.status != 0))
 
+    def known(self, result: Result) -> npt.NDArray[np.int8]:
+        """`Result.known` by the bundle's own threshold at the precision in use."""
+        return result.known(self.bundle.root.thresholds.get(self.choice.precision))
+
     def _running(self) -> Cascade:
         if self._cascade is None or self._cascade_pid != os.getpid():
             self._cascade = open_cascade(self.bundle, self.choice, block=self.batch_size, threads=self.threads)

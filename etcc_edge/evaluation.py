@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,20 @@ import numpy.typing as npt
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.cascade import Cascade, Result, open_cascade
 from etcc_edge.engine import choose
+from etcc_edge.errors import BundleError
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.labelled import read_labelled
 from etcc_edge.labelling import pick_bundle
 from etcc_edge.labels import label_key
-from etcc_edge.metrics import Confusion, expected_calibration_error
+from etcc_edge.metrics import Confusion, bootstrap, interval, reliability, risk_coverage
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 Text = npt.NDArray[np.str_]
+Mask = npt.NDArray[np.bool_]
+
+REFUSED = np.arange(20) / 20  # shares of the least sure flows, for the curves
+RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
 
 def codes_of(labels: tuple[str, ...], text: Text) -> I64:
@@ -32,95 +38,238 @@ def codes_of(labels: tuple[str, ...], text: Text) -> I64:
 
 
 def evaluate(
-    bundle: Bundle, open_cascade: Callable[[Bundle], Cascade], raw: F32, protocol: Text, application: Text
+    bundle: Bundle,
+    open_cascade: Callable[[Bundle], Cascade],
+    raw: F32,
+    protocol: Text,
+    application: Text,
+    flow_id: Text | None = None,
 ) -> dict[str, Any]:
-    """The figures of a two-level bundle on raw features [n, f] and their true labels [n], as fractions.
+    """The figures of a two-level bundle on raw features [n, f] and their true labels [n], for JSON.
 
-    ``protocol`` is over the flows whose protocol the bundle knows; ``stage2`` is given the true protocol, over
-    the flows whose application its network knows; ``end_to_end.accuracy`` wants both labels right over the
-    flows whose two labels the bundle knows, ``protocol_accuracy`` the protocol over the same flows, and
-    ``strict_accuracy`` both labels over all flows. What was not counted is None.
+    All figures are fractions; what was not counted is None. The keys:
+
+    ``flows``, and ``coverage``, the share of them whose protocol the bundle knows.
+
+    ``protocol`` (over those flows) and ``stage2.<protocol>`` (given the true protocol, over the flows whose
+    application its network knows) each have ``flows``, ``accuracy``, ``precision``, ``recall`` and ``f1``
+    (means over the labels that occur), ``labels``, ``support_by_label``, ``precision_by_label``,
+    ``recall_by_label``, ``f1_by_label``, and ``confusion``: flows by true label, one list each, and label given,
+    the last for none.
+
+    ``mean_stage2_accuracy`` is the mean over the protocols, ``mean_by_application.<label>.precision|recall|f1``
+    that of a label over the protocols where it occurs (the paper's headline and its Table 8).
+
+    ``end_to_end`` is over ``flows`` whose two labels the bundle knows: ``accuracy`` wants both right,
+    ``protocol_accuracy`` the protocol, and ``strict_accuracy`` both, over all flows. ``attribution`` parts its
+    flows: ``both_right``; ``stage2_wrong`` after a right protocol; ``no_application_network``, a wrong
+    protocol that leads to no application; ``stage1_wrong``, any other wrong protocol.
+
+    ``protocol``, ``stage2.<protocol>`` and ``end_to_end`` (whose confidence is that of the pair, the product)
+    also have ``calibration_error``; ``reliability.confidence|accuracy|flows``, in 15 equal-width bins of
+    confidence; ``risk_coverage.refused|accuracy|confidence``, the accuracy over the flows left when that share of
+    them, the least sure, is refused, and the least confidence left, with ``risk_coverage.area``, the mean
+    accuracy over all shares; and ``accuracy_at_80_coverage``, where a fifth is refused.
+
+    Every ``…accuracy`` has an ``…accuracy_interval``, [low, high], by ``bootstrap``: its ``level``,
+    ``resamples``, ``seed``, and the ``unit`` drawn, of which there are ``units``: ``flow-id`` where
+    ``flow_id`` [n] tells some flows (flows of one Flow ID are no independent draws), else ``flow``.
     """
     result = open_cascade(bundle).run(raw)
     true_protocol = codes_of(bundle.root.labels, protocol)
     true_application = codes_of(bundle.vocabulary()[1], application)
-    both_right = (result.codes[0] == true_protocol) & (result.codes[1] == true_application)
+    protocol_right = result.codes[0] == true_protocol
+    both_right = protocol_right & (result.codes[1] == true_application)
     both_known = np.zeros(len(raw), bool)
     stage2 = {}
+    # What each accuracy counts, and where it is right.
+    counted, right = [true_protocol >= 0], [protocol_right]
     for label, child in bundle.root.children.items():
         true = codes_of(child.labels, application)
         rows = (true_protocol == bundle.root.labels.index(label)) & (true >= 0)
         both_known |= rows
         if rows.any():
             alone = dataclasses.replace(bundle, root=child, levels=bundle.levels[1:])
-            stage2[label] = _figures(child.labels, true[rows], open_cascade(alone).run(raw[rows]))
+            given = open_cascade(alone).run(raw[rows])
+            stage2[label] = _figures(child.labels, true[rows], given)
+            counted.append(rows)
+            right.append(np.zeros(len(raw), bool))
+            right[-1][rows] = given.codes[0] == true[rows]
+    counted += [both_known, both_known, np.ones(len(raw), bool)]
+    right += [both_right, protocol_right, both_right & both_known]
+    unit, units = _units(flow_id, len(raw))
+    draws = bootstrap(np.stack(right, 1), np.stack(counted, 1), units, resamples=RESAMPLES, seed=SEED)
+    protocol_range, *stage2_ranges, both_range, known_range, strict_range = map(_interval, draws.T)
+    for figures, limits in zip(stage2.values(), stage2_ranges, strict=True):
+        figures["accuracy_interval"] = limits
+    leads_on = np.array([label in bundle.root.children for label in bundle.root.labels] + [True])
+    lost = ~protocol_right & ~leads_on[result.codes[0]]
     return {
         "flows": len(raw),
         "coverage": _mean(true_protocol >= 0),
-        "protocol": _figures(bundle.root.labels, true_protocol, result),
+        "protocol": {
+            **_figures(bundle.root.labels, true_protocol, result),
+            "accuracy_interval": protocol_range,
+        },
         "stage2": stage2,
         "mean_stage2_accuracy": _mean(np.array([figures["accuracy"] for figures in stage2.values()])),
+        "mean_stage2_accuracy_interval": _interval(draws[:, 1 : 1 + len(stage2)].mean(axis=1)) if stage2 else None,
+        "mean_by_application": _by_application(bundle.vocabulary()[1], stage2),
         "end_to_end": {
             "flows": int(both_known.sum()),
             "accuracy": _mean(both_right[both_known]),
-            "protocol_accuracy": _mean((result.codes[0] == true_protocol)[both_known]),
+            "accuracy_interval": both_range,
+            "protocol_accuracy": _mean(protocol_right[both_known]),
+            "protocol_accuracy_interval": known_range,
             "strict_accuracy": _mean(both_right & both_known),
+            "strict_accuracy_interval": strict_range,
+            "attribution": {
+                "both_right": _mean(both_right[both_known]),
+                "stage1_wrong": _mean((~protocol_right & ~lost)[both_known]),
+                "stage2_wrong": _mean((protocol_right & ~both_right)[both_known]),
+                "no_application_network": _mean(lost[both_known]),
+            },
+            **_confidence_figures(np.prod(result.confidence[:2, both_known], axis=0), both_right[both_known]),
+        },
+        "bootstrap": {
+            "unit": unit,
+            "units": len(np.unique(units)),
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "level": LEVEL,
         },
     }
 
 
 def evaluate_file(
     path: str | os.PathLike[str],
+    bundles: Sequence[str] = ("auto",),
     *,
-    bundle: str = "auto",
     backend: str = "auto",
     precision: str = "auto",
     protocol_column: str | None = None,
     application_column: str | None = None,
     rows: str = "all",
-) -> dict[str, Any]:
-    """`evaluate` on a labelled flows file, with what was used, and how many flows were ignored (unreadable or
-    without label) and trained on. ``rows`` is ``all``, or ``test``: without the flows trained on.
+) -> list[dict[str, Any]]:
+    """`evaluate` of each bundle on the same rows of a labelled flows file.
 
-    Raises FlowsError, BundleError, BackendError.
+    Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (its last two parts), ``network``
+    (``cnn``, ``lstm``, or None where the bundle does not say), ``backend``, ``precision``, ``flows_ignored``
+    (unreadable or without label) and ``flows_trained_on``. ``rows`` is ``all``, or ``test``: without the flows
+    that any of the bundles was trained on. Raises FlowsError, BundleError, BackendError.
     """
     with FlowFile(path) as file:
-        chosen, _ = pick_bundle(file, bundle)
+        chosen = [pick_bundle(file, bundle)[0] for bundle in bundles]
+    for bundle in chosen:
+        if len(bundle.levels) < 2:
+            raise BundleError(f"{bundle.name} has one level, {bundle.levels[0]}; evaluate scores two")
     choice = choose(backend, precision)
-    flows = read_labelled(path, chosen.features, protocol_column=protocol_column, application_column=application_column)
-    seen = np.isin(flows.hashes, chosen.trained_rows)
-    kept = ~seen if rows == "test" else np.ones(len(flows), bool)
-    figures = evaluate(
-        chosen,
-        lambda part: open_cascade(part, choice),
-        flows.features[kept],
-        flows.protocol[kept],
-        flows.application[kept],
-    )
-    return {
-        "bundle": chosen.name,
-        "backend": choice.backend,
-        "precision": choice.precision,
-        "flows_ignored": flows.ignored,
-        "flows_trained_on": int(seen[kept].sum()),
-        **figures,
-    }
+    # One reading for all, so that all are scored on the same rows.
+    names = list(dict.fromkeys(name for bundle in chosen for name in bundle.features))
+    flows = read_labelled(path, names, protocol_column=protocol_column, application_column=application_column)
+    seen = [np.isin(flows.hashes, bundle.trained_rows) for bundle in chosen]
+    kept = ~np.any(seen, axis=0) if rows == "test" else np.ones(len(flows), bool)
+    return [
+        {
+            "file": flows.name,
+            "rows": rows,
+            "bundle": bundle.name,
+            "location": "/".join(Path(bundle.location).parts[-2:]),
+            "network": bundle.training.get("network"),
+            "backend": choice.backend,
+            "precision": choice.precision,
+            "flows_ignored": flows.ignored,
+            "flows_trained_on": int(trained_on[kept].sum()),
+            **evaluate(
+                bundle,
+                lambda part: open_cascade(part, choice),
+                flows.features[kept][:, [names.index(name) for name in bundle.features]],
+                flows.protocol[kept],
+                flows.application[kept],
+                flows.flow_id[kept],
+            ),
+        }
+        for bundle, trained_on in zip(chosen, seen, strict=True)
+    ]
 
 
 def _mean(values: npt.NDArray[Any]) -> float | None:
     return float(values.mean()) if values.size else None
 
 
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _numbers(values: npt.NDArray[np.floating]) -> list[float | None]:
+    return [_number(value) for value in values.tolist()]
+
+
+def _interval(draws: npt.NDArray[np.float64]) -> list[float] | None:
+    limits = interval(draws, LEVEL)
+    return None if limits is None else list(limits)
+
+
+def _units(flow_id: Text | None, n: int) -> tuple[str, I64]:
+    """The kind of unit that is drawn anew, and each flow's number; a flow without Flow ID is one by itself."""
+    alone = np.arange(n, dtype=np.int64)
+    if flow_id is None or not (flow_id != "").any():
+        return "flow", alone
+    names, which = np.unique(flow_id, return_inverse=True)
+    return "flow-id", np.where(flow_id == "", len(names) + alone, which)
+
+
 def _figures(labels: tuple[str, ...], true: I64, result: Result) -> dict[str, Any]:
-    """The summary, calibration and confusion of a result's first level; a row of counts for each true label."""
+    """The figures of a result's first level, over the flows whose true label is known."""
     confusion = Confusion.of(labels, true, result.codes[0])
-    answered = (true >= 0) & (result.codes[0] >= 0)
-    error = expected_calibration_error(result.confidence[0][answered], result.codes[0][answered] == true[answered])
-    figures = {**confusion.summary(), "calibration_error": error}
+    known = true >= 0
     return {
-        **{name: None if np.isnan(value) else value for name, value in figures.items()},
+        **{name: _number(value) for name, value in confusion.summary().items()},
         "flows": int(confusion.support.sum()),
         "labels": list(labels),
-        "recall_by_label": [None if np.isnan(value) else float(value) for value in confusion.recall],
+        "support_by_label": confusion.support.tolist(),
+        "precision_by_label": _numbers(confusion.precision),
+        "recall_by_label": _numbers(confusion.recall),
+        "f1_by_label": _numbers(confusion.f1),
         "confusion": confusion.counts.tolist(),
+        **_confidence_figures(result.confidence[0][known], (result.codes[0] == true)[known]),
     }
+
+
+def _confidence_figures(confidence: F32, right: Mask) -> dict[str, Any]:
+    """How far confidences [n] can be relied on; those of flows without label are NaN."""
+    answered = ~np.isnan(confidence)
+    bins = reliability(confidence[answered], right[answered])
+    curve = risk_coverage(confidence, right, 1 - REFUSED)
+    return {
+        "calibration_error": _number(bins.error),
+        "reliability": {
+            "confidence": _numbers(bins.confidence),
+            "accuracy": _numbers(bins.accuracy),
+            "flows": bins.flows.tolist(),
+        },
+        "risk_coverage": {
+            "refused": REFUSED.tolist(),
+            "accuracy": _numbers(curve.accuracy),
+            "confidence": _numbers(curve.confidence),
+            "area": _number(curve.area),
+        },
+        "accuracy_at_80_coverage": _number(curve.accuracy[REFUSED.tolist().index(0.2)]),
+    }
+
+
+def _by_application(applications: tuple[str, ...], stage2: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Each application's mean figures over the protocols where it occurs."""
+    table = {}
+    for application in applications:
+        at = [
+            (figures, figures["labels"].index(application))
+            for figures in stage2.values()
+            if application in figures["labels"]
+        ]
+        at = [(figures, i) for figures, i in at if figures["support_by_label"][i]]
+        table[application] = {
+            name: _mean(np.array([figures[f"{name}_by_label"][i] for figures, i in at]))
+            for name in ("precision", "recall", "f1")
+        }
+    return table

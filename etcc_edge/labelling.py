@@ -36,6 +36,7 @@ class Summary:
     time_unit: str
     flows: int = 0
     outside_range: int = 0
+    unknown: int = 0  # unlike the trained protocols, by the bundle's threshold
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -73,12 +74,14 @@ def label_file(
     precision: str = "auto",
     batch_size: int = 1024,
     threads: int | None = None,
+    min_confidence: float = 0.0,
     keep_columns: bool = True,
     strict: bool = False,
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
-    """Labels a whole file. ``started`` gets the choices made, ``progress`` the input's position and size."""
+    """Labels a whole file. Applications whose pair of labels is less sure than ``min_confidence`` stay empty.
+    ``started`` gets the choices made, ``progress`` the input's position and size."""
     with FlowFile(path) as file:
         chosen, reason = pick_bundle(file, bundle)
         classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=threads)
@@ -107,10 +110,13 @@ def label_file(
         with open_output(output) as out:
             writer = LabelWriter(out, file.header, chosen.levels, vocabulary, keep_columns=keep_columns)
             for batch, result in classifier.classify(file.batches(chosen.features, strict=strict)):
-                writer.write(batch, result.codes, result.confidence)
+                known = classifier.known(result)
+                result = result.at_least(min_confidence)
+                writer.write(batch, result.codes, result.confidence, known)
                 readable = batch.status == 0
                 without_values += int((readable & np.isnan(batch.features).all(axis=1)).sum())
                 summary.outside_range += int(chosen.root.scaler.outside(batch.features)[readable].sum())
+                summary.unknown += int((known == 0).sum())
                 _add(tally, result)
                 progress(file.position(), file.size)
         summary.flows = file.counts.rows

@@ -79,14 +79,101 @@ def agreement(first: Codes, second: Codes) -> float:
     return float(np.mean(same)) if same.size else float("nan")
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """Flows by confidence, in equal-width bins over [0, 1]: float64 or int64 [bins], NaN in bins without flows."""
+
+    confidence: F64  # mean of the bin
+    accuracy: F64
+    flows: npt.NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """Mean distance of confidence and accuracy, weighted by flows (Guo et al., ICML 2017)."""
+        some = self.flows > 0
+        distance = np.abs(self.confidence - self.accuracy)[some]
+        return float(_ratio(distance @ self.flows[some], self.flows.sum()))
+
+
+def reliability(confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], bins: int = 15) -> Reliability:
+    """How often flows of each confidence [n] are right [n]."""
+    confidence = confidence.astype(np.float64)
+    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    flows = np.bincount(which, minlength=bins)
+    sure, hits = (np.bincount(which, values, bins) for values in (confidence, right))
+    return Reliability(_ratio(sure, flows), _ratio(hits, flows), flows.astype(np.int64))
+
+
 def expected_calibration_error(
     confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], bins: int = 15
 ) -> float:
-    """Mean distance of confidence and accuracy over equal-width bins, weighted by flows (Guo et al., ICML 2017)."""
-    if not len(confidence):
-        return float("nan")
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    weight = np.bincount(which, minlength=bins)
-    sure = np.bincount(which, confidence, bins)
-    hits = np.bincount(which, right, bins)
-    return float(np.abs(sure - hits).sum() / weight.sum())
+    """`Reliability.error` of confidences [n] and whether they are right [n]."""
+    return reliability(confidence, right, bins).error
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """Accuracy over the flows that are kept when the least sure are refused (El-Yaniv and Wiener, JMLR 2010)."""
+
+    kept: F64  # share of flows
+    accuracy: F64  # of those kept
+    confidence: F64  # of the least sure flow kept
+    area: float  # mean accuracy over keeping 1, 2, … all flows
+
+
+def risk_coverage(
+    confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], kept: npt.ArrayLike
+) -> RiskCoverage:
+    """The curve of confidences [n] and whether they are right [n], at the given shares kept, each in (0, 1].
+
+    Equally sure flows are refused in no order: accuracy is its mean over all orders. A flow without label has
+    confidence NaN and is the first to go. NaN where there are no flows.
+    """
+    shares = np.asarray(kept, np.float64)
+    n = len(confidence)
+    if not n:
+        nothing = np.full(shares.shape, np.nan)
+        return RiskCoverage(shares, nothing, nothing, float("nan"))
+    sure, which = np.unique(-np.nan_to_num(confidence.astype(np.float64), nan=-1.0), return_inverse=True)
+    flows = np.cumsum(np.bincount(which))
+    hits = np.cumsum(np.bincount(which, right))
+    # Between two confidences the curve of hits is a straight line: that is the mean over all orders.
+    at, reached = np.concatenate([[0], flows]), np.concatenate([[0.0], hits])
+
+    def accuracy(count: F64) -> F64:
+        return _ratio(np.interp(count, at, reached), count)
+
+    least = -sure[np.minimum(np.searchsorted(flows, shares * n - 1e-6), len(flows) - 1)]
+    area = float(accuracy(np.arange(1.0, n + 1)).mean())
+    return RiskCoverage(shares, accuracy(shares * n), np.where(least < 0, np.nan, least), area)
+
+
+def bootstrap(
+    right: npt.NDArray[np.bool_], counted: npt.NDArray[np.bool_], units: Codes, *, resamples: int = 1000, seed: int = 0
+) -> F64:
+    """Ratios float64 [resamples, k] of k accuracies when whole units are drawn anew, with replacement.
+
+    ``counted`` [n, k] says which accuracies a flow counts in, ``right`` [n, k] where it is right, ``units`` [n]
+    its unit, numbered from 0: a unit a flow is the plain bootstrap, flows that depend on each other in one
+    unit the cluster bootstrap. NaN where a draw counted nothing.
+    """
+    k = right.shape[1]
+    table = np.zeros((int(units.max(initial=-1)) + 1, 2 * k), np.int64)
+    np.add.at(table, units, np.concatenate([right & counted, counted], axis=1))
+    # Units with the same counts are one to every ratio, so few kinds of them stand for all.
+    kinds, members = np.unique(table, axis=0, return_counts=True)
+    if not members.sum():
+        return np.full((resamples, k), np.nan)
+    rng = np.random.default_rng(seed)
+    share = members / members.sum()
+    sums = np.stack([rng.multinomial(members.sum(), share) @ kinds for _ in range(resamples)])
+    return _ratio(sums[:, :k], sums[:, k:])
+
+
+def interval(resampled: F64, level: float = 0.95) -> tuple[float, float] | None:
+    """The percentile interval of resampled figures, those that counted nothing aside; None where all did."""
+    known = resampled[~np.isnan(resampled)]
+    if not known.size:
+        return None
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from etcc_edge.metrics import Confusion, agreement, expected_calibration_error
+from etcc_edge.metrics import (
+    Confusion,
+    agreement,
+    bootstrap,
+    expected_calibration_error,
+    interval,
+    reliability,
+    risk_coverage,
+)
 
 ABC = ("a", "b", "c")
 # true a a a b b, one flow without known truth; predicted a b none b b, c
@@ -114,3 +124,100 @@ def test_calibration_error_by_hand(confidence: list[float], right: list[bool], e
 
 def test_calibration_of_nothing_is_nan() -> None:
     assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, bool)))
+
+
+def test_reliability_by_hand() -> None:
+    bins = reliability(np.array([0.0, 0.1, 0.55, 1.0, 0.9]), np.array([True, False, True, True, False]), bins=4)
+    assert bins.flows.tolist() == [2, 0, 1, 2]
+    np.testing.assert_allclose(bins.confidence, [0.05, np.nan, 0.55, 0.95])
+    np.testing.assert_allclose(bins.accuracy, [0.5, np.nan, 1, 0.5])
+    assert bins.error == pytest.approx((2 * 0.45 + 0.45 + 2 * 0.45) / 5)
+
+
+def test_refusing_the_least_sure_by_hand() -> None:
+    confidence, right = np.array([0.9, 0.6, np.nan, 0.8]), np.array([True, False, False, True])
+    curve = risk_coverage(confidence, right, [1, 0.75, 0.5, 0.25])
+    assert curve.accuracy.tolist() == pytest.approx([2 / 4, 2 / 3, 1, 1])
+    np.testing.assert_allclose(curve.confidence, [np.nan, 0.6, 0.8, 0.9])
+    assert curve.area == pytest.approx((1 + 1 + 2 / 3 + 2 / 4) / 4)
+
+
+def test_shares_between_two_flows_refuse_part_of_one() -> None:
+    assert risk_coverage(np.array([0.9, 0.5]), np.array([True, False]), [0.75]).accuracy[0] == pytest.approx(1 / 1.5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.8]), st.booleans()), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_equally_sure_flows_does_not_matter(flows: list[tuple[float, bool]], mixer: Random) -> None:
+    def curve(pairs: list[tuple[float, bool]]) -> np.ndarray:
+        confidence, right = np.array([c for c, _ in pairs]), np.array([r for _, r in pairs])
+        found = risk_coverage(confidence, right, [1, 0.7, 0.2])
+        return np.array([*found.accuracy, found.area])
+
+    shuffled = flows.copy()
+    mixer.shuffle(shuffled)
+    np.testing.assert_allclose(curve(flows), curve(shuffled))
+
+
+def test_one_confidence_for_all_gains_nothing() -> None:
+    curve = risk_coverage(np.full(10, 0.5), np.arange(10) < 7, [1, 0.8, 0.05])
+    assert [*curve.accuracy, curve.area] == pytest.approx([0.7] * 4)
+
+
+def test_refusing_of_no_flows_is_nan() -> None:
+    curve = risk_coverage(np.zeros(0), np.zeros(0, bool), [1, 0.5])
+    assert np.isnan([*curve.accuracy, *curve.confidence, curve.area]).all()
+
+
+def drawn(right: np.ndarray, units: np.ndarray, **options: int) -> np.ndarray:
+    return bootstrap(right[:, None], np.ones((len(right), 1), bool), units, **options)[:, 0]
+
+
+def test_the_bootstraps_spread_is_that_of_theory() -> None:
+    right = np.arange(2000) < 1600
+    draws = drawn(right, np.arange(2000))
+    assert draws.std() == pytest.approx(np.sqrt(0.8 * 0.2 / 2000), rel=0.1)
+    assert interval(draws) == pytest.approx((0.8 - 1.96 * draws.std(), 0.8 + 1.96 * draws.std()), abs=0.002)
+
+
+def test_flows_of_one_unit_are_drawn_together() -> None:
+    right = np.arange(2000) < 1600
+    # Ten copies of each flow say no more than one: the interval is sqrt(10) times as wide as of independent flows.
+    assert drawn(right, np.arange(2000) // 10).std() == pytest.approx(np.sqrt(0.8 * 0.2 / 200), rel=0.1)
+
+
+def test_units_of_several_sizes_are_drawn_as_scipy_does() -> None:
+    from scipy.stats import bootstrap as scipys
+
+    rng = np.random.default_rng(3)
+    units = np.sort(rng.integers(0, 80, 400))
+    _, units = np.unique(units, return_inverse=True)
+    right = rng.random(400) < 0.7
+    hits, flows = np.bincount(units, right), np.bincount(units)
+
+    def accuracy(h: np.ndarray, n: np.ndarray, axis: int) -> np.ndarray:
+        return h.sum(axis=axis) / n.sum(axis=axis)
+
+    theirs = scipys((hits, flows), accuracy, paired=True, vectorized=True, method="percentile", n_resamples=4000, rng=1)
+    low, high = interval(drawn(right, units, resamples=4000)) or (0, 0)
+    assert (low, high) == pytest.approx((theirs.confidence_interval.low, theirs.confidence_interval.high), abs=0.01)
+
+
+def test_each_accuracy_counts_its_own_flows() -> None:
+    counted = np.array([[True, True], [True, False], [True, False]])
+    right = np.array([[True, False], [True, True], [True, True]])
+    draws = bootstrap(right, counted, np.arange(3))
+    assert set(draws[:, 0]) == {1.0}
+    assert set(draws[~np.isnan(draws[:, 1]), 1]) == {0.0}
+    assert np.isnan(draws[:, 1]).any()
+    assert interval(draws[:, 1]) == (0, 0)
+
+
+def test_the_seed_decides_the_draw() -> None:
+    right, units = np.arange(50) < 30, np.arange(50)
+    np.testing.assert_array_equal(drawn(right, units, seed=1), drawn(right, units, seed=1))
+    assert (drawn(right, units, seed=1) != drawn(right, units, seed=2)).any()
+
+
+def test_nothing_drawn_has_no_interval() -> None:
+    assert interval(drawn(np.zeros(0, bool), np.zeros(0, np.int64))) is None

@@ -168,4 +168,4 @@ def test_every_real_flow_comes_out_in_order_and_unchanged(real_flows: Path, tmp_
     labelled = (tmp_path / "out.csv").read_bytes().splitlines()
     assert len(labelled) == len(rows) == 39_530
     assert all(after.startswith(before + b",") for before, after in zip(rows, labelled, strict=True))
-    assert all(after[len(before) :].count(b",") == 4 for before, after in zip(rows, labelled, strict=True))
+    assert all(after[len(before) :].count(b",") == 5 for before, after in zip(rows, labelled, strict=True))

@@ -70,6 +70,7 @@ class Node:
     scaler: Scaler
     temperature: float = 1.0  # logits are divided by it before the softmax that gives confidences
     children: Mapping[str, Node] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # by precision: a higher energy is no known flow's
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
         """This node and all below it, parents first, with their depth."""

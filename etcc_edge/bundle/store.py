@@ -330,11 +330,19 @@ def _decode_node(
         network=network,
         scaler=scaler,
         temperature=float(temperature),
+        thresholds=_thresholds(node_id, table),
         children={
             label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1, count)
             for label, child in children.items()
         },
     )
+
+
+def _thresholds(node_id: str, table: dict[str, Any]) -> dict[str, float]:
+    found = _is(table.get("thresholds", {}), dict, "thresholds")
+    if not all(isinstance(value, float) and abs(value) < 1e6 for value in found.values()):
+        raise BundleError(f"node {node_id}: a threshold is no number within ±1e6")
+    return found
 
 
 def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:
@@ -392,5 +400,6 @@ def _encode_node(node: Node) -> dict[str, Any]:
         "labels": node.labels,
         "network": [str(layer) for layer in node.network],
         "temperature": node.temperature,
+        "thresholds": dict(node.thresholds),
         "children": {label: _encode_node(child) for label, child in node.children.items()},
     }

@@ -16,8 +16,10 @@ from etcc_edge.errors import EtccError
 # Command to the module of its name, with the line that the list of commands shows.
 _COMMANDS = {
     "infer": "Label every flow of a flows file.",
+    "check": "Whether a flows file can be labelled or trained on.",
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
+    "select-features": "Choose the features to train with.",
     "build-engines": "Build engines at every precision and measure their drift.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from etcc_edge.cli.terminal import fraction, note, print_table, status
+from etcc_edge.cli.terminal import note, print_table, status
 from etcc_edge.engine import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation import evaluate_file
 from etcc_edge.flows.source import STDIN
-from etcc_edge.flows.writer import open_output
+from etcc_edge.reports import FORMATS, as_json, write_report
+from etcc_edge.reports.tables import confusion_tables, remarks, score_table, titles
 
 
 @click.command()
 @click.argument("flows")
-@click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
+@click.option(
+    "--bundle",
+    "bundles",
+    default=["auto"],
+    show_default=True,
+    multiple=True,
+    metavar="auto|NAME|PATH",
+    help="Shipped name or a path; repeat it to compare bundles side by side.",
+)
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32"]))
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
@@ -28,77 +36,89 @@ from etcc_edge.flows.writer import open_output
     default="all",
     show_default=True,
     type=click.Choice(["all", "test"]),
-    help="test: without the flows that the bundle was trained on.",
+    help="test: without the flows that a bundle of these was trained on.",
 )
-@click.option("--report", metavar="OUT.json", help="Write the figures to a file as well.")
-@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="OUT.html|.md|.json",
+    help="Write every figure to a file as well; repeatable.",
+)
+@click.option("--confusion", is_flag=True, help="The confusion matrices too.")
+@click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON: of several bundles, a list.")
 def command(
     flows: str,
-    bundle: str,
+    bundles: tuple[str, ...],
     backend: str,
     precision: str,
     protocol_column: str | None,
     application_column: str | None,
     rows: str,
-    report: str | None,
-    as_json: bool,
+    reports: tuple[str, ...],
+    confusion: bool,
+    json_wanted: bool,
 ) -> None:
     """How well a bundle labels the flows of FLOWS, whose labels are known.
 
-    Applications are scored given the true protocol, and end to end.
+    Applications are scored given the true protocol, and end to end. In parentheses: 95 % intervals.
 
     \b
     Examples:
       etcc-edge evaluate Darknet.CSV
-      etcc-edge evaluate flows.csv --bundle my-bundle --rows test --json
+      etcc-edge evaluate flows.csv --bundle my-bundle --rows test --report report.html
+      etcc-edge evaluate flows.csv --bundle my-cnn --bundle my-lstm --json
     """
     if flows == STDIN:
         raise click.UsageError("evaluate reads its flows twice; name a file instead of standard input")
-    if report is not None and Path(report).suffix != ".json":
-        raise click.UsageError(f"--report {report}: name a file that ends in .json")
+    if len(set(bundles)) < len(bundles):
+        raise click.UsageError("--bundle: each bundle once")
+    for report in reports:
+        if Path(report).suffix not in FORMATS:
+            raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(FORMATS)}")
+        if not Path(report).parent.is_dir():
+            raise click.UsageError(f"--report {report}: there is no folder {Path(report).parent}")
     with status() as tell:
         tell(f"labelling {flows}")
-        figures = evaluate_file(
+        evaluations = evaluate_file(
             flows,
-            bundle=bundle,
+            bundles,
             backend=backend,
             precision=precision,
             protocol_column=protocol_column,
             application_column=application_column,
             rows=rows,
         )
-    if not figures["flows"]:
-        raise EtccError(f"{flows}: no flow is left to score: the bundle was trained on all of them")
-    if seen := figures["flows_trained_on"]:
-        note(f"{flows}: warning: bundle {figures['bundle']} was trained on {seen} of these flows; see --rows test")
-    if report is not None:
-        with open_output(report) as out:
-            out.write(json.dumps(figures, indent=1).encode() + b"\n")
-    if as_json:
-        click.echo(json.dumps(figures, indent=1))
+    if not evaluations[0]["flows"]:
+        raise EtccError(f"{flows}: no flow is left to score: the bundles were trained on all of them")
+    for figures in evaluations:
+        if seen := figures["flows_trained_on"]:
+            note(f"{flows}: warning: bundle {figures['bundle']} was trained on {seen} of these flows; see --rows test")
+    for report in reports:
+        write_report(report, evaluations)
+    if json_wanted:
+        click.echo(as_json(evaluations))
         return
-    note(
-        f"{flows}: {figures['flows']} flows, {figures['flows_ignored']} without label or unreadable; bundle "
-        f"{figures['bundle']}, {figures['backend']} at {figures['precision']}"
-    )
-    print_table(["", "flows", "accuracy", "precision", "recall", "F1"], score_rows(figures), title="by stage")
+    for figures in evaluations:
+        drawn = "Flow ID" if figures["bootstrap"]["unit"] == "flow-id" else "flow"
+        note(
+            f"{flows}: {figures['flows']} flows, {figures['flows_ignored']} without label or unreadable; bundle "
+            f"{figures['bundle']}, {figures['backend']} at {figures['precision']}; 95 % intervals by {drawn}"
+        )
+    if len(evaluations) == 1:
+        print_table(["", "flows", "accuracy", "precision", "recall", "F1"], score_rows(figures), title="by stage")
+    else:
+        # More would not fit beside each other; the reports have it.
+        scores = score_table(evaluations, ("accuracy",), sign=" %").rows
+        print_table(["accuracy", *titles(evaluations)], [[row[0], *row[2::2]] for row in scores])
+    for title, figures in zip(titles(evaluations), evaluations, strict=True):
+        for line in remarks(figures):
+            click.echo(f"{title}: {line}" if title else line)
+    for table in confusion_tables(evaluations, numbered=True) if confusion else []:
+        click.echo(f"\n{table.title}")
+        print_table([name for _, name in table.columns], table.rows)
 
 
 def score_rows(figures: dict[str, Any]) -> list[list[str]]:
     """The table of stages: what is scored, over how many flows, and how well."""
-    stages = {"protocol": figures["protocol"]}
-    stages |= {f"{protocol} applications": scores for protocol, scores in figures["stage2"].items()}
-    columns = ("accuracy", "precision", "recall", "f1")
-    rows = [[title, str(scores["flows"]), *(fraction(scores[c]) for c in columns)] for title, scores in stages.items()]
-    end = figures["end_to_end"]
-    return [
-        *rows,
-        [
-            "protocol, known application",
-            str(end["flows"]),
-            fraction(end["protocol_accuracy"]),
-            *[""] * 3,
-        ],
-        ["end to end, known application", str(end["flows"]), fraction(end["accuracy"]), *[""] * 3],
-        ["end to end, all flows", str(figures["flows"]), fraction(end["strict_accuracy"]), *[""] * 3],
-    ]
+    return score_table([figures], sign=" %").rows

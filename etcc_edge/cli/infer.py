@@ -31,6 +31,13 @@ _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: the CPUs that this process may use.")
 @click.option(
+    "--min-confidence",
+    default=0.0,
+    metavar="P",
+    type=click.FloatRange(0, 1),
+    help="Leave the application empty where both confidences multiplied are below P.",
+)
+@click.option(
     "--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write."
 )
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be labelled.")
@@ -44,6 +51,7 @@ def command(
     precision: str,
     batch_size: int,
     threads: int | None,
+    min_confidence: float,
     columns: str,
     strict: bool,
     force: bool,
@@ -77,6 +85,7 @@ def command(
                     precision=precision,
                     batch_size=batch_size,
                     threads=threads,
+                    min_confidence=min_confidence,
                     keep_columns=columns == "all",
                     strict=strict,
                     started=_say_choices,
@@ -165,6 +174,11 @@ def _say_findings(summary: Summary) -> None:
     for kind, what in _ROW_NOTES.items():
         if count := summary.rows[kind]:
             note(f"{summary.input}: {count} {what if kind.endswith(('lines', 'headers')) else 'rows ' + what}")
+    if summary.unknown:
+        note(
+            f"{summary.input}: {summary.unknown} flows are unlike the trained protocols (etcc_known is 0): their labels "
+            "are the nearest, not the right ones"
+        )
     for text in summary.notes:
         note(f"{summary.input}: warning: {text}")
 

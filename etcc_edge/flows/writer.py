@@ -24,7 +24,7 @@ STDOUT = STDIN
 
 
 def label_columns(levels: tuple[str, ...]) -> list[str]:
-    return [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
+    return [*(f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")), "etcc_known"]
 
 
 class LabelWriter:
@@ -53,8 +53,15 @@ class LabelWriter:
         cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
         out.write(b",".join(cells) + self._line_end)
 
-    def write(self, batch: FlowBatch, codes: npt.NDArray[np.int32], confidence: npt.NDArray[np.float32]) -> None:
-        """A batch with its label codes and confidences, both [levels, n]; code -1: empty cells."""
+    def write(
+        self,
+        batch: FlowBatch,
+        codes: npt.NDArray[np.int32],
+        confidence: npt.NDArray[np.float32],
+        known: npt.NDArray[np.int8],
+    ) -> None:
+        """A batch with its label codes and confidences, both [levels, n], and whether its flows are known, [n]: 1 or
+        0; -1: empty cells."""
         self._out.write(
             _native.format_rows(
                 batch.block,
@@ -62,6 +69,7 @@ class LabelWriter:
                 batch.cells,
                 np.ascontiguousarray(codes),
                 np.ascontiguousarray(confidence),
+                np.ascontiguousarray(known),
                 self._names,
                 self._width,
                 self._keep_columns,

@@ -133,7 +133,8 @@ void scatter(const In1<T>& values, const In1<std::int64_t>& rows, const InOut1<T
 
 nb::bytes format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, const In1<std::int32_t>& cells,
                       const In2<std::int32_t>& codes, const In2<float>& confidence,
-                      std::vector<std::vector<std::string>> names, std::size_t width, bool keep_columns,
+                      const In1<std::int8_t>& known, std::vector<std::vector<std::string>> names, std::size_t width,
+                      bool keep_columns,
                       std::string line_end) {
   if (spans.shape(1) != 2 || codes.shape(0) != names.size() || confidence.shape(0) != names.size()) {
     throw nb::value_error("spans must be [n, 2]; codes and confidence [levels, n]");
@@ -144,8 +145,8 @@ nb::bytes format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, co
   std::string out;
   {
     nb::gil_scoped_release release;
-    out = etcc::format_rows(bytes_of(bytes), row_spans, as_span(cells), as_span(codes), as_span(confidence), labels,
-                            format);
+    out = etcc::format_rows(bytes_of(bytes), row_spans, as_span(cells), as_span(codes), as_span(confidence),
+                            as_span(known), labels, format);
   }
   return nb::bytes(out.data(), out.size());
 }
@@ -202,6 +203,6 @@ NB_MODULE(_native, m) {
   m.def("partition", &partition, "label"_a, "groups"_a);
   m.def("scatter", &scatter<float>, "values"_a.noconvert(), "rows"_a, "out"_a.noconvert());
   m.def("scatter", &scatter<std::int32_t>, "values"_a.noconvert(), "rows"_a, "out"_a.noconvert());
-  m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "names"_a, "width"_a,
-        "keep_columns"_a, "line_end"_a);
+  m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "known"_a, "names"_a,
+        "width"_a, "keep_columns"_a, "line_end"_a);
 }

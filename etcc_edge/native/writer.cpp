@@ -20,11 +20,11 @@ void append_confidence(std::string& out, float value) {
 
 std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
                         std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
-                        std::span<const float> confidence, const LabelColumns& labels, const RowFormat& format) {
+                        std::span<const float> confidence, std::span<const std::int8_t> known, const LabelColumns& labels, const RowFormat& format) {
   const std::size_t n = spans.size();
   const std::size_t levels = labels.names.size();
-  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels) {
-    throw std::invalid_argument("rows, codes and confidence differ in length");
+  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || known.size() != n) {
+    throw std::invalid_argument("rows, codes, confidence and known differ in length");
   }
   std::string out;
   out.reserve((format.keep_columns ? bytes.size() : 0) + n * levels * 24);
@@ -45,6 +45,8 @@ std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> s
       out.push_back(',');
       if (code >= 0) append_confidence(out, confidence[level * n + row]);
     }
+    out.push_back(',');
+    if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');
     out.append(format.line_end);
   }
   return out;

@@ -77,6 +77,7 @@ def test_what_is_saved_is_loaded(tiny_bundle: Bundle, tmp_path: Path, form: str)
     for ours, theirs in zip(tiny_bundle.nodes(), loaded.nodes(), strict=True):
         assert (theirs.id, theirs.labels, theirs.network) == (ours.id, ours.labels, ours.network)
         assert theirs.temperature == ours.temperature
+        assert theirs.thresholds == ours.thresholds
         assert list(theirs.children) == list(ours.children)
         for part in SCALER_ARRAYS:
             np.testing.assert_array_equal(getattr(theirs.scaler, part), getattr(ours.scaler, part), strict=True)
@@ -526,6 +527,9 @@ MUTATIONS: dict[str, tuple[Callable[[Json], object], str]] = {
     "a negative temperature": (_root(temperature=-1.0), "temperature lies outside"),
     "a temperature of NaN": (_root(temperature=float("nan")), "temperature lies outside|JSON"),
     "an infinite temperature": (_root(temperature=float("inf")), "temperature lies outside|JSON"),
+    "a threshold that is no number": (_root(thresholds={"fp32": "high"}), "a threshold is no number"),
+    "thresholds that are no object": (_root(thresholds=[1.0]), "thresholds is no dict"),
+    "an infinite threshold": (_root(thresholds={"fp32": float("inf")}), "a threshold is no number|JSON"),
     "a temperature beyond float64": (_root(temperature=10**400), "temperature lies outside"),
     "an unknown layer": (_root(network=["gru 3"]), "unknown layer 'gru 3'; a newer etcc-edge may know it"),
     "a layer that is no text": (_root(network=[["dense", 3]]), "network is no str"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,16 +32,41 @@ def test_json_has_the_stable_keys() -> None:
     assert 0 <= figures["mean_stage2_accuracy"] <= 1
 
 
-def test_a_report_holds_the_same_figures(tmp_path: Path) -> None:
-    done = run(GENERATED, "--report", str(tmp_path / "figures.json"), "--json")
-    assert json.loads((tmp_path / "figures.json").read_text()) == json.loads(done.stdout)
-    assert run(GENERATED, "--report", str(tmp_path / "figures.txt")).exit_code == 2
+def test_several_bundles_are_a_list() -> None:
+    done = run(GENERATED, "--bundle", "default", "--bundle", "no-ports", "--json")
+    assert [figures["bundle"] for figures in json.loads(done.stdout)] == ["default", "no-ports"]
 
 
-def test_a_person_gets_a_table() -> None:
+def test_reports_hold_the_same_figures(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"figures{suffix}") for suffix in (".json", ".md", ".html")]
+    done = run(GENERATED, "--json", *(word for path in paths for word in ("--report", path)))
+    figures = json.loads(done.stdout)
+    assert json.loads(Path(paths[0]).read_text()) == figures
+    shown = f"{100 * figures['end_to_end']['accuracy']:.2f}"
+    assert all(shown in Path(path).read_text() for path in paths[1:])
+
+
+def test_a_person_gets_a_table_and_remarks() -> None:
     done = run(GENERATED)
     for line in ("protocol", "VPN applications", "Non-VPN applications", "end to end, all flows"):
-        assert line in done.stdout
+        assert re.search(rf"^{line} +\d+ +\d+\.\d\d % \(", done.stdout, re.MULTILINE)
+    for words in ("stage 1 wrong", "at 80 % coverage: ", "calibration error: protocol "):
+        assert words in done.stdout
+    assert "true label" not in done.stdout
+    assert len(done.stdout.splitlines()) < 15
+
+
+def test_confusion_matrices_are_shown_on_demand() -> None:
+    done = run(GENERATED, "--confusion")
+    assert done.stdout.count("% of each true label") == 3
+    assert re.search(r"^2 Tor +\d", done.stdout, re.MULTILINE)
+
+
+def test_a_person_gets_bundles_side_by_side() -> None:
+    done = run(GENERATED, "--bundle", "default", "--bundle", "no-ports")
+    assert done.stdout.splitlines()[0].split("  ")[-1].strip() == "no-ports (cnn)"
+    assert re.search(r"^protocol( +\d+\.\d\d % \(.*?\)){2}$", done.stdout, re.MULTILINE)
+    assert "no-ports (cnn): end to end: " in done.stdout
 
 
 def test_flows_trained_on_are_warned_of_or_left_out(real_flows: Path) -> None:
@@ -57,6 +83,9 @@ def test_flows_trained_on_are_warned_of_or_left_out(real_flows: Path) -> None:
     ("words", "status", "said"),
     [
         (["-"], 2, "name a file instead of standard input"),
+        ([GENERATED, "--report", "figures.txt"], 2, "name a file that ends in .json, .md, .html"),
+        ([GENERATED, "--report", "no/such/folder/a.md"], 2, "there is no folder no/such/folder"),
+        ([GENERATED, "--bundle", "default", "--bundle", "default"], 2, "each bundle once"),
         ([GENERATED, "--protocol-column", "Labels"], 1, "has no column 'Labels'; the nearest is 'Label'"),
         (
             [GENERATED, "--bundle", "iscx-tor-vpn-15s"],

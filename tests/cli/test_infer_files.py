@@ -18,11 +18,12 @@ from click.testing import CliRunner, Result
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.store import save_bundle
+from etcc_edge.classifier import Classifier
 from etcc_edge.cli import main
 
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,note"
 HEADER = NAMES.encode() + b"\n"
-LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence"
+LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known"
 COMMAND = [str(Path(sysconfig.get_path("scripts")) / "etcc-edge"), "infer"]
 
 Infer = Callable[..., Result]
@@ -70,7 +71,7 @@ def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
     assert infer("flows.csv").exit_code == 0
     header, *labelled = table()
     assert header == [*NAMES.split(","), *LABELS.decode().split(",")]
-    assert [len(row) for row in labelled] == [7 + 4] * len(data)
+    assert [len(row) for row in labelled] == [7 + 5] * len(data)
     rest = Path("flows.labels.csv").read_bytes().removeprefix(HEADER.rstrip() + b"," + LABELS + b"\n")
     for row, written in zip(data, labelled, strict=True):
         start = row.rstrip() + b"," * (5 if row == b"1,2\n" else 0) + b"," + ",".join(written[7:]).encode() + b"\n"
@@ -82,7 +83,7 @@ def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
 def test_a_label_has_its_confidence_and_only_a_protocol_with_applications_has_one(infer):
     Path("flows.csv").write_bytes(HEADER + b"".join(rows(200)))
     infer("flows.csv")
-    for *_, protocol, sure, application, sure_of_it in table()[1:]:
+    for *_, protocol, sure, application, sure_of_it, _ in table()[1:]:
         assert protocol in {"Non-VPN", "Tor", "VPN"}
         assert 1 / 3 <= float(sure) <= 1
         assert bool(application) == bool(sure_of_it) == (protocol != "Tor")
@@ -96,7 +97,7 @@ def test_a_row_that_cannot_be_labelled_keeps_its_place_with_empty_labels(infer, 
     Path("flows.csv").write_bytes(HEADER + rows(1)[0] + row + rows(1)[0])
     [summary] = json.loads(infer("flows.csv", "--json").stdout)
     _, before, bad, after = table()
-    assert bad[7:] == ["", "", "", ""]
+    assert bad[7:] == [""] * 5
     assert before == after
     assert before[7:9] != ["", ""]
     assert (summary["flows"], summary["rows"][kind]) == (3, 1)
@@ -110,11 +111,33 @@ def test_what_is_wrong_with_the_rows_is_said_once_with_its_number(infer):
     assert "flows.csv: 1 repeated header lines were skipped\n" in said
 
 
+def test_a_flow_beyond_the_bundles_threshold_is_not_known(infer, tiny_bundle):
+    spread = rows(500)
+    Path("flows.csv").write_bytes(HEADER + b"".join(spread) + b"1,2\n")
+    [summary] = json.loads(infer("flows.csv", "--json").stdout)
+    *known, unreadable = [row[-1] for row in table()[1:]]
+    result = Classifier(tiny_bundle).predict([[float(cell) for cell in row[:6]] for row in table()[1:-1]])
+    assert known == ["1" if energy <= tiny_bundle.root.thresholds["fp32"] else "0" for energy in result.energy[0]]
+    assert 0 < known.count("0") == summary["unknown"] < 500
+    assert unreadable == ""
+
+
+def test_an_application_that_is_less_sure_than_wanted_stays_empty(infer):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(200)))
+    infer("flows.csv")
+    every = table()[1:]
+    infer("flows.csv", "--force", "--min-confidence", "0.4")
+    for before, after in zip(every, table()[1:], strict=True):
+        sure = before[10] != "" and float(before[8]) * float(before[10]) >= 0.4
+        assert after == (before if sure else [*before[:9], "", "", before[11]])
+    assert 0 < sum(row[9] != "" for row in table()[1:]) < sum(row[9] != "" for row in every)
+
+
 def test_labels_alone(infer):
     assert infer("flows.csv", "--columns", "labels").exit_code == 0
     header, *lines = Path("flows.labels.csv").read_bytes().splitlines()
     assert header == LABELS
-    assert [line.count(b",") for line in lines] == [3] * 5
+    assert [line.count(b",") for line in lines] == [4] * 5
 
 
 def test_line_ends_and_the_byte_order_mark_stay(infer):
@@ -401,5 +424,5 @@ def test_a_row_without_any_value_is_not_labelled(infer):
     Path("none.csv").write_bytes(HEADER + b"," * HEADER.count(b",") + b"\n" + rows(1)[0])
     done = infer("none.csv", "--json")
     assert json.loads(done.stdout)[0]["rows"]["without_values"] == 1
-    assert Path("none.labels.csv").read_bytes().splitlines()[1].endswith(b",,,,")
+    assert Path("none.labels.csv").read_bytes().splitlines()[1].endswith(b",,,,,")
     assert "1 rows had no value in any needed column" in done.stderr

@@ -31,37 +31,52 @@ def parsed(data: bytes) -> tuple[Header, FlowBatch]:
     return header, FlowBatch((), *columns, block, rows["texts"], rows["bad_feature"])
 
 
-def labelled(data: bytes, codes: list[list[int]], confidence: list[list[float]], *, keep_columns: bool = True) -> bytes:
+def labelled(
+    data: bytes,
+    codes: list[list[int]],
+    confidence: list[list[float]],
+    known: list[int] | None = None,
+    *,
+    keep_columns: bool = True,
+) -> bytes:
     out = io.BytesIO()
     header, batch = parsed(data)
     writer = LabelWriter(out, header, LEVELS, NAMES, keep_columns=keep_columns)
-    writer.write(batch, np.array(codes, np.int32), np.array(confidence, np.float32))
+    judged = np.array(known or [-1] * len(codes[0]), np.int8)
+    writer.write(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged)
     return out.getvalue()
 
 
 # --- labelled rows ------------------------------------------------------------------------------------------
 
 
-def test_each_level_adds_a_label_and_its_confidence():
+def test_each_level_adds_a_label_and_its_confidence_and_then_whether_the_flow_is_known():
     assert label_columns(LEVELS) == [
         "etcc_protocol",
         "etcc_protocol_confidence",
         "etcc_application",
         "etcc_application_confidence",
+        "etcc_known",
     ]
+
+
+@pytest.mark.parametrize(("known", "cell"), [(1, b"1"), (0, b"0"), (-1, b"")])
+def test_whether_a_flow_is_known_is_the_last_cell(known, cell):
+    assert labelled(b"x,y\n1,2\n", [[0], [0]], [[1], [1]], [known]).endswith(b",Chat,1.0000," + cell + b"\n")
 
 
 def test_the_labels_follow_the_inputs_bytes():
     assert labelled(b"x,y\n1.50, 2\n+3,\n", [[0, 1], [0, -1]], [[0.5, 1], [0.25, np.nan]]) == (
-        b"x,y,etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence\n"
-        b"1.50, 2,Tor,0.5000,Chat,0.2500\n"
-        b"+3,,VPN,1.0000,,\n"
+        b"x,y,etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known\n"
+        b"1.50, 2,Tor,0.5000,Chat,0.2500,\n"
+        b"+3,,VPN,1.0000,,,\n"
     )
 
 
 def test_without_the_inputs_columns_only_labels_are_written():
     assert labelled(b"x,y\n1,2\n", [[1], [0]], [[0.5], [0.25]], keep_columns=False) == (
-        b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence\nVPN,0.5000,Chat,0.2500\n"
+        b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known\n"
+        b"VPN,0.5000,Chat,0.2500,\n"
     )
 
 
@@ -69,11 +84,11 @@ def test_without_the_inputs_columns_only_labels_are_written():
     ("value", "cell"), [(1 / 3, b"0.3333"), (0.99996, b"1.0000"), (0, b"0.0000"), (1e-9, b"0.0000")]
 )
 def test_a_confidence_has_four_decimals(value, cell):
-    assert labelled(b"x,y\n1,2\n", [[0], [-1]], [[value], [np.nan]]).endswith(b",Tor," + cell + b",,\n")
+    assert labelled(b"x,y\n1,2\n", [[0], [-1]], [[value], [np.nan]]).endswith(b",Tor," + cell + b",,,\n")
 
 
 def test_a_label_is_quoted_where_csv_needs_it():
-    assert labelled(b"x,y\n1,2\n", [[0], [1]], [[1], [1]]).endswith(b'Tor,1.0000,"a, b",1.0000\n')
+    assert labelled(b"x,y\n1,2\n", [[0], [1]], [[1], [1]]).endswith(b'Tor,1.0000,"a, b",1.0000,\n')
 
 
 def test_line_ends_are_those_of_the_header():
@@ -88,7 +103,7 @@ def test_a_byte_order_mark_stays():
 
 def test_a_short_row_is_padded_and_a_long_one_cut():
     out = labelled(b"x,y,z\n1\n1,2,3,4\n", [[-1, -1], [-1, -1]], [[np.nan, np.nan], [np.nan, np.nan]])
-    assert out.splitlines()[1:] == [b"1,,,,,,", b"1,2,3,,,,"]
+    assert out.splitlines()[1:] == [b"1,,,,,,,", b"1,2,3,,,,,"]
 
 
 def test_a_file_that_is_labelled_already_is_refused():
@@ -127,7 +142,7 @@ def test_output_row_i_is_input_row_i_and_its_labels(rows, line_end, blanks, seed
 
     kept = [",".join(row[:3]) + "," * (3 - len(row)) for row in rows]
     table = list(csv.reader(io.StringIO(out, newline="")))
-    assert [len(row) for row in table] == [3 + 4] * (1 + len(rows))
+    assert [len(row) for row in table] == [3 + 5] * (1 + len(rows))
     at = out.index(line_end) + len(line_end)
     for row, label, written in zip(kept, codes.T, table[1:], strict=True):
         assert out.startswith(row + ",", at)
@@ -141,8 +156,9 @@ def test_a_row_outside_its_bytes_is_never_written():
     _, batch = parsed(b"x,y\n1,2\n")
     spans = np.array([[0, 1000]], np.int64)
     one = np.zeros((2, 1), np.int32)
+    parts = (one, one.astype(np.float32), np.zeros(1, np.int8))
     with pytest.raises(IndexError):
-        _native.format_rows(batch.block, spans, batch.cells, one, one.astype(np.float32), NAMES, 2, True, "\n")
+        _native.format_rows(batch.block, spans, batch.cells, *parts, NAMES, 2, True, "\n")
 
 
 # --- the output file ----------------------------------------------------------------------------------------

@@ -1,0 +1,126 @@
+"""``etcc-edge check``"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+import click
+
+from etcc_edge.checking import Finding, check_file, findings, twins_across
+from etcc_edge.cli.terminal import byte_progress, print_table, status
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.source import STDIN
+from etcc_edge.labelled import read_labelled
+
+_COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
+_SEVERITY_WIDTH = max(map(len, _COLOURS))
+
+
+@click.command()
+@click.argument("flows")
+@click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
+@click.option("--application-column", metavar="C", help="Header name of the true application.")
+@click.option(
+    "--split",
+    "kind",
+    type=click.Choice(["random", "flow-id", "groups"]),
+    help="Count the test flows of train's split that have a twin among its training flows.",
+)
+@click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
+@click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
+def command(
+    flows: str,
+    protocol_column: str | None,
+    application_column: str | None,
+    kind: str | None,
+    groups: str | None,
+    seed: int,
+    columns: bool,
+    as_json: bool,
+) -> None:
+    """Whether FLOWS (CSV, .csv.gz, ARFF; - is standard input) can be labelled or trained on.
+
+    Says how the file is read, which values are odd and, where it is labelled, what gives the labels away. The
+    file is read once, with --split twice; --split needs the extra: pip install 'etcc-edge[train]'.
+
+    \b
+    Examples:
+      etcc-edge check flows.csv
+      etcc-edge check Darknet.CSV --split random
+      zcat flows.csv.gz | etcc-edge check - --columns
+    """
+    if (groups is not None) != (kind == "groups"):
+        raise click.UsageError("--groups FILE and --split groups go together")
+    if kind and flows == STDIN:
+        raise click.UsageError("--split reads the flows twice; name a file instead of standard input")
+    split = _split() if kind else None
+    with byte_progress(flows) as progress:
+        figures = check_file(
+            flows, protocol_column=protocol_column, application_column=application_column, progress=progress
+        )
+    if kind and split:
+        with status() as tell:
+            tell(f"splitting {flows}")
+            labelled = read_labelled(
+                flows, "all", protocol_column=protocol_column, application_column=application_column, groups=groups
+            )
+            parts = split(labelled, kind, seed, validation_share=0.0)
+            figures["leakage"]["split"] = twins_across(labelled, kind, seed, parts.train, parts.test)
+    found = findings(figures)
+    if as_json:
+        click.echo(json.dumps({**figures, "findings": [vars(finding) for finding in found]}, indent=1))
+        return
+    _print_findings(figures, found)
+    if columns:
+        click.echo()
+        _print_columns(figures)
+
+
+def _split() -> Callable[..., Any]:
+    """train's own; it needs libraries that labelling does not."""
+    try:
+        from etcc_edge.training.splits import split
+    except ImportError as error:
+        raise EtccError(f"--split needs {error.name}: pip install 'etcc-edge[train]'") from error
+    return split
+
+
+def _print_findings(figures: dict[str, Any], found: list[Finding]) -> None:
+    """A line each; on a terminal, wrapped beside its topic."""
+    warnings = sum(finding.severity == "warning" for finding in found)
+    click.echo(f"{figures['file']}: {figures['rows']['rows']} flows, {warnings} warning{'s' * (warnings != 1)}")
+    topic_width = max(len(finding.topic) for finding in found)
+    indent = " " * (2 + _SEVERITY_WIDTH + 2 + topic_width + 2)
+    width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 1 << 20
+    for part, lines in groupby(found, lambda finding: finding.part):
+        click.echo(f"\n{part}")
+        for line in lines:
+            severity = click.style(line.severity.ljust(_SEVERITY_WIDTH), fg=_COLOURS[line.severity])
+            text = click.wrap_text(line.text, width, indent, indent).removeprefix(indent)
+            click.echo(f"  {severity}  {line.topic.ljust(topic_width)}  {text}")
+
+
+def _print_columns(figures: dict[str, Any]) -> None:
+    def bound(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
+
+    rows = [
+        [
+            name,
+            figures["columns"][name],
+            value["unit"],
+            *(str(value[kind] or "") for kind in ("missing", "infinite", "negative")),
+            bound(value["min"]),
+            bound(value["max"]),
+        ]
+        for name, value in figures["values"].items()
+    ]
+    rows += [[name, "(absent)", *[""] * 6] for name in figures["features_missing"]]
+    print_table(["feature", "column", "unit", "missing", "infinite", "negative", "min", "max"], rows)

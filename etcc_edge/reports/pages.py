@@ -1,0 +1,205 @@
+"""Evaluations as one page: Markdown, or HTML that needs no other file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import accumulate, groupby
+
+from etcc_edge import __version__
+from etcc_edge.reports.plots import COLOURS, coverage_plots, recall_plots, reliability_plots
+from etcc_edge.reports.tables import (
+    Evaluation,
+    Table,
+    application_tables,
+    attribution_table,
+    calibration_table,
+    confusion_tables,
+    coverage_table,
+    label_tables,
+    mean_table,
+    score_table,
+    titles,
+)
+
+
+@dataclass(frozen=True)
+class _Section:
+    title: str
+    text: str
+    tables: list[Table]
+    plots: Callable[[Sequence[Evaluation]], list[str]] = field(default=lambda _: [])
+
+
+def _heading(evaluations: Sequence[Evaluation]) -> str:
+    return f"{', '.join(e['bundle'] for e in evaluations)} on {evaluations[0]['file']}"
+
+
+def _introduction(evaluations: Sequence[Evaluation]) -> list[str]:
+    first = evaluations[0]
+    drawn = first["bootstrap"]
+    units = f"{drawn['units']} Flow IDs, since flows of one are alike" if drawn["unit"] == "flow-id" else "flows"
+    rows = "without any that was trained on" if first["rows"] == "test" else "all of the file"
+    paragraphs = [
+        f"{first['flows']} flows, {rows}; {first['flows_ignored']} more had no label or could not be read. Run by "
+        f"{first['backend']} at {first['precision']}, etcc-edge {__version__}.",
+        f"In parentheses: {100 * drawn['level']:.0f} % intervals of accuracies, by {drawn['resamples']} resamples of "
+        f"{units}.",
+    ]
+    paragraphs += [
+        f"Warning: {e['bundle']} was trained on {e['flows_trained_on']} of these flows, so its figures flatter."
+        for e in evaluations
+        if e["flows_trained_on"]
+    ]
+    return paragraphs
+
+
+def _sections(evaluations: Sequence[Evaluation]) -> list[_Section]:
+    return [
+        _Section(
+            "Accuracy (%)",
+            "Precision, recall and F1 are means over the labels that occur. Applications are given the true protocol; "
+            "end to end wants both labels right. A known application is one that the bundle's network of the true "
+            "protocol knows. Rows of applications: as Tables 4 and 5 of Li and Lu 2021.",
+            [score_table(evaluations), attribution_table(evaluations)],
+        ),
+        _Section(
+            "Applications",
+            "Given the true protocol: by protocol as Tables 6 and 7 of Li and Lu 2021, and their mean as Table 8.",
+            [*application_tables(evaluations), mean_table(evaluations)],
+        ),
+        _Section(
+            "Confusion",
+            "True labels by row, given labels by column, as Figure 6 of Li and Lu 2021.",
+            confusion_tables(evaluations),
+        ),
+        _Section("By label", "Applications are given the true protocol.", label_tables(evaluations), recall_plots),
+        _Section(
+            "Calibration",
+            "A confidence of 80 % should be right four times in five. End to end, the confidence is that of the pair: "
+            "protocol times application. The error is the mean distance over 15 bins.",
+            [calibration_table(evaluations)],
+            reliability_plots,
+        ),
+        _Section(
+            "Refusing the least sure",
+            "Accuracy over the flows that are left when the flows of least confidence are refused; end to end by the "
+            "confidence of the pair.",
+            [coverage_table(evaluations)],
+            coverage_plots,
+        ),
+    ]
+
+
+def markdown(evaluations: Sequence[Evaluation]) -> str:
+    """Every table, as GitHub's Markdown."""
+    parts = [f"# {_markdown_text(_heading(evaluations))}", *map(_markdown_text, _introduction(evaluations))]
+    for section in _sections(evaluations):
+        parts += [f"## {section.title}", section.text]
+        for table in section.tables:
+            parts += [f"**{_markdown_text(table.title)}**", _markdown_table(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\`*\[\]<>|&#])", r"\\\1", " ".join(text.split()))
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.head, ["---", *["---:"] * (len(table.head) - 1)], *table.rows]
+    return "\n".join("| " + " | ".join(map(_markdown_text, line)) + " |" for line in lines)
+
+
+_STYLE = """
+body { font: 13px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #bbb; }
+table { border-collapse: collapse; max-width: 100%; margin: .8rem 0; font-variant-numeric: tabular-nums;
+  break-inside: avoid; }
+caption { text-align: left; font-weight: 600; padding: .2rem 0; white-space: nowrap; }
+th, td { padding: .18rem .5rem; text-align: right; border-bottom: 1px solid #ddd; }
+th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; }
+.first { padding-left: 1.4rem; } .shaded td { text-align: center; min-width: 3rem; }
+.shaded thead tr:last-child th:not(:first-child) { text-align: center; }
+thead tr:last-child th { border-bottom: 1px solid #666; } th.group { text-align: center; }
+.row { display: flex; flex-wrap: wrap; gap: 0 2.2rem; align-items: flex-start; overflow-x: auto; }
+.plots { gap: 0 1rem; } .key span { display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem; }
+svg { margin: .6rem 0; break-inside: avoid; font: 11px system-ui, sans-serif; }
+svg text { fill: #222; } .warning { font-weight: 600; }
+* { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media print {
+  body { font-size: 9px; margin: 0; max-width: none; } th, td { padding: .1rem .3rem; } .row { overflow: visible; }
+  h2, h2 + p, .key { break-after: avoid; } .plots { gap: 0; } svg { width: 24.5%; height: auto; }
+}
+"""
+
+
+def html(evaluations: Sequence[Evaluation]) -> str:
+    """Every table and plot in one page that loads and runs nothing."""
+    heading = escape(_heading(evaluations))
+    body = [f"<h1>{heading}</h1>"]
+    for paragraph in _introduction(evaluations):
+        kind = ' class="warning"' if paragraph.startswith("Warning") else ""
+        body.append(f"<p{kind}>{escape(paragraph)}</p>")
+    for section in _sections(evaluations):
+        plots = section.plots(evaluations)
+        body += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.text)}</p>"]
+        if plots:
+            body += [_key(evaluations), f'<div class="row plots">{"".join(plots)}</div>']
+        body.append(f'<div class="row">{"".join(map(_html_table, section.tables))}</div>')
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{heading}</title><style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+
+
+def _key(evaluations: Sequence[Evaluation]) -> str:
+    if len(evaluations) == 1:
+        return ""
+    entries = (
+        f'<span style="background:{COLOURS[i % len(COLOURS)]}"></span>{escape(title)}'
+        for i, title in enumerate(titles(evaluations))
+    )
+    return f'<p class="key">{"".join(entries)}</p>'
+
+
+def _html_table(table: Table) -> str:
+    groups = [(group, len(list(columns))) for group, columns in groupby(table.columns, key=lambda column: column[0])]
+    starts = set(accumulate((width for _, width in groups), initial=0)) - {0}
+
+    def space(column: int) -> str:
+        return ' class="first"' if column in starts and table.shade is None else ""
+
+    head = ""
+    if len(groups) > 1:
+        cells = (f'<th class="group" colspan="{width}">{escape(group)}</th>' for group, width in groups)
+        head = f"<tr>{''.join(cells)}</tr>"
+    names = "".join(f"<th{space(i)}>{escape(name)}</th>" for i, (_, name) in enumerate(table.columns))
+    rows = []
+    for r, (first, *others) in enumerate(table.rows):
+        cells = (
+            f"<td{space(c)}{_shade(table.shade[r][c] if table.shade else 0)}>{_cell(cell)}</td>"
+            for c, cell in enumerate(others, 1)
+        )
+        rows.append(f"<tr><th>{escape(first)}</th>{''.join(cells)}</tr>")
+    kind = ' class="shaded"' if table.shade else ""
+    return (
+        f"<table{kind}><caption>{escape(table.title)}</caption>"
+        f"<thead>{head}<tr>{names}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _cell(text: str) -> str:
+    """An interval may go below its figure, but stays in one piece."""
+    return escape(text).replace("–", "\u2060–\u2060")
+
+
+def _shade(share: float) -> str:
+    if not share:
+        return ""
+    text = "#fff" if share > 0.55 else "#222"
+    return f' style="background:rgba(0,114,178,{share:.2f});color:{text}"'

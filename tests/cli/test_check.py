@@ -1,0 +1,97 @@
+"""`check` says whether a file can be labelled or trained on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from etcc_edge.cli import main
+
+DATA = Path(__file__).parents[1] / "data"
+GENERATED = str(DATA / "generated-flows.csv")
+
+
+def run(*words: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, ["check", *words], input=stdin)
+
+
+def test_a_person_gets_a_line_a_finding() -> None:
+    done = run(GENERATED)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{GENERATED}: 200 flows, ")
+    assert [line for line in lines if line and not line.startswith(" ")][1:] == ["reading", "values", "leakage"]
+    severities = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert set(severities) <= {"ok", "note", "warning"}
+    assert len({line.index(line.split()[2]) for line in lines if line.startswith("  ok")}) == 1
+    assert done.stderr == ""
+
+
+def test_json_has_the_stable_keys() -> None:
+    figures = json.loads(run(GENERATED, "--json").stdout)
+    assert set(figures) == {
+        *("file", "dialect", "meter", "time_unit", "notes", "columns", "other_columns", "features_missing"),
+        *("bundles", "rows", "values", "repeats", "label_columns", "labels", "leakage", "findings"),
+    }
+    assert set(figures["leakage"]) == {"identifiers", "absolute_times", "conflicts", "date", "split"}
+    assert set(figures["values"]["src_port"]) == {
+        *("unit", "missing", "infinite", "negative", "constant", "min", "max"),
+    }
+    assert set(figures["findings"][0]) == {"part", "severity", "topic", "text"}
+
+
+def test_columns_show_every_feature() -> None:
+    done = run(GENERATED, "--columns")
+    row = next(line for line in done.stdout.splitlines() if line.startswith("fwd_packets "))
+    assert "Total Fwd Packet" in row
+    assert len(done.stdout.splitlines()) > 75
+
+
+def test_a_stream_and_a_gzip_file_give_the_same_figures(tmp_path: Path) -> None:
+    data = Path(GENERATED).read_bytes()
+    packed = tmp_path / "flows.csv.gz"
+    packed.write_bytes(gzip.compress(data))
+    expected, *others = (json.loads(run(name, "--json", stdin=data).stdout) for name in (GENERATED, "-", str(packed)))
+    for figures in others:
+        assert {**figures, "file": ""} == {**expected, "file": ""}
+
+
+@pytest.mark.parametrize("kind", ["random", "flow-id", "groups"])
+def test_a_split_is_audited(tmp_path: Path, kind: str) -> None:
+    groups = tmp_path / "groups.txt"
+    groups.write_text("".join(f"{i % 10}\n" for i in range(200)))
+    words = ["--groups", str(groups)] if kind == "groups" else []
+    split = json.loads(run(GENERATED, "--split", kind, *words, "--json").stdout)["leakage"]["split"]
+    assert (split["kind"], split["seed"], split["train"] + split["test"]) == (kind, 0, 200)
+    assert 0 <= split["twins"] <= split["near_twins"] <= split["test"]
+    assert f"{kind}, seed 0: " in run(GENERATED, "--split", kind, *words).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["-", "--split", "random"], 2, "--split reads the flows twice; name a file"),
+        ([GENERATED, "--split", "groups"], 2, "--groups FILE and --split groups go together"),
+        ([GENERATED, "--groups", GENERATED], 2, "--groups FILE and --split groups go together"),
+        ([GENERATED, "--protocol-column", "Labels"], 1, "has no column 'Labels'; the nearest is 'Label'"),
+        (["nothing.csv"], 1, "nothing.csv: cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(words: list[str], status: int, said: str) -> None:
+    failed = run(*words)
+    assert failed.exit_code == status
+    assert failed.stderr.count("\n") == 1
+    assert said in failed.stderr
+
+
+def test_a_split_of_flows_without_labels_asks_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text("Source Port,Flow Duration,Flow Bytes/s,Flow Packets/s,Flow IAT Mean\n1,2,3,4,5\n")
+    assert run(str(path)).exit_code == 0
+    failed = run(str(path), "--split", "random")
+    assert failed.exit_code == 1
+    assert "name the label column with --protocol-column" in failed.stderr
