@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.engine import Engine
+from etcc_edge.engine import BACKENDS, Engine
 from etcc_edge.engines import onnxruntime, tensorrt_rtx
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
@@ -25,7 +26,11 @@ Text = npt.NDArray[np.str_]
 
 WHOLE = "end to end"
 # The order in which a precision is taken: the first that passes. fp32 on a CPU needs no gate, and comes last.
-_PREFERENCE = {"onnxruntime": ("int8", "fp32"), "tensorrt-rtx": ("fp16", "int8", "fp32")}
+_PREFERENCE = {
+    "onnxruntime": ("int8", "fp32"),
+    "tensorrt-rtx": ("fp16", "int8", "fp32"),
+    "tensorrt": ("fp16", "int8", "fp32"),
+}
 _NOT_RUN = "compiled, not run"
 
 
@@ -93,13 +98,14 @@ def build_engines(
     *,
     precisions: Sequence[str] = (),
     targets: Sequence[int] = (),
-    cpu: bool = True,
+    here: Sequence[str] = ("onnxruntime", "tensorrt-rtx", "tensorrt"),
     flows: Flows | None = None,
     max_drift: float = MAX_DRIFT,
     cache: EngineCache | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Builds for this machine's CPU and for ``targets`` (compute capabilities); ``precisions`` empty means all.
+    """Builds with the backends of ``here`` that this machine has, for its CPU and GPU, and for ``targets``
+    (compute capabilities); ``precisions`` empty means all.
 
     ``tell`` gets a line before each engine. Raises BackendError where a target is asked for and TensorRT-RTX is
     not installed. What one engine is refused for stands in its row.
@@ -109,39 +115,45 @@ def build_engines(
     def wanted(backend: str) -> list[str]:
         return [p for p in _PREFERENCE[backend] if not precisions or p in precisions]
 
-    if cpu:
-        _build_cpu(bundle, wanted("onnxruntime"), flows, max_drift, outcome, tell)
+    for backend in here:
+        if not BACKENDS[backend].why_not():
+            _build_here(bundle, backend, wanted(backend), flows, max_drift, outcome, tell)
     for capability in targets:
         _compile(bundle, wanted("tensorrt-rtx"), capability, max_drift, cache or EngineCache(), outcome, tell)
-    if not targets:
+    if not targets and not any(key.endswith(" gpu") for key in outcome.taken):
         outcome.notes.append(_what_a_gpu_would_add())
     return outcome
 
 
-def _build_cpu(
+def _build_here(
     bundle: Bundle,
+    backend: str,
     precisions: Sequence[str],
     flows: Flows | None,
     max_drift: float,
     outcome: Outcome,
     tell: Callable[[str], None],
 ) -> None:
-    backend, target = "onnxruntime", "cpu"
-    reference = {node.id: onnxruntime.open_engine(bundle, node, "fp32") for node in bundle.nodes()}
+    target = "cpu" if backend == "onnxruntime" else "gpu"
+    reference: dict[str, Engine] = {node.id: onnxruntime.open_engine(bundle, node, "fp32") for node in bundle.nodes()}
+    own_fp32 = reference if target == "cpu" else {}
     outcome.taken[f"{backend} {target}"] = None
+    if target == "gpu":
+        with contextlib.suppress(BackendError):  # a GPU without fp32 has nothing to be faster than
+            own_fp32 = {node.id: BACKENDS[backend].opener(bundle, "fp32")(node) for node in bundle.nodes()}
     for precision in precisions:
         rows: list[Row] = []
         engines: dict[str, Engine] = {}
         try:
             for node in bundle.nodes():
-                tell(f"{node.id} at {precision} for the CPU")
+                tell(f"{node.id} at {precision} with {backend}")
                 start = time.perf_counter()
-                engines[node.id] = onnxruntime.open_engine(bundle, node, precision)
+                engines[node.id] = BACKENDS[backend].opener(bundle, precision)(node)
                 seconds = time.perf_counter() - start
-                size = len(bundle.onnx[node.id, precision])
-                speed = (
-                    _speed(reference[node.id], engines[node.id], node.scaler.inputs) if precision != "fp32" else None
-                )
+                size = len(bundle.onnx[node.id, precision]) if target == "cpu" else 0
+                speed = None
+                if precision != "fp32" and node.id in own_fp32:
+                    speed = _speed(own_fp32[node.id], engines[node.id], node.scaler.inputs)
                 rows.append(Row(node.id, precision, backend, target, size, seconds, speed=speed))
         except BackendError as error:
             outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
@@ -211,7 +223,7 @@ def _judged(
         whole_drift, failure = _said(comparison.cascade), comparison.verdict(max_drift)
         passed, reason = not failure, failure
     elif precision == "fp32":
-        reason = f"{without}; the reference"
+        reason = f"{without}; the reference" if first.target == "cpu" else without
     elif at_training is not None:
         drifts = {name: _said(_drift_of(figures)) for name, figures in at_training["networks"].items()}
         cascade = _drift_of(at_training["end_to_end"])

@@ -8,12 +8,15 @@ import click
 
 from etcc_edge.bundle import load_bundle
 from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.engine import BACKENDS
 from etcc_edge.engines.build import PRECISIONS, build_engines, read_flows
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.tensorrt_rtx import parse_targets
+from etcc_edge.errors import BackendError
 
 GATE_FAILED = 3
+BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
 
 
 @click.command()
@@ -22,8 +25,8 @@ GATE_FAILED = 3
     "--backend",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "onnxruntime", "tensorrt-rtx"]),
-    help="auto: the CPU, and the targets that are named.",
+    type=click.Choice(["auto", "onnxruntime", "tensorrt-rtx", "tensorrt"]),
+    help="auto: what this machine has, and the targets that are named.",
 )
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option("--target", metavar="SM,…", help="GPUs to compile for, by compute capability: sm75,sm86,sm89.")
@@ -57,20 +60,20 @@ def command(
       etcc-edge build-engines --flows flows.csv
       etcc-edge build-engines --bundle no-ports --target sm75,sm86,sm89
     """
-    if backend == "tensorrt-rtx" and not target:
-        raise click.UsageError("--backend tensorrt-rtx needs --target: sm75,sm86,sm89, say")
-    if backend == "onnxruntime" and target:
-        raise click.UsageError("--target is for tensorrt-rtx; leave out --backend onnxruntime")
+    if backend in ("onnxruntime", "tensorrt") and target:
+        raise click.UsageError(f"--target is for tensorrt-rtx; leave out --backend {backend}")
     if backend == "onnxruntime" and precision == "fp16":
         raise click.UsageError("onnxruntime has no fp16 on a CPU; take fp32 or int8")
     loaded = load_bundle(bundle)
     targets = parse_targets(target) if target else ()
+    if backend not in ("auto", "onnxruntime") and not targets and (reason := BACKENDS[backend].why_not()):
+        raise BackendError(f"{backend} cannot build for this machine: {reason}")
     with status() as tell:
         outcome = build_engines(
             loaded,
             precisions=() if precision == "auto" else (precision,),
             targets=targets,
-            cpu=backend != "tensorrt-rtx" and precision != "fp16",
+            here=_here(backend, precision, bool(target)),
             flows=read_flows(flows, loaded) if flows else None,
             max_drift=max_drift,
             cache=EngineCache(),
@@ -104,3 +107,10 @@ def command(
         note(f"{where}: {taken} is the first that passes" if taken else f"{where}: nothing passes")
     if not outcome.passed:
         ctx.exit(GATE_FAILED)
+
+
+def _here(backend: str, precision: str, targets: bool) -> tuple[str, ...]:
+    """The backends to build with for this machine itself."""
+    if backend != "auto":
+        return () if targets else (backend,)
+    return tuple(name for name in BUILDERS if precision == "auto" or precision in BACKENDS[name].precisions)

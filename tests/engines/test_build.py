@@ -10,10 +10,12 @@ import onnx
 import pytest
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.engine import OpenEngine
 from etcc_edge.engines import build, tensorrt_rtx
 from etcc_edge.engines.build import WHOLE, Flows, Outcome, Row, build_engines, read_flows
 from etcc_edge.engines.cache import EngineCache
-from etcc_edge.errors import FlowsError
+from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.quantize import export_precisions
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
@@ -118,14 +120,38 @@ def test_without_a_gpu_it_says_what_one_would_add(bundle: Bundle, monkeypatch: p
 def test_what_is_compiled_for_another_gpu_is_not_said_to_run(bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="needs the package tensorrt-rtx")
     cache = EngineCache(tmp_path / "engines")
-    outcome = build_engines(bundle, targets=[75, 86], cpu=False, cache=cache)
+    outcome = build_engines(bundle, targets=[75, 86], here=(), cache=cache)
     assert outcome.taken == {"tensorrt-rtx sm75": "fp16", "tensorrt-rtx sm86": "fp16"}
     assert whole(outcome, "fp16", "sm75").verdict == "compiled, not run"
     assert "no fp32 matrices on sm_75" in whole(outcome, "fp32", "sm75").verdict
-    assert whole(outcome, "fp32", "sm86").verdict == "compiled, not run; the reference"
+    assert whole(outcome, "fp32", "sm86").verdict == "compiled, not run"
     assert all(row.passed is not True for row in outcome.rows)
-    drifting = build_engines(at_training(bundle, "fp16", 2.0), targets=[75], cpu=False, cache=cache)
+    drifting = build_engines(at_training(bundle, "fp16", 2.0), targets=[75], here=(), cache=cache)
     assert drifting.taken == {"tensorrt-rtx sm75": "int8"}
+
+
+class Gpu:
+    """A GPU backend in a test's hands: ONNX Runtime behind another name, without fp32."""
+
+    precisions = ("fp32", "fp16", "int8")
+
+    def why_not(self) -> str:
+        return ""
+
+    def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
+        if precision == "fp32":
+            raise BackendError("no fp32 here")
+        return lambda node: open_engine(bundle, node, precision)
+
+
+def test_on_a_gpu_engines_are_gated_against_the_cpus_fp32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
+    outcome = build_engines(with_bad(bundle, "fp16"), here=["tensorrt"], flows=flows(), max_drift=3)
+    assert outcome.taken == {"tensorrt gpu": "int8"}
+    assert whole(outcome, "fp16", "gpu").verdict.startswith("kept out: agreement is")
+    assert whole(outcome, "int8", "gpu").verdict == "passed"
+    assert whole(outcome, "fp32", "gpu").verdict == "kept out: no fp32 here"
+    assert outcome.notes == []
 
 
 def flow_lines(n: int) -> list[str]:
