@@ -16,10 +16,10 @@ from etcc_edge.cascade import Cascade, Result, open_cascade
 from etcc_edge.engine import choose
 from etcc_edge.errors import BundleError
 from etcc_edge.flows.reader import FlowFile
-from etcc_edge.labelled import read_labelled
+from etcc_edge.labelled import conversation, read_labelled
 from etcc_edge.labelling import pick_bundle
 from etcc_edge.labels import label_key
-from etcc_edge.metrics import Confusion, bootstrap, interval, reliability, risk_coverage
+from etcc_edge.metrics import Confusion, bootstrap, interval, reliability, risk_coverage, separation
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -44,6 +44,7 @@ def evaluate(
     protocol: Text,
     application: Text,
     flow_id: Text | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """The figures of a two-level bundle on raw features [n, f] and their true labels [n], for JSON.
 
@@ -71,9 +72,15 @@ def evaluate(
     them, the least sure, is refused, and the least confidence left, with ``risk_coverage.area``, the mean
     accuracy over all shares; and ``accuracy_at_80_coverage``, where a fifth is refused.
 
+    ``known``, where the energy ``threshold`` of the first stage is given: ``threshold``; ``false_rejection``, the
+    share of the flows of known protocols that exceed it; and over the flows of ``unknown_flows`` other
+    protocols ``detected``, the share that exceeds it, and how the energy parts the two, ``auroc`` and
+    ``fpr_at_95_tpr`` (`separation`).
+
     Every ``…accuracy`` has an ``…accuracy_interval``, [low, high], by ``bootstrap``: its ``level``,
     ``resamples``, ``seed``, and the ``unit`` drawn, of which there are ``units``: ``flow-id`` where
-    ``flow_id`` [n] tells some flows (flows of one Flow ID are no independent draws), else ``flow``.
+    ``flow_id`` [n] tells some flows (flows of one Flow ID, in either direction, are no independent draws), else
+    ``flow``.
     """
     result = open_cascade(bundle).run(raw)
     true_protocol = codes_of(bundle.root.labels, protocol)
@@ -131,6 +138,7 @@ def evaluate(
             },
             **_confidence_figures(np.prod(result.confidence[:2, both_known], axis=0), both_right[both_known]),
         },
+        "known": _known(threshold, result.energy[0], true_protocol >= 0),
         "bootstrap": {
             "unit": unit,
             "units": len(np.unique(units)),
@@ -187,6 +195,7 @@ def evaluate_file(
                 flows.protocol[kept],
                 flows.application[kept],
                 flows.flow_id[kept],
+                bundle.root.thresholds.get(choice.precision),
             ),
         }
         for bundle, trained_on in zip(chosen, seen, strict=True)
@@ -215,8 +224,24 @@ def _units(flow_id: Text | None, n: int) -> tuple[str, I64]:
     alone = np.arange(n, dtype=np.int64)
     if flow_id is None or not (flow_id != "").any():
         return "flow", alone
-    names, which = np.unique(flow_id, return_inverse=True)
+    names, which = np.unique([conversation(name) for name in flow_id.tolist()], return_inverse=True)
     return "flow-id", np.where(flow_id == "", len(names) + alone, which)
+
+
+def _known(threshold: float | None, energy: F32, of_known_protocol: Mask) -> dict[str, Any] | None:
+    if threshold is None:
+        return None
+    beyond = energy > np.float32(threshold)
+    return {
+        "threshold": threshold,
+        "false_rejection": _mean(beyond[of_known_protocol]),
+        "unknown_flows": int((~of_known_protocol).sum()),
+        "detected": _mean(beyond[~of_known_protocol]),
+        **{
+            name: _number(value)
+            for name, value in separation(energy[of_known_protocol], energy[~of_known_protocol]).items()
+        },
+    }
 
 
 def _figures(labels: tuple[str, ...], true: I64, result: Result) -> dict[str, Any]:

@@ -43,6 +43,16 @@ class LabelledFlows:
         return len(self.features)
 
 
+def conversation(flow_id: str) -> str:
+    """A CICFlowMeter Flow ID (source, destination, both ports, IP protocol) without its direction, so that the
+    two halves of one exchange are one group. Any other text is itself."""
+    parts = flow_id.split("-")
+    if len(parts) != 5:
+        return flow_id
+    ends = sorted([(parts[0], parts[2]), (parts[1], parts[3])])
+    return "-".join([*ends[0], *ends[1], parts[4]])
+
+
 def read_labelled(
     path: str | os.PathLike[str],
     features: str | Sequence[str] = "paper",

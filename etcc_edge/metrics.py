@@ -177,3 +177,18 @@ def interval(resampled: F64, level: float = 0.95) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def separation(known: npt.NDArray[np.floating], unknown: npt.NDArray[np.floating]) -> dict[str, float]:
+    """How well a score [n] and [m], lower for known flows, parts them: ``auroc``, the chance that an unknown flow
+    scores higher than a known one, ties half; ``fpr_at_95_tpr``, the share of unknown flows that pass where
+    95 % of the known do. NaN where either is empty."""
+    if not len(known) or not len(unknown):
+        return {"auroc": float("nan"), "fpr_at_95_tpr": float("nan")}
+    ordered = np.sort(known)
+    below, up_to = (np.searchsorted(ordered, unknown, side) for side in ("left", "right"))
+    passes = ordered[int(np.ceil(0.95 * len(ordered))) - 1]
+    return {
+        "auroc": float((below + up_to).mean() / (2 * len(ordered))),
+        "fpr_at_95_tpr": float(np.mean(unknown <= passes)),
+    }

@@ -18,6 +18,7 @@ from etcc_edge.metrics import (
     interval,
     reliability,
     risk_coverage,
+    separation,
 )
 
 ABC = ("a", "b", "c")
@@ -221,3 +222,20 @@ def test_the_seed_decides_the_draw() -> None:
 
 def test_nothing_drawn_has_no_interval() -> None:
     assert interval(drawn(np.zeros(0, bool), np.zeros(0, np.int64))) is None
+
+
+# --- known and unknown --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_auroc_is_the_share_of_pairs_in_the_right_order(known, unknown):
+    pairs = [1.0 if u > k else 0.5 if u == k else 0.0 for k in known for u in unknown]
+    found = separation(np.array(known, float), np.array(unknown, float))
+    assert found["auroc"] == pytest.approx(np.mean(pairs))
+    passes = min(limit for limit in known if np.mean(np.array(known) <= limit) >= 0.95 - 1e-9)
+    assert found["fpr_at_95_tpr"] == pytest.approx(np.mean(np.array(unknown) <= passes))
+
+
+def test_without_flows_on_a_side_nothing_is_separated():
+    assert all(np.isnan(value) for value in separation(np.zeros(0), np.ones(3)).values())

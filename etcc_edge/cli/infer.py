@@ -176,8 +176,8 @@ def _say_findings(summary: Summary) -> None:
             note(f"{summary.input}: {count} {what if kind.endswith(('lines', 'headers')) else 'rows ' + what}")
     if summary.unknown:
         note(
-            f"{summary.input}: {summary.unknown} flows are unlike the trained protocols (etcc_known is 0): their labels "
-            "are the nearest, not the right ones"
+            f"{summary.input}: {summary.unknown} flows are unlike the trained protocols (etcc_known is 0): their "
+            "labels are the nearest, not the right ones"
         )
     for text in summary.notes:
         note(f"{summary.input}: warning: {text}")

@@ -18,7 +18,7 @@ from etcc_edge.flows.features import PRESETS, features
 @click.command()
 @click.argument("flows")
 @click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
-@click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "paper"]))
+@click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper"]))
 @click.option("--network", default="cnn", show_default=True, type=click.Choice(["cnn", "lstm"]))
 @click.option(
     "--features",
@@ -32,7 +32,15 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
+@click.option(
+    "--validation",
+    type=click.Choice(["random", "flow-id", "groups"]),
+    help="How the flows that choose epochs and thresholds are split off. Default: like the test flows.",
+)
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option(
+    "--leave-one-out", is_flag=True, help="Measure how unknown protocols are met: train without each in turn."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option(
     "--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record."
@@ -53,7 +61,9 @@ def command(
     application_column: str | None,
     applications: str,
     split: str,
+    validation: str | None,
     groups: str | None,
+    leave_one_out: bool,
     seed: int,
     timeout: float,
     citations: str | None,
@@ -84,6 +94,8 @@ def command(
         network=network,
         applications=applications,
         split=split,
+        validation=validation or "",
+        leave_one_out=leave_one_out,
         seed=seed,
         timeout_s=timeout,
         citations=tuple(_lines(citations)) if citations is not None else Plan.citations,

@@ -230,7 +230,20 @@ def remarks(evaluation: Evaluation) -> list[str]:
         f"at 80 % coverage: {percent(end['accuracy_at_80_coverage'], ' %')} both right"
         + ("" if least is None else f" (confidence of the pair {least:.2f} or more)"),
         f"calibration error: {errors}",
+        *_known(evaluation["known"]),
     ]
+
+
+def _known(figures: dict[str, Any] | None) -> list[str]:
+    if figures is None:
+        return []
+    line = f"called unknown (etcc_known 0): {percent(figures['false_rejection'], ' %')} of the known protocols' flows"
+    if figures["unknown_flows"]:
+        line += (
+            f", {percent(figures['detected'], ' %')} of {figures['unknown_flows']} flows of other protocols "
+            f"(AUROC {figures['auroc']:.3f})"
+        )
+    return [line]
 
 
 def _columns(groups: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.training.unknown import FALSE_REJECTION
 
 
 def model_card(bundle: Bundle) -> str:
@@ -23,9 +24,9 @@ def model_card(bundle: Bundle) -> str:
         f"`{chosen['test_fingerprint'][:16]}`.",
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
-        f"{chosen['validation']} others chose epochs and temperatures. {_percent(training['repeated_share'])} of the "
-        "flows have the features of another flow too, ports aside, so a random split flatters: a split by Flow ID or "
-        "by capture tells more about other networks.",
+        f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold. "
+        f"{_percent(training['repeated_share'])} of the flows have the features of another flow too, ports aside, so a "
+        "random split flatters: a split by Flow ID or by capture tells more about other networks.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
         f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
@@ -33,6 +34,7 @@ def model_card(bundle: Bundle) -> str:
         "protocol; "
         f"{_percent(test['end_to_end']['strict_accuracy'])} of all).",
         *(_confusion(title, figures) for title, figures in _stages(test).items()),
+        *_unknown(bundle),
         "## What it cannot do",
         "\n".join(f"- {line}" for line in _limits(bundle)),
         "## Networks",
@@ -60,12 +62,49 @@ def _stages(test: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _scores(test: dict[str, Any]) -> str:
-    columns = ["accuracy", "precision", "recall", "f1", "calibration_error"]
+    columns = ["precision", "recall", "f1", "calibration_error", "accuracy_at_80_coverage"]
     rows = [
-        [title, str(figures["flows"]), *(_percent(figures[column]) for column in columns)]
+        [title, str(figures["flows"]), _interval(figures), *(_percent(figures[column]) for column in columns)]
         for title, figures in _stages(test).items()
     ]
-    return _table(["", "flows", *(column.replace("_", " ") for column in columns)], rows)
+    head = ["", "flows", "accuracy (95 %)", *(column.replace("_", " ") for column in columns[:-1])]
+    return _table([*head, "accuracy, least sure fifth refused"], rows)
+
+
+def _interval(figures: dict[str, Any]) -> str:
+    low, high = figures["accuracy_interval"]
+    return f"{_percent(figures['accuracy'])} ({100 * low:.2f}–{100 * high:.2f})"
+
+
+def _unknown(bundle: Bundle) -> list[str]:
+    threshold, test = bundle.root.thresholds.get("fp32"), bundle.metrics["test"]
+    if threshold is None:
+        return []
+    left_out = test.get("leave_one_out", {})
+    text = (
+        f"A flow whose energy in stage 1 exceeds {threshold:g} is called unknown (`etcc_known` 0). That was set "
+        f"so that {_percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
+        f"{_percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
+        "for other networks, meters or years. Features outside the trained range are counted apart."
+    )
+    if not left_out:
+        return ["## Unknown protocols", text]
+    rows = [
+        [
+            protocol,
+            str(figures["unknown"]),
+            f"{figures['auroc']:.3f}",
+            *(_percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
+        ]
+        for protocol, figures in left_out.items()
+    ]
+    head = ["never taught", "its test flows", "AUROC", "FPR at 95 % TPR", "called unknown", "known called unknown"]
+    return [
+        "## Unknown protocols",
+        text,
+        "Stage 1 trained without one protocol, on the test flows:",
+        _table(head, rows),
+    ]
 
 
 def _confusion(title: str, figures: dict[str, Any]) -> str:

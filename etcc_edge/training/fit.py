@@ -24,6 +24,7 @@ I64 = npt.NDArray[np.int64]
 class Examples:
     scaled: F32  # [n, inputs]
     label: I64  # [n]
+    target: F32 | None = None  # [n, classes], probabilities to learn instead of the labels
 
     def __len__(self) -> int:
         return len(self.label)
@@ -69,7 +70,8 @@ def fit(
     loss_of = nn.CrossEntropyLoss(
         weight=_class_weights(train.label, classes, recipe.class_weight_power), label_smoothing=recipe.label_smoothing
     )
-    scaled, label = torch.from_numpy(train.scaled), torch.from_numpy(train.label)
+    scaled = torch.from_numpy(train.scaled)
+    target = torch.from_numpy(train.label if train.target is None else train.target)
     shuffle = torch.Generator().manual_seed(seed)
     best, best_epoch, best_state, temperature = (-1.0, 0.0), 0, averaged.state_dict(), 1.0
     step = epoch = 0
@@ -77,7 +79,7 @@ def fit(
         network.train()
         for rows in torch.split(torch.randperm(len(train), generator=shuffle), recipe.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            loss_of(network(scaled[rows]), label[rows]).backward()
+            loss_of(network(scaled[rows]), target[rows]).backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()

@@ -9,6 +9,15 @@ from etcc_edge.training.networks import PAPER
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """Gradient-boosted trees that a network learns from beside the labels."""
+
+    rounds: int  # of boosting
+    flows: int  # mixed flows that it labels, rounded down to whole copies of the training flows
+    swap_rate: float  # share of a mixed flow's features that another flow of its label gives
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that fits one network, apart from its data and the seed."""
 
@@ -26,6 +35,7 @@ class Recipe:
     patience: int = 0  # epochs without a better validation result before stopping; 0: never
     class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
     level_pace: float = 0.0  # of `TentConv`; 0: plain weights
+    teacher: Teacher | None = None
     knots: int = 256  # of a quantile scaler
     atom_power: float = 0.5
     segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
@@ -33,7 +43,8 @@ class Recipe:
 
 # One convolution as wide as its inputs: over tent channels it costs a look-up an input, and on these flows
 # narrower kernels, more of them and deeper stacks were no better.
-_WIDE = "tent 32, conv 80 inputs, relu, flatten, dropout 0.3, dense 64, relu, dense classes"
+_WIDE = "tent 32, conv 80 inputs, relu, flatten, dropout 0.2, dense 64, relu, dense classes"
+_WIDER = "tent 32, conv 256 inputs, relu, flatten, dense 256, relu, dense 128, relu, dense classes"
 
 RECIPES: Mapping[str, Recipe] = {
     # Section 4.2 of the paper. It gives no learning rates; these are the usual ones of its optimizers.
@@ -53,9 +64,10 @@ RECIPES: Mapping[str, Recipe] = {
         optimizer={"cnn": "adamw"},
         learning_rate=3e-3,
         schedule="one-cycle",
-        epochs=50,
+        epochs=80,
         batch_size=128,
         validation_share=0.12,
+        patience=30,
         weight_decay=0.1,
         label_smoothing=0.1,
         average=0.995,
@@ -64,5 +76,22 @@ RECIPES: Mapping[str, Recipe] = {
         knots=1024,
         atom_power=0.5,
         segments={"src_port": 32, "dst_port": 4},
+    ),
+    # For features without ports: there trees are better than a network taught by labels alone.
+    "distilled": Recipe(
+        networks={"cnn": {"": _WIDER}},
+        scaling="quantile",
+        optimizer={"cnn": "adamw"},
+        learning_rate=3e-3,
+        schedule="one-cycle",
+        epochs=20,
+        batch_size=256,
+        validation_share=0.12,
+        weight_decay=0.1,
+        average=0.995,
+        level_pace=3.0,
+        teacher=Teacher(rounds=300, flows=200_000, swap_rate=0.15),
+        knots=1024,
+        atom_power=0.5,
     ),
 }

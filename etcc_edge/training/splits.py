@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from etcc_edge.errors import EtccError
-from etcc_edge.labelled import LabelledFlows
+from etcc_edge.labelled import LabelledFlows, conversation
 
 I64 = npt.NDArray[np.int64]
 
@@ -28,35 +28,36 @@ class Split:
     test: I64
 
 
-def split(flows: LabelledFlows, kind: str, seed: int, validation_share: float) -> Split:
-    """Splits by flow (stratified by both labels), by Flow ID, or by group: no Flow ID or group lies on two
-    sides. ``validation_share`` is of the rows that do not test. Raises EtccError where the file lacks what a
-    kind needs."""
-    rows = np.arange(len(flows))
+def split(
+    flows: LabelledFlows, kind: str, seed: int, validation_share: float, validation_kind: str | None = None
+) -> Split:
+    """Splits by flow (``random``, stratified by both labels), by Flow ID, or by group: no Flow ID, in whichever
+    direction, and no group lies on two sides. ``validation_share`` is of the rows that do not test; they are cut
+    the same way, or by ``validation_kind``. Raises EtccError where the file lacks what a kind needs."""
+    rest, test = _cut(flows, kind, np.arange(len(flows)), TEST_SHARE, seed)
+    if not validation_share:
+        return Split(kind, seed, rest, rest[:0], test)
+    train, validation = _cut(flows, validation_kind or kind, rest, validation_share, seed)
+    return Split(kind, seed, train, validation, test)
+
+
+def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int) -> tuple[I64, I64]:
+    """The rows in two parts, the second of about the given share."""
     if kind == "random":
-        # A pair of labels with a single flow cannot be stratified; such flows share one stratum.
+        # A pair of labels with few flows cannot be stratified; such flows share one stratum.
         _, stratum, size = np.unique(
             np.char.add(np.char.add(flows.protocol, "/"), flows.application), return_inverse=True, return_counts=True
         )
-        stratum = np.where(size[stratum] < 10, -1, stratum)
-
-        def cut(part: I64, share: float) -> tuple[I64, I64]:
-            few = np.bincount(stratum[part] + 1)[stratum[part] + 1].min() < 2
-            first, second = train_test_split(
-                part, test_size=share, random_state=seed, stratify=None if few else stratum[part]
-            )
-            return np.sort(first), np.sort(second)
-    else:
-        names = flows.flow_id if kind == "flow-id" else flows.group
-        if len(np.unique(names)) < 3:
-            need = "a Flow ID column" if kind == "flow-id" else "--groups with at least three groups"
-            raise EtccError(f"{flows.name}: a split by {kind} needs {need}")
-
-        def cut(part: I64, share: float) -> tuple[I64, I64]:
-            shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
-            first, second = next(shuffle.split(part, groups=names[part]))
-            return part[first], part[second]
-
-    rest, test = cut(rows, TEST_SHARE)
-    train, validation = cut(rest, validation_share) if validation_share else (rest, rest[:0])
-    return Split(kind, seed, train, validation, test)
+        stratum = np.where(size[stratum] < 10, -1, stratum)[rows]
+        few = np.bincount(stratum + 1)[stratum + 1].min() < 2
+        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=None if few else stratum)
+        return np.sort(first), np.sort(second)
+    names = flows.group
+    if kind == "flow-id":
+        names = np.array([conversation(name) for name in flows.flow_id.tolist()], np.str_)
+    if len(np.unique(names)) < 3:
+        need = "a Flow ID column" if kind == "flow-id" else "--groups with at least three groups"
+        raise EtccError(f"{flows.name}: a split by {kind} needs {need}")
+    shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    first, second = next(shuffle.split(rows, groups=names[rows]))
+    return rows[first], rows[second]

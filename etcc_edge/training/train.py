@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from etcc_edge import __version__
+from etcc_edge import __version__, _native
 from etcc_edge.bundle.hashing import fingerprint
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
@@ -26,12 +26,15 @@ from etcc_edge.export.precisions import with_drift, with_precisions
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows
 from etcc_edge.labels import PAPER_APPLICATIONS, label_key
+from etcc_edge.metrics import separation
 from etcc_edge.training.card import model_card
+from etcc_edge.training.distil import teach
 from etcc_edge.training.fit import Examples, fit
 from etcc_edge.training.networks import network
 from etcc_edge.training.recipes import RECIPES, Recipe
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
 from etcc_edge.training.splits import Split, split
+from etcc_edge.training.unknown import conformal_threshold
 
 Text = npt.NDArray[np.str_]
 Rows = npt.NDArray[np.int64]
@@ -54,6 +57,8 @@ class Plan:
     network: str = "cnn"
     applications: str = "paper"  # or all
     split: str = "random"
+    validation: str = ""  # how the flows that choose epochs and thresholds are split off; empty: as the test flows
+    leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
     timeout_s: float = 120.0  # of the flows
     citations: tuple[str, ...] = (METHOD_CITATION,)  # that whoever uses the flows or the bundle owes
@@ -71,7 +76,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
     protocols, left_out = _protocols(flows)
-    parts = split(flows, plan.split, plan.seed, recipe.validation_share)
+    parts = split(flows, plan.split, plan.seed, recipe.validation_share, plan.validation or None)
     flows, constant = _without_constants(flows, parts.train)
     stages = list(_stages(flows, protocols, parts, plan, left_out))
     nodes: dict[str, Node] = {}
@@ -84,6 +89,10 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         onnx[stage.id, "fp32"] = made.onnx
         stage_notes[stage.id] = made.notes
     root = replace(nodes.pop(""), children=nodes)
+    validation = parts.validation[stages[0].label[parts.validation] >= 0]
+    if len(validation):
+        energy = _energy(root, onnx[root.id, "fp32"], flows.features, validation)
+        root = replace(root, thresholds={"fp32": round(conformal_threshold(energy), 4)})
     seen = np.concatenate([parts.train, parts.validation])
     bundle = Bundle(
         name=plan.name,
@@ -112,6 +121,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "labels": _counts(flows),
             "split": {
                 "kind": plan.split,
+                "validation_kind": plan.validation or plan.split,
                 "seed": plan.seed,
                 "train": len(parts.train),
                 "validation": len(parts.validation),
@@ -133,7 +143,11 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         flows.features[test],
         flows.protocol[test],
         flows.application[test],
+        flows.flow_id[test],
+        root.thresholds.get("fp32"),
     )
+    if plan.leave_one_out:
+        report["leave_one_out"] = _leave_one_out(flows, stages[0], parts, plan, recipe, tell)
     tell("writing fp16 and int8")
     whole = with_precisions(replace(bundle, metrics={"test": report}), flows, parts.train, parts.validation, test)
     measured = with_drift(whole, flows, test)
@@ -227,10 +241,16 @@ def _fit_stage(
     def examples(rows: Rows) -> Examples:
         return Examples(scaler.transform(flows.features, rows), stage.label[rows])
 
+    lessons = examples(learn)
+    if recipe.teacher is not None:
+        tell(f"{stage.id}: growing the trees that teach it")
+        raw, target = teach(flows.features[learn], stage.label[learn], len(stage.labels), recipe.teacher, plan.seed)
+        lessons = Examples(scaler.transform(raw), target.argmax(axis=1), target)
+
     layers: Network = network(recipe.networks[plan.network], stage.protocol, scaler.inputs, len(stage.labels))
     fitted = fit(
         layers,
-        examples(learn),
+        lessons,
         examples(rows_of(parts.validation)),
         len(stage.labels),
         recipe,
@@ -254,6 +274,42 @@ def _fit_stage(
         "onnx_difference": difference,
     }
     return node, _Made({f"{stage.id}/{name}": array for name, array in trained.items()}, model, notes)
+
+
+def _energy(node: Node, model: bytes, raw: npt.NDArray[np.float32], rows: Rows) -> npt.NDArray[np.float32]:
+    """float32 [m], of the given rows of ``raw``."""
+    _, _, energy = _native.decide(OnnxRuntimeEngine(model).run(node.scaler.transform(raw, rows)), node.temperature)
+    return energy
+
+
+def _leave_one_out(
+    flows: LabelledFlows, first: _Stage, parts: Split, plan: Plan, recipe: Recipe, tell: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """How a first stage that was never taught one protocol meets the test flows of that protocol, for each."""
+    found = {}
+    for code, protocol in enumerate(first.labels if len(first.labels) > 2 else ()):
+        kept = tuple(label for label in first.labels if label != protocol)
+        rest = replace(first, labels=kept, label=codes_of(kept, flows.protocol))
+        node, made = _fit_stage(flows, rest, parts, plan, recipe, _prefixed(tell, f"without {protocol}, "))
+
+        def energy(label: Rows, rows: Rows, node: Node = node, made: _Made = made) -> npt.NDArray[np.float32]:
+            return _energy(node, made.onnx, flows.features, rows[label[rows] >= 0])
+
+        limit = conformal_threshold(energy(rest.label, parts.validation))
+        known = energy(rest.label, parts.test)
+        unknown = energy(np.where(first.label == code, code, -1), parts.test)
+        found[protocol] = {
+            "known": len(known),
+            "unknown": len(unknown),
+            **separation(known, unknown),
+            "false_rejection": float(np.mean(known > limit)),
+            "detected": float(np.mean(unknown > limit)),
+        }
+    return found
+
+
+def _prefixed(tell: Callable[[str], None], start: str) -> Callable[[str], None]:
+    return lambda line: tell(start + line)
 
 
 def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Recipe) -> Scaler:

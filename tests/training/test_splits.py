@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,25 @@ def test_a_group_is_on_one_side(flows: LabelledFlows, kind: str, field: str) -> 
     assert sum(map(len, names)) == len(set().union(*names))
 
 
+def test_both_directions_of_a_flow_id_are_on_one_side(flows: LabelledFlows) -> None:
+    rng = np.random.default_rng(5)
+    ports = rng.integers(0, 150, len(flows))
+    there = rng.random(len(flows)) < 0.5
+    ids = np.where(
+        there, np.char.mod("10.0.0.1-10.0.0.2-%d-443-6", ports), np.char.mod("10.0.0.2-10.0.0.1-443-%d-6", ports)
+    )
+    parts = split(replace(flows, flow_id=ids), "flow-id", 0, 0.15)
+    sides = [set(ports[rows]) for rows in (parts.train, parts.validation, parts.test)]
+    assert sum(map(len, sides)) == len(set().union(*sides))
+
+
+def test_validation_flows_may_be_split_off_by_another_kind(flows: LabelledFlows) -> None:
+    parts, random = split(flows, "random", 0, 0.15, "flow-id"), split(flows, "random", 0, 0.15)
+    assert parts.test.tolist() == random.test.tolist()
+    assert not set(flows.flow_id[parts.train]) & set(flows.flow_id[parts.validation])
+    assert set(flows.flow_id[random.train]) & set(flows.flow_id[random.validation])
+
+
 def test_a_random_split_keeps_the_shares_of_the_labels(flows: LabelledFlows) -> None:
     parts = split(flows, "random", 0, 0.15)
     for rows in (parts.train, parts.validation, parts.test):
@@ -59,8 +79,6 @@ def test_a_seed_gives_one_split(flows: LabelledFlows) -> None:
 
 
 def test_a_split_by_groups_needs_groups(flows: LabelledFlows, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     bare = replace(flows, group=np.full(len(flows), ""))
     with pytest.raises(EtccError, match="a split by groups needs --groups"):
         split(bare, "groups", 0, 0.15)

@@ -16,7 +16,9 @@ from etcc_edge.errors import EtccError
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training import recipes
+from etcc_edge.training.splits import split
 from etcc_edge.training.train import Plan, train
+from etcc_edge.training.unknown import conformal_threshold
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def _quick() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "RECIPES", recipes.RECIPES)
         for name, recipe in list(recipes.RECIPES.items()):
-            patch.setitem(recipes.RECIPES, name, replace(recipe, epochs=2, segments={"src_port": 4}))  # type: ignore[index]
+            teacher = recipe.teacher and replace(recipe.teacher, rounds=3, flows=3000)
+            quick = replace(recipe, epochs=2, segments={"src_port": 4}, teacher=teacher)
+            patch.setitem(recipes.RECIPES, name, quick)  # type: ignore[index]
         yield
 
 
@@ -70,8 +74,6 @@ def test_train_rows_are_recorded_and_test_rows_are_not(bundle: Bundle, flows: La
 
 
 def test_the_scaler_sees_training_rows_only(flows: LabelledFlows) -> None:
-    from etcc_edge.training.splits import split
-
     parts = split(flows, "random", 0, recipes.RECIPES["default"].validation_share)
     spoilt = flows.features.copy()
     duration = flows.feature_names.index("flow_duration")
@@ -85,6 +87,24 @@ def test_a_protocol_from_one_capture_gets_no_class(flows: LabelledFlows) -> None
     made = train(replace(flows, group=group), Plan("made"))
     assert made.root.labels == ("Non-VPN", "VPN")
     assert any("come from one capture" in line for line in made.training["left_out"])
+
+
+def test_the_threshold_is_that_of_the_validation_flows(bundle: Bundle, flows: LabelledFlows) -> None:
+    validation = split(flows, "random", 0, recipes.RECIPES["default"].validation_share).validation
+    columns = [flows.feature_names.index(name) for name in bundle.features]
+    energy = Classifier(bundle).predict(flows.features[validation][:, columns]).energy[0]
+    assert bundle.root.thresholds["fp32"] == pytest.approx(conformal_threshold(energy), abs=1e-4)
+    assert bundle.metrics["test"]["known"]["threshold"] == bundle.root.thresholds["fp32"]
+
+
+def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows) -> None:
+    taught = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
+    left_out = taught.metrics["test"]["leave_one_out"]
+    assert set(left_out) == set(taught.root.labels)
+    for protocol, figures in left_out.items():
+        assert figures["known"] + figures["unknown"] == taught.training["split"]["test"]
+        assert 0 <= figures["auroc"] <= 1
+        assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in taught.model_card
 
 
 def test_one_protocol_is_not_enough(flows: LabelledFlows) -> None:

@@ -1,0 +1,47 @@
+"""What a network learns from gradient-boosted trees: their opinion of the flows, and of flows like them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from etcc_edge.training.recipes import Teacher
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+
+def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tuple[F32, F32]:
+    """Rows float32 [m, f] and the probabilities float32 [m, classes] to learn for them.
+
+    The first n are ``raw`` itself, whose probabilities are half the label's and half the trees'. The others are
+    copies in which some features come from another flow of the same label, so that a network sees what the trees
+    say between the flows too (model compression, Bucila et al., KDD 2006).
+    """
+    rng = np.random.default_rng(seed)
+    trees = HistGradientBoostingClassifier(
+        max_iter=teacher.rounds,
+        learning_rate=0.1,
+        max_leaf_nodes=31,
+        min_samples_leaf=5,
+        max_features=0.5,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(raw, label)
+
+    def opinion(rows: F32) -> F32:
+        probability = np.zeros((len(rows), classes), np.float32)
+        probability[:, trees.classes_] = trees.predict_proba(rows)
+        return probability
+
+    rows, targets = [raw], [(np.eye(classes, dtype=np.float32)[label] + opinion(raw)) / 2]
+    same_label = [np.flatnonzero(label == code) for code in range(classes)]
+    for _ in range(teacher.flows // len(raw)):
+        partner = np.empty(len(raw), np.int64)
+        for members in same_label:
+            partner[members] = rng.permutation(members)
+        mixed = np.where(rng.random(raw.shape) < teacher.swap_rate, raw[partner], raw)
+        rows.append(mixed)
+        targets.append(opinion(mixed))
+    return np.concatenate(rows), np.concatenate(targets)
