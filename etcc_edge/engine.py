@@ -33,6 +33,7 @@ class Backend:
     module: str
     precisions: tuple[str, ...]
     summary: str
+    auto: str = "fp32"  # the precision that ``auto`` means
 
     def why_not(self, bundle: Bundle | None = None) -> str:
         reason: str = importlib.import_module(self.module).why_not(bundle)
@@ -46,7 +47,11 @@ class Backend:
 # In the order in which `auto` tries them.
 BACKENDS: Mapping[str, Backend] = {
     "native": Backend("etcc_edge.engines.native", ("fp32",), "this package's own C++, the whole cascade at once"),
-    "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32",), "ONNX Runtime on the CPU"),
+    "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32", "int8"), "ONNX Runtime on the CPU"),
+    "tensorrt-rtx": Backend(
+        "etcc_edge.engines.tensorrt_rtx", ("fp32", "fp16", "int8"), "TensorRT-RTX on an RTX or GTX 16 GPU", "fp16"
+    ),
+    "tensorrt": Backend("etcc_edge.engines.tensorrt", ("fp32", "fp16", "int8"), "TensorRT on an NVIDIA GPU", "fp16"),
 }
 
 
@@ -65,9 +70,9 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
     """
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
-    wanted = "fp32" if precision == "auto" else precision
     reasons, unable = [], ""
     for name in BACKENDS if backend == "auto" else (backend,):
+        wanted = BACKENDS[name].auto if precision == "auto" else precision
         if wanted not in BACKENDS[name].precisions:
             reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
         elif why_not := BACKENDS[name].why_not():

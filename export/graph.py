@@ -37,12 +37,13 @@ class _Graph:
 def build_onnx(network: Network, inputs: int, weights: Weights) -> onnx.ModelProto:
     """fp32 ONNX model: ``scaled`` float32 [n, inputs] to ``logits`` float32 [n, classes], n dynamic.
 
-    Convolutions along the inputs are 2-D with kernel (1, k), so no reshape parts them from their weights.
+    Convolutions along the inputs are 2-D with kernel (1, k), so no reshape parts them from their weights; one as
+    wide as its input is a Gemm.
     ``weights`` are named and shaped as PyTorch does, by layer index.
     """
     graph = _Graph()
     x = graph.add("Reshape", "image", "scaled", graph.constant("image_shape", np.array([-1, 1, 1, inputs], np.int64)))
-    for i, (layer, _before, _) in enumerate(shapes(network, inputs)):
+    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
         name = f"{layer.op}_{i}"
 
         def weight(part: str, i: int = i) -> npt.NDArray[np.float32]:
@@ -51,12 +52,19 @@ def build_onnx(network: Network, inputs: int, weights: Weights) -> onnx.ModelPro
         if layer.op == "tent":
             bins = graph.constant(f"{name}_bins", np.array(layer.size, np.float32))
             edges = graph.constant(f"{name}_edges", np.arange(layer.size + 1, dtype=np.float32)[None, :, None, None])
-            one = graph.constant(f"{name}_one", np.array(1, np.float32))
             x = graph.add("Mul", f"{name}_stretched", x, bins)
             x = graph.add("Sub", f"{name}_shifted", x, edges)
             x = graph.add("Abs", f"{name}_distance", x)
-            x = graph.add("Sub", f"{name}_height", one, x)
-            x = graph.add("Relu", name, x)
+            x = graph.add("HardSigmoid", name, x, alpha=-1.0, beta=1.0)  # max(0, 1 - x) in one pass
+        elif layer.op == "conv" and layer.width == before.positions:
+            # A kernel as wide as its input is a matrix, which every target multiplies several times faster.
+            matrix = graph.constant(f"{name}_weight", weight("weight").reshape(layer.size, -1))
+            x = graph.add("Flatten", f"{name}_row", x, axis=1)
+            x = graph.add("Gemm", name, x, matrix, graph.constant(f"{name}_bias", weight("bias")), transB=1)
+            flattened = next((later.op for later in network[i + 1 :] if later.op not in ("relu", "dropout")), "")
+            if flattened != "flatten":
+                shape = graph.constant(f"{name}_shape", np.array([-1, layer.size, 1, 1], np.int64))
+                x = graph.add("Reshape", f"{name}_image", x, shape)
         elif layer.op == "conv":
             kernel = graph.constant(f"{name}_weight", weight("weight"))
             x = graph.add("Conv", name, x, kernel, graph.constant(f"{name}_bias", weight("bias")))

@@ -20,6 +20,7 @@ _COMMANDS = {
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
     "select-features": "Choose the features to train with.",
+    "build-engines": "Build engines at every precision and measure their drift.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",
 }

@@ -1,0 +1,285 @@
+"""Engines for this machine and for named GPUs: built, measured against fp32, and let through or kept out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Bundle
+from etcc_edge.engine import BACKENDS, Engine
+from etcc_edge.engines import onnxruntime, tensorrt_rtx
+from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
+from etcc_edge.engines.plan import PRECISIONS
+from etcc_edge.errors import BackendError, FlowsError
+from etcc_edge.flows.reader import OK, FlowFile
+from etcc_edge.labelled import read_labelled
+
+F32 = npt.NDArray[np.float32]
+Text = npt.NDArray[np.str_]
+
+WHOLE = "end to end"
+# The order in which a precision is taken: the first that passes. fp32 on a CPU needs no gate, and comes last.
+_PREFERENCE = {
+    "onnxruntime": ("int8", "fp32"),
+    "tensorrt-rtx": ("fp16", "int8", "fp32"),
+    "tensorrt": ("fp16", "int8", "fp32"),
+}
+_NOT_RUN = "compiled, not run"
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What engines are gated on: raw features float32 [n, f], and true labels [n] where they are known."""
+
+    raw: F32
+    protocol: Text | None = None
+    application: Text | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine, or with network `WHOLE` all of one precision. ``passed`` is None where it was not gated here."""
+
+    network: str
+    precision: str
+    backend: str
+    target: str
+    size: int = 0  # bytes
+    seconds: float = 0.0
+    drift: str = ""
+    speed: float | None = None  # times fp32's on the same backend, paired
+    verdict: str = ""
+    passed: bool | None = None
+
+
+@dataclass
+class Outcome:
+    """``taken``: by backend and target the precision to use, or none where nothing passed."""
+
+    rows: list[Row] = field(default_factory=list)
+    taken: dict[str, str | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Something passes for every backend and target."""
+        return bool(self.taken) and all(self.taken.values())
+
+
+def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
+    """The flows of a file that the bundle was not trained on, with their labels where the file has them.
+
+    Raises FlowsError where the file lacks a feature or holds no such flow.
+    """
+    try:
+        labelled = read_labelled(path, bundle.features)
+    except FlowsError:
+        with FlowFile(path) as file:
+            batches = [batch.features[batch.status == OK] for batch in file.batches(bundle.features)]
+        raw = np.concatenate(batches) if batches else np.empty((0, len(bundle.features)), np.float32)
+        made = Flows(raw)
+    else:
+        unseen = ~np.isin(labelled.hashes, bundle.trained_rows)
+        made = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
+    if not len(made.raw):
+        raise FlowsError(f"{path}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
+    return made
+
+
+def build_engines(
+    bundle: Bundle,
+    *,
+    precisions: Sequence[str] = (),
+    targets: Sequence[int] = (),
+    here: Sequence[str] = ("onnxruntime", "tensorrt-rtx", "tensorrt"),
+    flows: Flows | None = None,
+    max_drift: float = MAX_DRIFT,
+    cache: EngineCache | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Builds with the backends of ``here`` that this machine has, for its CPU and GPU, and for ``targets``
+    (compute capabilities); ``precisions`` empty means all.
+
+    ``tell`` gets a line before each engine. Raises BackendError where a target is asked for and TensorRT-RTX is
+    not installed. What one engine is refused for stands in its row.
+    """
+    outcome = Outcome()
+
+    def wanted(backend: str) -> list[str]:
+        return [p for p in _PREFERENCE[backend] if not precisions or p in precisions]
+
+    for backend in here:
+        if not BACKENDS[backend].why_not():
+            _build_here(bundle, backend, wanted(backend), flows, max_drift, outcome, tell)
+    for capability in targets:
+        _compile(bundle, wanted("tensorrt-rtx"), capability, max_drift, cache or EngineCache(), outcome, tell)
+    if not targets and not any(key.endswith(" gpu") for key in outcome.taken):
+        outcome.notes.append(_what_a_gpu_would_add())
+    return outcome
+
+
+def _build_here(
+    bundle: Bundle,
+    backend: str,
+    precisions: Sequence[str],
+    flows: Flows | None,
+    max_drift: float,
+    outcome: Outcome,
+    tell: Callable[[str], None],
+) -> None:
+    target = "cpu" if backend == "onnxruntime" else "gpu"
+    reference: dict[str, Engine] = {node.id: onnxruntime.open_engine(bundle, node, "fp32") for node in bundle.nodes()}
+    own_fp32 = reference if target == "cpu" else {}
+    outcome.taken[f"{backend} {target}"] = None
+    if target == "gpu":
+        with contextlib.suppress(BackendError):  # a GPU without fp32 has nothing to be faster than
+            own_fp32 = {node.id: BACKENDS[backend].opener(bundle, "fp32")(node) for node in bundle.nodes()}
+    for precision in precisions:
+        rows: list[Row] = []
+        engines: dict[str, Engine] = {}
+        try:
+            for node in bundle.nodes():
+                tell(f"{node.id} at {precision} with {backend}")
+                start = time.perf_counter()
+                engines[node.id] = BACKENDS[backend].opener(bundle, precision)(node)
+                seconds = time.perf_counter() - start
+                size = len(bundle.onnx[node.id, precision]) if target == "cpu" else 0
+                speed = None
+                if precision != "fp32" and node.id in own_fp32:
+                    speed = _speed(own_fp32[node.id], engines[node.id], node.scaler.inputs)
+                rows.append(Row(node.id, precision, backend, target, size, seconds, speed=speed))
+        except BackendError as error:
+            outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
+            continue
+        comparison = None
+        if flows is not None:
+            tell(f"comparing {precision} with fp32")
+            comparison = compare(
+                bundle,
+                lambda node: reference[node.id],
+                lambda node, made=engines: made[node.id],  # type: ignore[misc]
+                flows.raw,
+                flows.protocol,
+                flows.application,
+            )
+        outcome.rows += _judged(bundle, rows, comparison, precision, precision, max_drift, outcome, "not gated here")
+
+
+def _compile(
+    bundle: Bundle,
+    precisions: Sequence[str],
+    capability: int,
+    max_drift: float,
+    cache: EngineCache,
+    outcome: Outcome,
+    tell: Callable[[str], None],
+) -> None:
+    backend, target = "tensorrt-rtx", f"sm{capability}"
+    outcome.taken[f"{backend} {target}"] = None
+    for precision in precisions:
+        made = tensorrt_rtx.planned(capability, precision)
+        rows: list[Row] = []
+        try:
+            if not made.supported:
+                raise BackendError(made.refusal)
+            for node in bundle.nodes():
+                tell(f"{node.id} at {precision} for {target}")
+                found = tensorrt_rtx.compiled(bundle, node, precision, capability, cache)
+                said = found.refused and f"built again: {found.refused}"
+                rows.append(
+                    Row(node.id, precision, backend, target, len(found.data), found.seconds, verdict=said or "")
+                )
+        except BackendError as error:
+            outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
+            continue
+        outcome.rows += _judged(bundle, rows, None, precision, made.onnx, max_drift, outcome, _NOT_RUN)
+
+
+def _judged(
+    bundle: Bundle,
+    rows: list[Row],
+    comparison: Comparison | None,
+    precision: str,
+    onnx: str,
+    max_drift: float,
+    outcome: Outcome,
+    without: str,
+) -> list[Row]:
+    """The rows with their drift, and one for the whole; the first precision that passes is taken."""
+    first = rows[0]
+    key = f"{first.backend} {first.target}"
+    at_training = bundle.metrics.get("drift", {}).get(onnx)
+    whole_drift, passed, reason = "", None, without
+    drifts: Mapping[str, str] = {}
+    if comparison is not None:
+        drifts = {name: _said(drift) for name, drift in comparison.networks.items()}
+        whole_drift, failure = _said(comparison.cascade), comparison.verdict(max_drift)
+        passed, reason = not failure, failure
+    elif precision == "fp32":
+        reason = f"{without}; the reference" if first.target == "cpu" else without
+    elif at_training is not None:
+        drifts = {name: _said(_drift_of(figures)) for name, figures in at_training["networks"].items()}
+        cascade = _drift_of(at_training["end_to_end"])
+        whole_drift = f"at training: {_said(cascade)}"
+        if failure := Comparison(cascade, {}).verdict(max_drift):
+            passed, reason = False, f"at training {failure}"
+    if passed is False:
+        verdict = f"kept out: {reason}"
+    elif outcome.taken[key] is None:
+        outcome.taken[key] = precision
+        verdict = "; ".join(filter(None, ("passed" if passed else "", reason)))
+    else:
+        verdict = "; ".join(filter(None, ("passed, not the first" if passed else "", reason)))
+    slow = [row.network for row in rows if row.speed is not None and row.speed < 1]
+    if slow and passed is not False:
+        verdict += f"; slower than fp32 in {', '.join(slow)}"
+    judged = [Row(**{**vars(row), "drift": drifts.get(row.network, ""), "passed": passed}) for row in rows]
+    total = sum(row.size for row in rows), sum(row.seconds for row in rows)
+    return [*judged, Row(WHOLE, precision, first.backend, first.target, *total, whole_drift, None, verdict, passed)]
+
+
+def _drift_of(figures: Mapping[str, float]) -> Drift:
+    """From a bundle's metrics, which hold the change and not the two accuracies."""
+    change = figures.get("change_points")
+    return Drift(
+        int(figures["flows"]),
+        float(figures["agreement"]),
+        None if change is None else change / 100,
+        None if change is None else 0.0,
+    )
+
+
+def _said(drift: Drift) -> str:
+    agreement = f"{100 * drift.agreement:.2f} % agree"
+    return agreement if drift.change is None else f"{drift.change:+.2f} points, {agreement}"
+
+
+def _speed(reference: Engine, other: Engine, inputs: int, flows: int = 256, turns: int = 9) -> float:
+    """How many times faster the other is: the median of paired turns, the two taking turns to be first."""
+    scaled = np.random.default_rng(0).random((flows, inputs), np.float32)
+    ratios = []
+    for turn in range(turns + 1):
+        seconds = {}
+        for engine in (reference, other) if turn % 2 else (other, reference):
+            start = time.perf_counter()
+            for _ in range(4):
+                engine.run(scaled)
+            seconds[engine] = time.perf_counter() - start
+        ratios.append(seconds[reference] / seconds[other])
+    return float(np.median(ratios[1:]))
+
+
+def _what_a_gpu_would_add() -> str:
+    if reason := tensorrt_rtx.why_not_compile():
+        return f"for a GPU: {reason}; with it --target sm75,sm86,sm89 compiles fp16 and int8 on any machine"
+    return "for a GPU: name it with --target, sm75,sm86,sm89 say; fp16 and int8 compile on any machine"
+
+
+__all__ = ["PRECISIONS", "WHOLE", "Flows", "Outcome", "Row", "build_engines", "read_flows"]

@@ -1,0 +1,116 @@
+"""``etcc-edge build-engines``"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from etcc_edge.bundle import load_bundle
+from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.build import PRECISIONS, build_engines, read_flows
+from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines.gate import MAX_DRIFT
+from etcc_edge.engines.tensorrt_rtx import parse_targets
+from etcc_edge.errors import BackendError
+
+GATE_FAILED = 3
+BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
+
+
+@click.command()
+@click.option("--bundle", default="default", show_default=True, metavar="NAME|PATH", help="Shipped name or a path.")
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "onnxruntime", "tensorrt-rtx", "tensorrt"]),
+    help="auto: what this machine has, and the targets that are named.",
+)
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
+@click.option("--target", metavar="SM,…", help="GPUs to compile for, by compute capability: sm75,sm86,sm89.")
+@click.option("--flows", metavar="FILE", help="Gate on these flows; those that the bundle was trained on are left out.")
+@click.option(
+    "--max-drift",
+    default=MAX_DRIFT,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    metavar="PP",
+    help="Percentage points from fp32, end to end, beyond which a precision is kept out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    bundle: str,
+    backend: str,
+    precision: str,
+    target: str | None,
+    flows: str | None,
+    max_drift: float,
+    as_json: bool,
+) -> None:
+    """Build engines at every precision, measure their drift from fp32, and keep out what drifts too far.
+
+    Compiled engines go to the user's cache (ETCC_EDGE_CACHE names another). Exit 3 where nothing passes.
+
+    \b
+    Examples:
+      etcc-edge build-engines --flows flows.csv
+      etcc-edge build-engines --bundle no-ports --target sm75,sm86,sm89
+    """
+    if backend in ("onnxruntime", "tensorrt") and target:
+        raise click.UsageError(f"--target is for tensorrt-rtx; leave out --backend {backend}")
+    if backend == "onnxruntime" and precision == "fp16":
+        raise click.UsageError("onnxruntime has no fp16 on a CPU; take fp32 or int8")
+    loaded = load_bundle(bundle)
+    targets = parse_targets(target) if target else ()
+    if backend not in ("auto", "onnxruntime") and not targets and (reason := BACKENDS[backend].why_not()):
+        raise BackendError(f"{backend} cannot build for this machine: {reason}")
+    with status() as tell:
+        outcome = build_engines(
+            loaded,
+            precisions=() if precision == "auto" else (precision,),
+            targets=targets,
+            here=_here(backend, precision, bool(target)),
+            flows=read_flows(flows, loaded) if flows else None,
+            max_drift=max_drift,
+            cache=EngineCache(),
+            tell=tell,
+        )
+    for line in outcome.notes:
+        note(line)
+    if as_json:
+        rows = [vars(row) for row in outcome.rows]
+        click.echo(json.dumps({"bundle": loaded.name, "engines": rows, "taken": outcome.taken}, indent=1))
+    else:
+        print_table(
+            ["network", "precision", "backend", "target", "size", "build", "drift from fp32", "speed", "verdict"],
+            [
+                [
+                    row.network,
+                    row.precision,
+                    row.backend,
+                    row.target,
+                    f"{row.size / 1000:.0f} kB" if row.size else "",
+                    f"{row.seconds:.2f} s" if row.size else "",
+                    row.drift,
+                    "" if row.speed is None else f"{row.speed:.2f} ×",
+                    row.verdict,
+                ]
+                for row in outcome.rows
+            ],
+            title=f"bundle {loaded.name}",
+        )
+    for where, taken in outcome.taken.items():
+        note(f"{where}: {taken} is the first that passes" if taken else f"{where}: nothing passes")
+    if not outcome.passed:
+        ctx.exit(GATE_FAILED)
+
+
+def _here(backend: str, precision: str, targets: bool) -> tuple[str, ...]:
+    """The backends to build with for this machine itself."""
+    if backend != "auto":
+        return () if targets else (backend,)
+    return tuple(name for name in BUILDERS if precision == "auto" or precision in BACKENDS[name].precisions)

@@ -1,0 +1,101 @@
+"""Every ONNX file of a bundle, from its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.engine import Engine, OpenEngine
+from etcc_edge.engines.gate import Drift, compare
+from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.errors import BackendError
+from etcc_edge.evaluation import codes_of
+from etcc_edge.export.calibration import sample
+from etcc_edge.export.graph import build_onnx
+from etcc_edge.export.quantize import export_precisions
+from etcc_edge.labelled import LabelledFlows
+
+I64 = npt.NDArray[np.int64]
+
+
+def node_labels(bundle: Bundle, flows: LabelledFlows) -> Iterator[tuple[Node, I64]]:
+    """Each network with the label number of every flow, -1 where a flow is not for it."""
+    protocol = codes_of(bundle.root.labels, flows.protocol)
+    yield bundle.root, protocol
+    for label, child in bundle.root.children.items():
+        belongs = protocol == bundle.root.labels.index(label)
+        yield child, np.where(belongs, codes_of(child.labels, flows.application), -1)
+
+
+def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: I64, test: I64) -> Bundle:
+    """The bundle with its ONNX files written anew at every precision.
+
+    ``flows`` has the bundle's features in order; the rest are row numbers: ``train`` gives the calibration
+    flows, ``choosing`` (validation rows; training rows where there are none) the method, and no flow that
+    ``test`` repeats serves either.
+    """
+    onnx: dict[tuple[str, str], bytes] = {}
+    notes: dict[str, Any] = {}
+    for node, labels in node_labels(bundle, flows):
+        prefix = f"{node.id}/"
+        weights = {name.removeprefix(prefix): a for name, a in bundle.weights.items() if name.startswith(prefix)}
+        fp32 = build_onnx(node.network, node.scaler.inputs, weights).SerializeToString()
+        calibrating = sample(flows.features, labels, flows.hashes, train, test)
+        judging = sample(flows.features, labels, flows.hashes, choosing if len(choosing) else train, test, seed=1)
+        made = export_precisions(
+            fp32,
+            node.scaler.transform(flows.features, calibrating.rows),
+            node.scaler.transform(flows.features, judging.rows),
+        )
+        onnx |= {(node.id, precision): data for precision, data in made.models.items()}
+        notes[node.id] = {**made.notes, "calibration_fingerprint": calibrating.fingerprint}
+    return replace(bundle, onnx=onnx, training={**bundle.training, "quantization": notes})
+
+
+def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
+    """The bundle with each precision's drift from fp32 on test rows among its metrics.
+
+    All of it is measured through ONNX Runtime, which computes TensorRT's files in floating point: what is
+    rounded is the same, the order of sums is not. What this ONNX Runtime cannot load (1.20 and older: fp16 with
+    Q/DQ) is left out.
+    """
+    precisions = sorted({precision for _, precision in bundle.onnx} - {"fp32"})
+    whole = [p for p in precisions if all((node.id, p) in bundle.onnx for node in bundle.nodes())]
+    drift: dict[str, Any] = {}
+    for precision in whole:
+        try:
+            engines = {node.id: open_engine(bundle, node, precision) for node in bundle.nodes()}
+        except BackendError:
+            continue
+        comparison = compare(
+            bundle,
+            lambda node: open_engine(bundle, node, "fp32"),
+            _opener(engines),
+            flows.features[test],
+            flows.protocol[test],
+            flows.application[test],
+        )
+        drift[precision] = {
+            "end_to_end": _figures(comparison.cascade),
+            "networks": {name: _figures(figures) for name, figures in comparison.networks.items()},
+        }
+    return replace(bundle, metrics={**bundle.metrics, "drift": drift})
+
+
+def _opener(engines: Mapping[str, Engine]) -> OpenEngine:
+    return lambda node: engines[node.id]
+
+
+def _figures(drift: Drift) -> dict[str, float | int | None]:
+    return {"flows": drift.flows, "agreement": drift.agreement, "change_points": drift.change}
+
+
+def rows_by_hash(bundle: Bundle, flows: LabelledFlows) -> tuple[I64, I64]:
+    """Rows that the bundle was trained on (validation included), and the others, from the hashes that it keeps."""
+    seen = np.isin(flows.hashes, bundle.trained_rows)
+    return np.flatnonzero(seen), np.flatnonzero(~seen)

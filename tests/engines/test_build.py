@@ -1,0 +1,171 @@
+"""Building engines: what is measured, what is kept out, and what is taken instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.engine import OpenEngine
+from etcc_edge.engines import build, tensorrt_rtx
+from etcc_edge.engines.build import WHOLE, Flows, Outcome, Row, build_engines, read_flows
+from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.errors import BackendError, FlowsError
+from etcc_edge.export.quantize import export_precisions
+
+HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Bundle) -> Bundle:
+    """The tiny bundle at every precision, calibrated on random flows."""
+    rows = np.random.default_rng(0).random((64, 6), np.float32)
+    files: dict[tuple[str, str], bytes] = {}
+    for node in tiny_bundle.nodes():
+        made = export_precisions(tiny_bundle.onnx[node.id, "fp32"], rows, rows).models
+        files |= {(node.id, precision): data for precision, data in made.items()}
+    return dataclasses.replace(tiny_bundle, onnx=files)
+
+
+def with_bad(bundle: Bundle, precision: str) -> Bundle:
+    """Its ``precision`` takes the least likely protocol for the likeliest."""
+    model = onnx.load_from_string(bundle.onnx["stage1", "fp32"])
+    model.graph.node[-1].output[0] = "positive"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["positive"], ["logits"]))
+    return dataclasses.replace(bundle, onnx={**bundle.onnx, ("stage1", precision): model.SerializeToString()})
+
+
+def flows() -> Flows:
+    return Flows((np.random.default_rng(3).random((300, 6)) * 1000).astype(np.float32))
+
+
+def whole(outcome: Outcome, precision: str, target: str = "cpu") -> Row:
+    return next(r for r in outcome.rows if (r.network, r.precision, r.target) == (WHOLE, precision, target))
+
+
+def test_on_a_cpu_int8_and_fp32_are_built_and_gated(bundle: Bundle) -> None:
+    outcome = build_engines(bundle, flows=flows(), max_drift=3)
+    assert outcome.taken == {"onnxruntime cpu": "int8"}
+    assert outcome.passed
+    assert [(row.network, row.precision) for row in outcome.rows] == [
+        (network, precision)
+        for precision in ("int8", "fp32")
+        for network in ("stage1", "stage2.non-vpn", "stage2.vpn", WHOLE)
+    ]
+    assert whole(outcome, "fp32").drift == "100.00 % agree"
+    assert whole(outcome, "int8").passed
+    assert all((row.speed or 0) > 0 for row in outcome.rows if row.precision == "int8" and row.network != WHOLE)
+    assert all(row.size == len(bundle.onnx[row.network, row.precision]) for row in outcome.rows if row.network != WHOLE)
+
+
+def test_what_drifts_is_kept_out_and_the_next_precision_taken(bundle: Bundle) -> None:
+    outcome = build_engines(with_bad(bundle, "int8"), flows=flows())
+    assert outcome.taken == {"onnxruntime cpu": "fp32"}
+    assert whole(outcome, "int8").verdict.startswith("kept out: agreement is ")
+    assert whole(outcome, "int8").passed is False
+    assert outcome.passed
+
+
+def test_where_nothing_passes_nothing_is_taken(bundle: Bundle) -> None:
+    outcome = build_engines(with_bad(bundle, "int8"), precisions=["int8"], flows=flows())
+    assert outcome.taken == {"onnxruntime cpu": None}
+    assert not outcome.passed
+
+
+def test_a_precision_that_is_not_there_is_kept_out_with_the_reason(tiny_bundle: Bundle) -> None:
+    outcome = build_engines(tiny_bundle, flows=flows())
+    assert whole(outcome, "int8").verdict == "kept out: bundle tiny holds no int8 ONNX file for stage1"
+    assert outcome.taken == {"onnxruntime cpu": "fp32"}
+
+
+def test_a_damaged_file_is_kept_out(bundle: Bundle) -> None:
+    damaged = dataclasses.replace(bundle, onnx={**bundle.onnx, ("stage1", "int8"): b"no ONNX"})
+    outcome = build_engines(damaged, flows=flows())
+    assert whole(outcome, "int8").verdict.startswith("kept out: ONNX Runtime cannot load the network")
+    assert outcome.taken == {"onnxruntime cpu": "fp32"}
+
+
+def at_training(bundle: Bundle, onnx: str, change: float) -> Bundle:
+    figures = {"flows": 100, "agreement": 0.99, "change_points": change}
+    drift = {onnx: {"end_to_end": figures, "networks": {"stage1": figures}}}
+    return dataclasses.replace(bundle, metrics={"drift": drift})
+
+
+def test_without_flows_the_figures_of_training_stand_in(bundle: Bundle) -> None:
+    row = whole(build_engines(at_training(bundle, "int8", -0.2)), "int8")
+    assert (row.drift, row.passed) == ("at training: -0.20 points, 99.00 % agree", None)
+    assert row.verdict.startswith("not gated here")
+    outcome = build_engines(at_training(bundle, "int8", -0.7))
+    assert whole(outcome, "int8").verdict == "kept out: at training accuracy is 0.70 points from fp32's, more than 0.5"
+    assert outcome.taken == {"onnxruntime cpu": "fp32"}
+
+
+def test_a_precision_slower_than_fp32_is_said_to_be(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_speed", lambda *_: 0.8)
+    row = whole(build_engines(bundle, flows=flows(), max_drift=3), "int8")
+    assert row.verdict == "passed; slower than fp32 in stage1, stage2.non-vpn, stage2.vpn"
+
+
+def test_without_a_gpu_it_says_what_one_would_add(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_rtx, "why_not_compile", lambda: "the package tensorrt-rtx is not installed")
+    (line,) = build_engines(bundle).notes
+    assert line.startswith("for a GPU: the package tensorrt-rtx is not installed")
+
+
+def test_what_is_compiled_for_another_gpu_is_not_said_to_run(bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs the package tensorrt-rtx")
+    cache = EngineCache(tmp_path / "engines")
+    outcome = build_engines(bundle, targets=[75, 86], here=(), cache=cache)
+    assert outcome.taken == {"tensorrt-rtx sm75": "fp16", "tensorrt-rtx sm86": "fp16"}
+    assert whole(outcome, "fp16", "sm75").verdict == "compiled, not run"
+    assert "no fp32 matrices on sm_75" in whole(outcome, "fp32", "sm75").verdict
+    assert whole(outcome, "fp32", "sm86").verdict == "compiled, not run"
+    assert all(row.passed is not True for row in outcome.rows)
+    drifting = build_engines(at_training(bundle, "fp16", 2.0), targets=[75], here=(), cache=cache)
+    assert drifting.taken == {"tensorrt-rtx sm75": "int8"}
+
+
+class Gpu:
+    """A GPU backend in a test's hands: ONNX Runtime behind another name, without fp32."""
+
+    precisions = ("fp32", "fp16", "int8")
+
+    def why_not(self) -> str:
+        return ""
+
+    def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
+        if precision == "fp32":
+            raise BackendError("no fp32 here")
+        return lambda node: open_engine(bundle, node, precision)
+
+
+def test_on_a_gpu_engines_are_gated_against_the_cpus_fp32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
+    outcome = build_engines(with_bad(bundle, "fp16"), here=["tensorrt"], flows=flows(), max_drift=3)
+    assert outcome.taken == {"tensorrt gpu": "int8"}
+    assert whole(outcome, "fp16", "gpu").verdict.startswith("kept out: agreement is")
+    assert whole(outcome, "int8", "gpu").verdict == "passed"
+    assert whole(outcome, "fp32", "gpu").verdict == "kept out: no fp32 here"
+    assert outcome.notes == []
+
+
+def flow_lines(n: int) -> list[str]:
+    return [f"{i + 1}000,900,200,100,700,10" for i in range(n)]
+
+
+def test_unlabelled_flows_are_gated_by_agreement(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "flows.csv").write_text("\n".join([HEADER, *flow_lines(20), ""]))
+    made = read_flows(tmp_path / "flows.csv", bundle)
+    assert made.raw.shape == (20, 6)
+    assert made.protocol is None
+
+
+def test_a_file_without_flows_gates_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "flows.csv").write_text(HEADER + "\n")
+    with pytest.raises(FlowsError, match="holds no flow"):
+        read_flows(tmp_path / "flows.csv", bundle)

@@ -1,0 +1,81 @@
+"""Drift between two ways of running a bundle, and the verdict on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etcc_edge.bundle import Bundle, Node
+from etcc_edge.engine import Engine
+from etcc_edge.engines.gate import Comparison, Drift, compare
+from etcc_edge.engines.onnxruntime import open_engine
+
+
+def fp32(bundle: Bundle):
+    return lambda node: open_engine(bundle, node, "fp32")
+
+
+class Turned:
+    """An engine whose first ``share`` of flows get another label."""
+
+    def __init__(self, engine: Engine, share: float) -> None:
+        self._engine, self._share = engine, share
+
+    def run(self, scaled: np.ndarray) -> np.ndarray:
+        logits = self._engine.run(scaled)
+        n = round(self._share * len(logits))
+        logits[:n] = np.roll(logits[:n], 1, axis=1)
+        return logits
+
+
+def raw_flows(n: int = 200) -> np.ndarray:
+    return (np.random.default_rng(4).random((n, 6)) * 1000).astype(np.float32)
+
+
+def labels_of(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from etcc_edge.cascade import RoutedCascade
+
+    result = RoutedCascade(bundle, fp32(bundle)).run(raw)
+    return result.labels("protocol"), result.labels("application")
+
+
+def test_the_same_engine_does_not_drift(tiny_bundle: Bundle) -> None:
+    raw = raw_flows()
+    for truth in ((), labels_of(tiny_bundle, raw)):
+        comparison = compare(tiny_bundle, fp32(tiny_bundle), fp32(tiny_bundle), raw, *truth)
+        assert comparison.cascade.points == 0
+        assert comparison.cascade.agreement == 1
+        assert all(drift.agreement == 1 for drift in comparison.networks.values())
+        assert comparison.verdict() == ""
+
+
+def test_turned_labels_cost_their_share(tiny_bundle: Bundle) -> None:
+    raw = raw_flows()
+
+    def turned(node: Node) -> Engine:
+        engine = open_engine(tiny_bundle, node, "fp32")
+        return Turned(engine, 0.1) if node.id == "stage1" else engine
+
+    comparison = compare(tiny_bundle, fp32(tiny_bundle), turned, raw)
+    assert comparison.cascade.agreement == pytest.approx(0.9)
+    assert comparison.networks["stage1"].agreement == pytest.approx(0.9)
+    assert comparison.verdict() == "agreement is 10.00 points from fp32's, more than 0.5"
+    assert comparison.verdict(10.5) == ""
+    protocol, application = labels_of(tiny_bundle, raw)
+    labelled = compare(tiny_bundle, fp32(tiny_bundle), turned, raw, protocol, application)
+    assert labelled.cascade.reference_accuracy == 1
+    assert labelled.cascade.flows == (application != "").sum()
+    assert labelled.networks["stage1"].change == pytest.approx(-10)
+    assert "accuracy is" in labelled.verdict()
+
+
+def test_a_gain_is_a_drift_too() -> None:
+    drift = Drift(100, 0.9, accuracy=0.95, reference_accuracy=0.9)
+    assert drift.change == pytest.approx(5)
+    assert Comparison(drift, {}).verdict().startswith("accuracy is 5.00 points")
+
+
+def test_nothing_passes_on_no_flows(tiny_bundle: Bundle) -> None:
+    assert compare(tiny_bundle, fp32(tiny_bundle), fp32(tiny_bundle), raw_flows(0)).verdict() != ""
+    nan = Comparison(Drift(10, float("nan")), {})
+    assert nan.verdict() != ""
