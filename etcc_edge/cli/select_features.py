@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Choose features for `train --features FILE` by sequential forward floating selection.
 
-    Sets of features are compared by a decision tree's accuracy on training rows alone: `train` with the same
+    Sets of features are compared by a small forest's accuracy on training rows alone: `train` with the same
     --split, --groups and --seed tests on none of them. An interrupted search is kept in FILE.unfinished; the same
     command goes on from there. Needs the extra: pip install 'etcc-edge[train]'.
 

@@ -260,7 +260,7 @@ def _fit_stage(
     model = build_onnx(layers, scaler.inputs, trained).SerializeToString()
     every = scaler.transform(flows.features)
     difference = largest_difference(OnnxRuntimeEngine(model), fitted.network.exact, every)
-    check_parity(stage.id, difference)
+    check_parity(stage.id, difference, recurrent=any(layer.op == "lstm" for layer in layers))
     spent = cost(layers, scaler.inputs)
     node = Node(stage.id, stage.labels, layers, scaler, fitted.temperature)
     notes = {

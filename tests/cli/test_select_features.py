@@ -91,9 +91,10 @@ def test_a_stopped_search_ends_as_a_whole_one(
     generated: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     output, state = tmp_path / "features.txt", tmp_path / "features.txt.unfinished"
-    command = [os.fspath(Path(sys.executable).with_name("etcc-edge")), "select-features", os.fspath(generated)]
-    # Large enough not to end before the signal comes.
-    process = subprocess.Popen([*command, "-k", "40", "-o", os.fspath(output)], stderr=subprocess.PIPE, text=True)
+    words = ["select-features", os.fspath(generated), "-o", os.fspath(output), "--candidates", "time"]
+    # Enough features for the signal to come before the end.
+    command = [os.fspath(Path(sys.executable).with_name("etcc-edge")), *words, "-k", "12"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -102,8 +103,8 @@ def test_a_stopped_search_ends_as_a_whole_one(
     assert process.returncode == status, errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == [state.name]
-    resumed = select(generated, output, "-k", "3")
-    whole = select(generated, tmp_path / "whole.txt", "-k", "3")
+    resumed = select(generated, output, "-k", "4", "--candidates", "time")
+    whole = select(generated, tmp_path / "whole.txt", "-k", "4", "--candidates", "time")
     assert (resumed.exit_code, resumed.stdout) == (0, whole.stdout)
     assert output.read_text() == (tmp_path / "whole.txt").read_text()
     assert not state.exists()

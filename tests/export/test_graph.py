@@ -13,7 +13,7 @@ from etcc_edge.bundle.network import Network, parse_network
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.export.graph import build_onnx
-from etcc_edge.export.parity import TOLERANCE, check_parity, largest_difference
+from etcc_edge.export.parity import RECURRENT_TOLERANCE, TOLERANCE, check_parity, largest_difference
 from etcc_edge.training.networks import PAPER, TorchNetwork
 
 PAPER_NETWORKS = [
@@ -156,6 +156,9 @@ def test_parity_holds_to_the_tolerance_and_not_beyond() -> None:
     check_parity("stage1", TOLERANCE)
     with pytest.raises(EtccError, match=r"the exported stage1 differs from PyTorch by 8e-06, more than 4e-06"):
         check_parity("stage1", 2 * TOLERANCE)
+    check_parity("stage1", RECURRENT_TOLERANCE, recurrent=True)
+    with pytest.raises(EtccError, match="more than 0.0001"):
+        check_parity("stage1", 2 * RECURRENT_TOLERANCE, recurrent=True)
 
 
 @pytest.mark.parametrize("by", [np.nan, np.inf, 1e-3])
