@@ -96,7 +96,8 @@ def even_flows(bundle: Bundle, seed: int = 1) -> F32:
     rows = [np.flatnonzero(codes == code)[:share] for code in range(len(PROTOCOLS))]
     if min(len(found) for found in rows) < share:
         raise SystemExit("too few random flows of some protocol")
-    return raw[np.random.default_rng(seed).permutation(np.concatenate(rows))]
+    chosen: F32 = raw[np.random.default_rng(seed).permutation(np.concatenate(rows))]
+    return chosen
 
 
 def generated_flows(bundle: Bundle) -> F32:
