@@ -48,9 +48,9 @@ void peak() {
     Vec sum[12] = {};
     for (int i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
-      for (auto& s : sum) {
-        s = s * factor + factor;
-        asm volatile("" : "+v"(s));
+      for (int k = 0; k < 12; ++k) {
+        sum[k] = sum[k] * factor + factor;
+        asm volatile("" : "+x"(sum[k]));
       }
     }
   });

@@ -1,4 +1,4 @@
-"""The kernels compiled apart: for an emulated ARM processor, and under sanitizers (address, undefined)."""
+"""The kernels compiled apart: for an emulated ARM processor, and under sanitizers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from etcc_edge import _native
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 
 NATIVE = Path(__file__).parents[2] / "etcc_edge" / "native"
-SOURCES = ("kernels", "maps", "network", "scaler")
+SOURCES = ("cascade", "kernels", "maps", "network", "pool", "router", "scaler")
+# kernels.cpp refers to all that this processor may have.
+HERE: dict[str, list[str]] = {
+    "x86_64": {
+        "portable": [],
+        "avx2": ["-mavx2", "-mfma"],
+        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
+    }
+}.get(platform.machine(), {"portable": [], "neon": []})
 NETWORKS = (
     "conv 64 3, relu, max_pool 2, conv 40 3, relu, flatten, dense 70, relu, dense 5",
     "tent 8, conv 30 41, relu, flatten, dense 20, relu, dense 3",
@@ -22,8 +30,10 @@ NETWORKS = (
 )
 
 
-def build(folder: Path, compiler: str, flags: list[str], instruction_sets: dict[str, list[str]]) -> Path:
-    """The program of run_network.cpp."""
+def build(
+    folder: Path, compiler: str, flags: list[str], instruction_sets: dict[str, list[str]], program: str = "run_network"
+) -> Path:
+    """A program of this folder."""
     objects = []
     for name, own in instruction_sets.items():
         for part, contract in (("network", "fast"), ("scale", "off")):
@@ -31,10 +41,10 @@ def build(folder: Path, compiler: str, flags: list[str], instruction_sets: dict[
             source = NATIVE / f"{part}_kernels.cpp"
             options = ["-std=c++20", "-Wno-psabi", f"-ffp-contract={contract}", f"-DETCC_ISA={name}", *flags, *own]
             subprocess.run([compiler, *options, "-c", source, "-o", objects[-1]], check=True)
-    sources = [Path(__file__).parent / "run_network.cpp", *(NATIVE / f"{name}.cpp" for name in SOURCES)]
-    command = [compiler, "-std=c++20", *flags, f"-I{NATIVE}", *sources, *objects, "-o", folder / "run_network"]
+    sources = [Path(__file__).parent / f"{program}.cpp", *(NATIVE / f"{name}.cpp" for name in SOURCES)]
+    command = [compiler, "-std=c++20", *flags, f"-I{NATIVE}", *sources, *objects, "-o", folder / program]
     subprocess.run(command, check=True)
-    return folder / "run_network"
+    return folder / program
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +61,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     compiler = shutil.which("g++")
     if not compiler:
         pytest.skip("needs g++")
-    wide = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
     flags = ["-O1", "-g0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"]
-    # kernels.cpp refers to all that its processor may have.
-    kinds = (
-        {"portable": [], "avx2": ["-mavx2", "-mfma"], "avx512": wide}
-        if platform.machine() == "x86_64"
-        else {"portable": [], "neon": []}
-    )
-    return [str(build(tmp_path_factory.mktemp("sanitized"), compiler, flags, kinds))]
+    return [str(build(tmp_path_factory.mktemp("sanitized"), compiler, flags, HERE))]
 
 
 def check(command: list[str], instruction_set: str, text: str, scaling: str) -> None:
@@ -108,3 +111,12 @@ def test_arm_gives_the_same_logits(neon: list[str], instruction_set: str, text: 
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())
 def test_no_sanitizer_complains(sanitized: list[str], instruction_set: str, text: str, scaling: str) -> None:
     check(sanitized, instruction_set, text, scaling)
+
+
+def test_callers_and_threads_do_not_race(tmp_path: Path) -> None:
+    compiler = shutil.which("g++")
+    if not compiler:
+        pytest.skip("needs g++")
+    program = build(tmp_path, compiler, ["-O1", "-g0", "-fsanitize=thread", "-static-libtsan"], HERE, "run_cascade")
+    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True)  # it wants addresses in order
+    assert done.returncode == 0, done.stderr
