@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from etcc_edge import _native
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.cascade import FusedCascade
 from etcc_edge.errors import BackendError
 
 INSTRUCTION_SET = "ETCC_EDGE_INSTRUCTION_SET"  # environment variable: forces one of `_native.instruction_sets()`
@@ -27,7 +28,7 @@ def open_engine(bundle: Bundle, node: Node, precision: str) -> _native.Network:
     return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set())
 
 
-def open_fused(bundle: Bundle, precision: str, *, block: int, threads: int) -> _native.Cascade:
+def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> FusedCascade:
     """The whole tree over raw features. Raises BackendError."""
     _check(bundle)
     nodes = [node for _, node in bundle.root.walk()]
@@ -43,7 +44,8 @@ def open_fused(bundle: Bundle, precision: str, *, block: int, threads: int) -> _
         )
         for depth, node in bundle.root.walk()
     ]
-    return _native.Cascade(tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set())
+    core = _native.Cascade(tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set())
+    return FusedCascade(bundle, core)
 
 
 def _check(bundle: Bundle) -> None:

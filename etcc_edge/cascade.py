@@ -40,7 +40,9 @@ class Result:
     def empty(cls, levels: tuple[str, ...], vocabulary: tuple[tuple[str, ...], ...], n: int) -> Result:
         """Room for n flows' labels, not yet set."""
         shape = (len(levels), n)
-        return cls(levels, vocabulary, np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(shape, np.float32))
+        return cls(
+            levels, vocabulary, np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(shape, np.float32)
+        )
 
     def __len__(self) -> int:
         return int(self.codes.shape[1])
@@ -172,9 +174,8 @@ def open_cascade(bundle: Bundle, choice: Choice, *, block: int = 1024, threads: 
 
     Raises BackendError.
     """
-    if choice.backend == "native":
-        from etcc_edge.engines import native
-
-        return FusedCascade(bundle, native.open_fused(bundle, choice.precision, block=block, threads=threads))
+    if open_fused := BACKENDS[choice.backend].fused():
+        cascade: Cascade = open_fused(bundle, choice.precision, block, threads)
+        return cascade
     opener = BACKENDS[choice.backend].opener(bundle, choice.precision)
     return RoutedCascade(bundle, opener, block=block, threads=threads)

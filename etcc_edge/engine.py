@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,8 @@ OpenEngine = Callable[[Node], Engine]
 @dataclass(frozen=True)
 class Backend:
     """A way to run networks. Its module has ``why_not(bundle | None) -> str``, empty where this machine can use it
-    (for that bundle), and ``open_engine(bundle, node, precision) -> Engine``; it is imported only when it is asked
-    for."""
+    (for that bundle), and ``open_engine(bundle, node, precision) -> Engine``; where it runs all stages at once, also
+    ``open_fused(bundle, precision, block, threads) -> Cascade``. It is imported only when it is asked for."""
 
     module: str
     precisions: tuple[str, ...]
@@ -42,6 +42,10 @@ class Backend:
     def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
         open_engine = importlib.import_module(self.module).open_engine
         return lambda node: open_engine(bundle, node, precision)
+
+    def fused(self) -> Callable[..., Any] | None:
+        """The module's ``open_fused``, if it has one."""
+        return getattr(importlib.import_module(self.module), "open_fused", None)
 
 
 # In the order in which `auto` tries them.

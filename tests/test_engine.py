@@ -52,7 +52,9 @@ def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
 ) -> None:
     monkeypatch.setattr(sys.modules["fake_native"], "why_not", lambda bundle: "no lstm" if bundle else "")
-    assert choose(bundle=tiny_bundle) == Choice("slow", "fp32", "the fastest that this machine has; not native: no lstm")
+    assert choose(bundle=tiny_bundle) == Choice(
+        "slow", "fp32", "the fastest that this machine has; not native: no lstm"
+    )
     assert choose().backend == "native"
     with pytest.raises(BackendError, match="no backend can run here: native: no lstm"):
         choose("native", bundle=tiny_bundle)

@@ -189,7 +189,9 @@ def test_another_width_is_refused(tiny_bundle: Bundle, shape: tuple[int, ...]) -
         open_cascade(tiny_bundle, NATIVE).run(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("form", [np.asfortranarray, lambda raw: np.repeat(raw, 2, axis=0)[::2], lambda raw: raw.astype("f8")])
+@pytest.mark.parametrize(
+    "form", [np.asfortranarray, lambda raw: np.repeat(raw, 2, axis=0)[::2], lambda raw: raw.astype("f8")]
+)
 def test_the_form_of_the_array_does_not_matter(tiny_bundle: Bundle, form: object) -> None:
     raw = np.random.default_rng(0).uniform(0, 1000, (60, 6)).astype(np.float32)
     raw.setflags(write=False)

@@ -52,6 +52,14 @@ def test_infer_imports_none_of_the_training_libraries(tiny_bundle: Bundle, tmp_p
     assert not modules & NOT_ON_AN_EDGE_BOX
 
 
+def test_the_native_backend_needs_no_onnxruntime(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "tiny")
+    (tmp_path / "flows.csv").write_text(HEADER + ROW * 5)
+    modules = imported_by(command("infer", str(tmp_path / "flows.csv"), "--bundle", str(tmp_path / "tiny")))
+    assert (tmp_path / "flows.labels.csv").is_file()
+    assert not modules & (NOT_ON_AN_EDGE_BOX | {"onnxruntime"})
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"]])
 def test_help_waits_for_no_library(arguments: list[str]) -> None:
     assert not imported_by(command(*arguments)) & (NOT_ON_AN_EDGE_BOX | {"numpy", "onnxruntime", "safetensors"})

@@ -185,7 +185,7 @@ def test_a_network_outside_the_layer_list_is_refused_with_its_reason(tiny_bundle
     root = dataclasses.replace(tiny_bundle.root, network=parse_network(["lstm 4", "dense 3"]))
     bundle = dataclasses.replace(tiny_bundle, root=root)
     assert native.why_not(bundle) == "it runs no lstm layers, which stage1 has"
-    with pytest.raises(BackendError, match="native cannot run bundle tiny: it runs no lstm layers.*onnxruntime"):
+    with pytest.raises(BackendError, match=r"native cannot run bundle tiny: it runs no lstm layers.*onnxruntime"):
         native.open_engine(bundle, bundle.root, "fp32")
 
 
