@@ -150,6 +150,14 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         report["leave_one_out"] = _leave_one_out(flows, stages[0], parts, plan, recipe, tell)
     tell("writing fp16 and int8")
     whole = with_precisions(replace(bundle, metrics={"test": report}), flows, parts.train, parts.validation, test)
+    if len(validation):
+        energies = {
+            precision: _energy(root, whole.onnx[root.id, precision], flows.features, validation)
+            for precision in ("fp16", "int8")
+            if (root.id, precision) in whole.onnx
+        }
+        reduced = {precision: round(conformal_threshold(energy), 4) for precision, energy in energies.items()}
+        whole = replace(whole, root=replace(root, thresholds={**root.thresholds, **reduced}))
     measured = with_drift(whole, flows, test)
     return replace(measured, model_card=model_card(measured))
 
