@@ -36,6 +36,12 @@ class Result:
     confidence: F32
     energy: F32
 
+    @classmethod
+    def empty(cls, levels: tuple[str, ...], vocabulary: tuple[tuple[str, ...], ...], n: int) -> Result:
+        """Room for n flows' labels, not yet set."""
+        shape = (len(levels), n)
+        return cls(levels, vocabulary, np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(shape, np.float32))
+
     def __len__(self) -> int:
         return int(self.codes.shape[1])
 
@@ -80,6 +86,14 @@ class Cascade(Protocol):
         """Labels of raw features float32 [n, f], in the bundle's order and units; NaN: no value."""
 
 
+def as_rows(raw: F32, bundle: Bundle) -> F32:
+    """``raw`` as C-contiguous float32 [n, f]. Raises ValueError for another number of features than the bundle's."""
+    raw = np.ascontiguousarray(raw, np.float32)
+    if raw.ndim != 2 or raw.shape[1] != len(bundle.features):
+        raise ValueError(f"features must be [n, {len(bundle.features)}], not {list(raw.shape)}")
+    return raw
+
+
 class RoutedCascade:
     """The cascade over any engines, one a node, block by block.
 
@@ -101,17 +115,11 @@ class RoutedCascade:
         return np.array([*codes, -1], np.int32)
 
     def run(self, raw: F32) -> Result:
-        raw = np.ascontiguousarray(raw, np.float32)
-        if raw.ndim != 2 or raw.shape[1] != len(self._bundle.features):
-            raise ValueError(f"features must be [n, {len(self._bundle.features)}], not {list(raw.shape)}")
-        shape = (len(self._bundle.levels), len(raw))
-        result = Result(
-            self._bundle.levels,
-            self._vocabulary,
-            np.full(shape, -1, np.int32),
-            np.full(shape, np.nan, np.float32),
-            np.full(shape, np.nan, np.float32),
-        )
+        raw = as_rows(raw, self._bundle)
+        result = Result.empty(self._bundle.levels, self._vocabulary, len(raw))
+        result.codes.fill(-1)
+        result.confidence.fill(np.nan)
+        result.energy.fill(np.nan)
         starts = range(0, len(raw), self._block)
 
         def label_block(start: int) -> None:
@@ -143,10 +151,30 @@ class RoutedCascade:
                 self._run_node(child, raw, rows[order[bounds[i] : bounds[i + 1]]], depth + 1, result)
 
 
-def open_cascade(bundle: Bundle, choice: Choice, *, block: int = 1024, threads: int = 1) -> Cascade:
-    """The cascade of a bundle on a backend: routed over its engines. Raises BackendError.
+class FusedCascade:
+    """The whole cascade in one native call, without the interpreter's lock. It gives the routed answer, the same
+    for any ``block`` and any number of ``threads``."""
 
-    A backend that fuses the stages has its place here.
+    def __init__(self, bundle: Bundle, core: _native.Cascade) -> None:
+        self._bundle = bundle
+        self._vocabulary = bundle.vocabulary()
+        self._core = core
+
+    def run(self, raw: F32) -> Result:
+        raw = as_rows(raw, self._bundle)
+        result = Result.empty(self._bundle.levels, self._vocabulary, len(raw))
+        self._core.run(raw, result.codes, result.confidence, result.energy)
+        return result
+
+
+def open_cascade(bundle: Bundle, choice: Choice, *, block: int = 1024, threads: int = 1) -> Cascade:
+    """The cascade of a bundle on a backend: fused where the backend can, else routed over its engines.
+
+    Raises BackendError.
     """
+    if choice.backend == "native":
+        from etcc_edge.engines import native
+
+        return FusedCascade(bundle, native.open_fused(bundle, choice.precision, block=block, threads=threads))
     opener = BACKENDS[choice.backend].opener(bundle, choice.precision)
     return RoutedCascade(bundle, opener, block=block, threads=threads)

@@ -35,7 +35,7 @@ class Classifier:
         threads: int | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-        self.choice: Choice = choose(backend, precision)
+        self.choice: Choice = choose(backend, precision, self.bundle)
         self.batch_size = batch_size
         self.threads = threads or _usable_cpus()
         self._cascade: Cascade | None = None

@@ -26,16 +26,17 @@ OpenEngine = Callable[[Node], Engine]
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to run networks. Its module has ``why_not() -> str``, empty where this machine can use it, and
-    ``open_engine(bundle, node, precision) -> Engine``; it is imported only when it is asked for."""
+    """A way to run networks. Its module has ``why_not(bundle | None) -> str``, empty where this machine can use it
+    (for that bundle), and ``open_engine(bundle, node, precision) -> Engine``; it is imported only when it is asked
+    for."""
 
     module: str
     precisions: tuple[str, ...]
     summary: str
     auto: str = "fp32"  # the precision that ``auto`` means
 
-    def why_not(self) -> str:
-        reason: str = importlib.import_module(self.module).why_not()
+    def why_not(self, bundle: Bundle | None = None) -> str:
+        reason: str = importlib.import_module(self.module).why_not(bundle)
         return reason
 
     def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
@@ -45,6 +46,7 @@ class Backend:
 
 # In the order in which `auto` tries them.
 BACKENDS: Mapping[str, Backend] = {
+    "native": Backend("etcc_edge.engines.native", ("fp32",), "this package's own C++, the whole cascade at once"),
     "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32", "int8"), "ONNX Runtime on the CPU"),
     "tensorrt-rtx": Backend(
         "etcc_edge.engines.tensorrt_rtx", ("fp32", "fp16", "int8"), "TensorRT-RTX on an RTX or GTX 16 GPU", "fp16"
@@ -60,21 +62,25 @@ class Choice:
     reason: str
 
 
-def choose(backend: str = "auto", precision: str = "auto") -> Choice:
-    """The backend and precision to run with.
+def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None = None) -> Choice:
+    """The backend and precision to run with, for any bundle or for a given one.
 
-    ``auto`` takes the first backend of `BACKENDS` that this machine has, at fp32. Raises BackendError for one
-    that is unknown, absent, or does not have the precision.
+    ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle, at fp32.
+    Raises BackendError for one that is unknown, absent, unable, or does not have the precision.
     """
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
-    reasons = []
+    reasons, unable = [], ""
     for name in BACKENDS if backend == "auto" else (backend,):
         wanted = BACKENDS[name].auto if precision == "auto" else precision
         if wanted not in BACKENDS[name].precisions:
             reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
         elif why_not := BACKENDS[name].why_not():
             reasons.append(f"{name}: {why_not}")
+        elif bundle and (why_not := BACKENDS[name].why_not(bundle)):
+            reasons.append(f"{name}: {why_not}")
+            unable += f"; not {name}: {why_not}"
         else:
-            return Choice(name, wanted, "the fastest that this machine has" if backend == "auto" else "as asked for")
+            fastest = f"the fastest that this machine has{unable}"
+            return Choice(name, wanted, fastest if backend == "auto" else "as asked for")
     raise BackendError("no backend can run here: " + "; ".join(reasons))

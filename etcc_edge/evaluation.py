@@ -171,7 +171,7 @@ def evaluate_file(
     for bundle in chosen:
         if len(bundle.levels) < 2:
             raise BundleError(f"{bundle.name} has one level, {bundle.levels[0]}; evaluate scores two")
-    choice = choose(backend, precision)
+    choices = [choose(backend, precision, bundle) for bundle in chosen]
     # One reading for all, so that all are scored on the same rows.
     names = list(dict.fromkeys(name for bundle in chosen for name in bundle.features))
     flows = read_labelled(path, names, protocol_column=protocol_column, application_column=application_column)
@@ -190,7 +190,7 @@ def evaluate_file(
             "flows_trained_on": int(trained_on[kept].sum()),
             **evaluate(
                 bundle,
-                lambda part: open_cascade(part, choice),
+                lambda part, choice=choice: open_cascade(part, choice),
                 flows.features[kept][:, [names.index(name) for name in bundle.features]],
                 flows.protocol[kept],
                 flows.application[kept],
@@ -198,7 +198,7 @@ def evaluate_file(
                 bundle.root.thresholds.get(choice.precision),
             ),
         }
-        for bundle, trained_on in zip(chosen, seen, strict=True)
+        for bundle, choice, trained_on in zip(chosen, choices, seen, strict=True)
     ]
 
 

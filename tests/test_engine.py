@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from etcc_edge import engine
+from etcc_edge.bundle import Bundle
 from etcc_edge.engine import BACKENDS, Backend, Choice, choose
 from etcc_edge.errors import BackendError
 
@@ -15,7 +16,7 @@ from etcc_edge.errors import BackendError
 def fake_backend(monkeypatch: pytest.MonkeyPatch, name: str, why_not: str, *precisions: str) -> Backend:
     """A backend whose module says ``why_not``."""
     module = ModuleType(f"fake_{name}")
-    module.why_not = lambda: why_not  # type: ignore[attr-defined]
+    module.why_not = lambda bundle: why_not  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return Backend(module.__name__, precisions, f"a fake {name}")
 
@@ -46,6 +47,17 @@ def test_the_first_that_can_is_chosen_unless_one_is_asked_for(asked: tuple[str, 
     assert choose(*asked) == Choice(*chosen)
 
 
+@pytest.mark.usefixtures("fakes")
+def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+) -> None:
+    monkeypatch.setattr(sys.modules["fake_native"], "why_not", lambda bundle: "no lstm" if bundle else "")
+    assert choose(bundle=tiny_bundle) == Choice("slow", "fp32", "the fastest that this machine has; not native: no lstm")
+    assert choose().backend == "native"
+    with pytest.raises(BackendError, match="no backend can run here: native: no lstm"):
+        choose("native", bundle=tiny_bundle)
+
+
 @pytest.mark.parametrize(
     ("backend", "precision", "complaint"),
     [
@@ -73,6 +85,6 @@ def test_a_real_backend_says_in_text_why_it_is_not_there(name: str) -> None:
     assert BACKENDS[name].summary
 
 
-def test_onnxruntime_is_chosen_here() -> None:
+def test_native_is_chosen_here_and_onnxruntime_where_asked_for() -> None:
+    assert choose() == Choice("native", "fp32", "the fastest that this machine has")
     assert choose("onnxruntime") == Choice("onnxruntime", "fp32", "as asked for")
-    assert choose().precision == "fp32"

@@ -10,9 +10,9 @@ import torch
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.bundle.hashing import fingerprint
-from etcc_edge.cascade import RoutedCascade
+from etcc_edge.cascade import RoutedCascade, open_cascade
 from etcc_edge.classifier import Classifier
-from etcc_edge.engine import BACKENDS
+from etcc_edge.engine import BACKENDS, Choice
 from etcc_edge.errors import FlowsError
 from etcc_edge.evaluation import evaluate
 from etcc_edge.export.parity import TOLERANCE, largest_difference
@@ -106,16 +106,18 @@ def test_no_flow_tests_that_was_trained_on_but_for_repeated_rows(bundle: Bundle,
     assert bundle.training["split"]["test"] == pytest.approx(unseen.sum(), abs=int(again.sum()))
 
 
-def test_onnx_gives_pytorchs_logits_on_all_real_flows(bundle: Bundle, real_flows: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_gives_pytorchs_logits_on_all_real_flows(bundle: Bundle, backend: str, real_flows: Path) -> None:
     with FlowFile(real_flows / FLOWS[bundle.name]) as file:
         raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
-    opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
+    opener = BACKENDS[backend].opener(bundle, "fp32")
     for node in bundle.nodes():
         scaled = node.scaler.transform(raw)
         assert largest_difference(opener(node), torch_network(bundle, node.id).exact, scaled) <= TOLERANCE
 
 
-def test_labels_are_pytorchs_on_all_real_flows(bundle: Bundle, real_flows: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_labels_are_pytorchs_on_all_real_flows(bundle: Bundle, backend: str, real_flows: Path) -> None:
     class TorchEngine:
         """PyTorch itself in the engine's place."""
 
@@ -128,7 +130,7 @@ def test_labels_are_pytorchs_on_all_real_flows(bundle: Bundle, real_flows: Path)
 
     with FlowFile(real_flows / FLOWS[bundle.name]) as file:
         raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
-    ours = RoutedCascade(bundle, BACKENDS["onnxruntime"].opener(bundle, "fp32")).run(raw)
+    ours = open_cascade(bundle, Choice(backend, "fp32", "")).run(raw)
     theirs = RoutedCascade(bundle, lambda node: TorchEngine(torch_network(bundle, node.id))).run(raw)
     sure = (ours.confidence > 0.501) | (ours.codes < 0)  # elsewhere the two best may be equal up to rounding
     differ = (ours.codes != theirs.codes) & sure.all(axis=0)

@@ -37,7 +37,7 @@ class Scaler:
     missing: F32
 
     @cached_property
-    def _core(self) -> _native.Scaler:
+    def native(self) -> _native.Scaler:
         return _native.Scaler(self.sources, self.starts, self.x, self.y, self.missing)
 
     def __reduce__(self) -> tuple[type[Scaler], tuple[I64, I64, F32, F32, F32]]:
@@ -49,15 +49,15 @@ class Scaler:
 
     def check(self) -> None:
         """Raises ValueError for knots that break the rules above."""
-        _ = self._core
+        _ = self.native
 
     def transform(self, raw: F32, rows: I64 | None = None) -> F32:
         """Inputs float32 [m, inputs] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
-        return self._core.transform(raw, rows)
+        return self.native.transform(raw, rows)
 
     def outside(self, raw: F32) -> npt.NDArray[np.bool_]:
         """bool [n]: some feature of the row lies beyond the range that the scaler was fitted on."""
-        return self._core.outside(raw)
+        return self.native.outside(raw)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from etcc_edge.reports.tables import confusion_tables, remarks, score_table, tit
     help="Shipped name or a path; repeat it to compare bundles side by side.",
 )
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32"]))
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "fp16", "int8"]))
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(

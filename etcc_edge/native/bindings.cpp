@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "bindings.hpp"
 #include "reader.hpp"
 #include "router.hpp"
 #include "scaler.hpp"
@@ -205,4 +206,5 @@ NB_MODULE(_native, m) {
   m.def("scatter", &scatter<std::int32_t>, "values"_a.noconvert(), "rows"_a, "out"_a.noconvert());
   m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "known"_a, "names"_a,
         "width"_a, "keep_columns"_a, "line_end"_a);
+  bind_cascade(m);
 }

@@ -17,6 +17,14 @@ class Scaler {
 
   std::size_t inputs() const { return sources_.size(); }
 
+  // Input i's feature, its knots' x, y and slope to the next knot (0 at the last), and what NaN becomes.
+  struct Map {
+    std::size_t source;
+    std::span<const float> x, y, slope;
+    float missing;
+  };
+  Map input(std::size_t i) const;
+
   // Row rows[i] of `raw` (row-major, `features` wide) to row i of `out`, `inputs()` wide; in float32
   // arithmetic, y[k] + (v - x[k]) * slope[k], constant beyond the first and the last knot.
   void transform(std::span<const float> raw, std::size_t features, std::span<const std::int64_t> rows,
@@ -28,7 +36,6 @@ class Scaler {
  private:
   float map(std::size_t input, float value) const;
   void check_width(std::size_t features) const;
-
 
   std::vector<std::size_t> sources_, starts_;
   std::vector<float> x_, y_, slope_, missing_;

@@ -89,10 +89,6 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         onnx[stage.id, "fp32"] = made.onnx
         stage_notes[stage.id] = made.notes
     root = replace(nodes.pop(""), children=nodes)
-    validation = parts.validation[stages[0].label[parts.validation] >= 0]
-    if len(validation):
-        energy = _energy(root, onnx[root.id, "fp32"], flows.features, validation)
-        root = replace(root, thresholds={"fp32": round(conformal_threshold(energy), 4)})
     seen = np.concatenate([parts.train, parts.validation])
     bundle = Bundle(
         name=plan.name,
@@ -136,6 +132,10 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         model_card="",
     )
     test = parts.test
+    tell("writing fp16 and int8")
+    bundle = with_precisions(bundle, flows, parts.train, parts.validation, test)
+    thresholds = _thresholds(bundle, flows, parts.validation[stages[0].label[parts.validation] >= 0])
+    bundle = replace(bundle, root=replace(root, thresholds=thresholds))
     choice = choose("onnxruntime", "fp32")
     report = evaluate(
         bundle,
@@ -144,21 +144,11 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         flows.protocol[test],
         flows.application[test],
         flows.flow_id[test],
-        root.thresholds.get("fp32"),
+        thresholds.get("fp32"),
     )
     if plan.leave_one_out:
         report["leave_one_out"] = _leave_one_out(flows, stages[0], parts, plan, recipe, tell)
-    tell("writing fp16 and int8")
-    whole = with_precisions(replace(bundle, metrics={"test": report}), flows, parts.train, parts.validation, test)
-    if len(validation):
-        energies = {
-            precision: _energy(root, whole.onnx[root.id, precision], flows.features, validation)
-            for precision in ("fp16", "int8")
-            if (root.id, precision) in whole.onnx
-        }
-        reduced = {precision: round(conformal_threshold(energy), 4) for precision, energy in energies.items()}
-        whole = replace(whole, root=replace(root, thresholds={**root.thresholds, **reduced}))
-    measured = with_drift(whole, flows, test)
+    measured = with_drift(replace(bundle, metrics={"test": report}), flows, test)
     return replace(measured, model_card=model_card(measured))
 
 
@@ -288,6 +278,15 @@ def _energy(node: Node, model: bytes, raw: npt.NDArray[np.float32], rows: Rows) 
     """float32 [m], of the given rows of ``raw``."""
     _, _, energy = _native.decide(OnnxRuntimeEngine(model).run(node.scaler.transform(raw, rows)), node.temperature)
     return energy
+
+
+def _thresholds(bundle: Bundle, flows: LabelledFlows, validation: Rows) -> dict[str, float]:
+    """The first stage's, by precision."""
+    return {
+        precision: round(conformal_threshold(_energy(bundle.root, model, flows.features, validation)), 4)
+        for (node, precision), model in bundle.onnx.items()
+        if node == bundle.root.id and precision in ("fp32", "fp16", "int8") and len(validation)
+    }
 
 
 def _leave_one_out(

@@ -24,7 +24,7 @@ def test_json_has_the_stable_keys() -> None:
     figures = json.loads(done.stdout)
     assert figures["flows"] == 200
     assert (figures["flows_ignored"], figures["flows_trained_on"], figures["coverage"]) == (0, 0, 1.0)
-    assert (figures["bundle"], figures["backend"], figures["precision"]) == ("default", "onnxruntime", "fp32")
+    assert (figures["bundle"], figures["backend"], figures["precision"]) == ("default", "native", "fp32")
     assert 0 <= figures["end_to_end"]["strict_accuracy"] <= figures["end_to_end"]["accuracy"] <= 1
     assert set(figures["stage2"]) == {"VPN", "Non-VPN"}
     for scores in (figures["protocol"], *figures["stage2"].values()):

@@ -1,0 +1,153 @@
+"""The native cascade against ONNX Runtime's, paired: ``python -m etcc_edge.bench.native`` (needs the extra bench).
+
+The networks are the paper's five CNNs on 41 features with random weights, and the shipped default bundle on
+generated flows; one thread. ONNX Runtime gets the routed cascade at the best of several block sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bench.timing import Paired, Spread, time_paired
+from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, load_bundle
+from etcc_edge.bundle.network import Network, parameter_shapes
+from etcc_edge.cascade import Cascade, open_cascade
+from etcc_edge.engine import Choice
+from etcc_edge.export.graph import build_onnx
+from etcc_edge.flows.reader import FlowFile
+from etcc_edge.flows.sample import sample_rows
+from etcc_edge.training.networks import PAPER, network
+
+F32 = npt.NDArray[np.float32]
+
+PROTOCOLS = ("Tor", "Non-Tor", "VPN", "Non-VPN")
+APPLICATIONS = ("Audio", "Chat", "E-mail", "File transfer", "Video")
+BLOCKS = (16, 64, 128, 256, 1024)
+FLOWS = 4096
+
+
+def paper_bundle(inputs: int = 41, seed: int = 0) -> Bundle:
+    """The paper's networks, untrained, over min-max scaled features."""
+    rng = np.random.default_rng(seed)
+    weights: dict[str, F32] = {}
+    onnx: dict[tuple[str, str], bytes] = {}
+    ends = np.tile(np.array([0, 1], np.float32), inputs)
+    starts = np.arange(0, 2 * inputs + 1, 2, dtype=np.int64)
+    scaler = Scaler(np.arange(inputs, dtype=np.int64), starts, ends, ends, np.zeros(inputs, np.float32))
+
+    def node(node_id: str, layers: Network, labels: tuple[str, ...], children: dict[str, Node]) -> Node:
+        own = {
+            name: rng.normal(0, np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1, shape).astype(np.float32)
+            for name, shape in parameter_shapes(layers, inputs).items()
+        }
+        if children:  # so that random flows get every protocol
+            probe = rng.random((512, inputs), np.float32)
+            last = f"{len(layers) - 1}.bias"
+            model = _session(build_onnx(layers, inputs, own).SerializeToString())
+            own[last] = own[last] - model(probe).mean(axis=0)
+        weights.update({f"{node_id}/{name}": array for name, array in own.items()})
+        onnx[node_id, "fp32"] = build_onnx(layers, inputs, own).SerializeToString()
+        return Node(node_id, labels, layers, scaler, 1.0, children)
+
+    children = {
+        name: node(f"stage2.{name.lower()}", network(PAPER["cnn"], name, inputs, 5), APPLICATIONS, {})
+        for name in PROTOCOLS
+    }
+    root = node("stage1", network(PAPER["cnn"], "", inputs, 4), PROTOCOLS, children)
+    names = tuple(f"feature {i}" for i in range(inputs))
+    return Bundle(
+        name="the paper's CNNs",
+        levels=("protocol", "application"),
+        features=names,
+        units=("number",) * inputs,
+        flow_definition=FlowDefinition("none", 0.0),
+        root=root,
+        weights=weights,
+        onnx=onnx,
+        trained_rows=np.zeros(0, np.uint64),
+        training={},
+        metrics={},
+        citations=(),
+        license="",
+        model_card="",
+    )
+
+
+def _session(model: bytes):  # type: ignore[no-untyped-def]
+    from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model).run
+
+
+def opened(bundle: Bundle, backend: str, block: int, threads: int = 1) -> Cascade:
+    return open_cascade(bundle, Choice(backend, "fp32", ""), block=block, threads=threads)
+
+
+def even_flows(bundle: Bundle, seed: int = 1) -> F32:
+    """Random flows, as many of each protocol."""
+    raw = np.random.default_rng(seed).random((16 * FLOWS, len(bundle.features)), np.float32)
+    codes = opened(bundle, "native", 1024).run(raw).codes[0]
+    share = FLOWS // len(PROTOCOLS)
+    rows = [np.flatnonzero(codes == code)[:share] for code in range(len(PROTOCOLS))]
+    if min(len(found) for found in rows) < share:
+        raise SystemExit("too few random flows of some protocol")
+    return raw[np.random.default_rng(seed).permutation(np.concatenate(rows))]
+
+
+def generated_flows(bundle: Bundle) -> F32:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flows.csv"
+        path.write_text("".join(sample_rows(FLOWS, seed=3)))
+        with FlowFile(path) as file:
+            return np.concatenate([batch.features for batch in file.batches(bundle.features)])
+
+
+def throughput(bundle: Bundle, raw: F32, threads: int, turns: int) -> tuple[Paired, str]:
+    """Seconds of one pass over the flows, and the name of ONNX Runtime's best block size."""
+    cascades = {f"onnxruntime, blocks of {block}": opened(bundle, "onnxruntime", block, threads) for block in BLOCKS}
+    cascades["native"] = opened(bundle, "native", 1024, threads)
+    paired = time_paired({name: lambda c=c: c.run(raw) for name, c in cascades.items()}, turns)  # type: ignore[misc]
+    medians = {name: spread.median for name, spread in paired.seconds.items() if name != "native"}
+    return paired, min(medians, key=lambda name: medians[name])
+
+
+def latency(bundle: Bundle, raw: F32, turns: int = 2000) -> Paired:
+    """Seconds of one flow alone."""
+    flows = iter(np.resize(raw, (4 * turns + 400, raw.shape[1]))[:, None, :])
+    cascades = {name: opened(bundle, name, 1024) for name in ("native", "onnxruntime")}
+    return time_paired({name: lambda c=c: c.run(next(flows)) for name, c in cascades.items()}, turns, 100)  # type: ignore[misc]
+
+
+def main() -> None:
+    for bundle, raw in (
+        ((paper := paper_bundle()), even_flows(paper)),
+        ((shipped := load_bundle("default")), generated_flows(shipped)),
+    ):
+        report: dict[str, object] = {"bundle": bundle.name}
+        for threads in (1, 2):
+            paired, best = throughput(bundle, raw, threads, turns=9)
+            per_second = {name: round(len(raw) / paired.seconds[name].median) for name in ("native", best)}
+            ratio = paired.speed_up("native", best)
+            report[f"flows a second, {threads} thread(s)"] = {**per_second, "ratio": _three(ratio)}
+        paired = latency(bundle, raw)
+        for percent in (50, 99):
+            each = {name: spread.percentile(percent) for name, spread in paired.seconds.items()}
+            report[f"µs a flow alone, p{percent}"] = {
+                **{name: round(seconds * 1e6, 1) for name, seconds in each.items()},
+                "ratio": round(each["onnxruntime"] / each["native"], 2),
+            }
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def _three(spread: Spread) -> list[float]:
+    """Low, median, high."""
+    return [round(value, 2) for value in (spread.low, spread.median, spread.high)]
+
+
+if __name__ == "__main__":
+    main()

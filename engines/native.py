@@ -1,0 +1,69 @@
+"""Networks and whole cascades in this package's own C++."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge import _native
+from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.errors import BackendError
+
+INSTRUCTION_SET = "ETCC_EDGE_INSTRUCTION_SET"  # environment variable: forces one of `_native.instruction_sets()`
+
+
+def why_not(bundle: Bundle | None = None) -> str:
+    for node in bundle.nodes() if bundle else ():
+        if any(layer.op == "lstm" for layer in node.network):
+            return f"it runs no lstm layers, which {node.id} has"
+    return ""
+
+
+def open_engine(bundle: Bundle, node: Node, precision: str) -> _native.Network:
+    """One network over scaled inputs, on one thread. Raises BackendError."""
+    _check(bundle)
+    return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set())
+
+
+def open_fused(bundle: Bundle, precision: str, *, block: int, threads: int) -> _native.Cascade:
+    """The whole tree over raw features. Raises BackendError."""
+    _check(bundle)
+    nodes = [node for _, node in bundle.root.walk()]
+    place = {node.id: i for i, node in enumerate(nodes)}
+    vocabulary = bundle.vocabulary()
+    tables = [
+        (
+            node.scaler.native,
+            _layers(bundle, node),
+            node.temperature,
+            [vocabulary[depth].index(label) for label in node.labels],
+            [place[node.children[label].id] if label in node.children else -1 for label in node.labels],
+        )
+        for depth, node in bundle.root.walk()
+    ]
+    return _native.Cascade(tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set())
+
+
+def _check(bundle: Bundle) -> None:
+    if reason := why_not(bundle):
+        raise BackendError(f"native cannot run bundle {bundle.name}: {reason}; use --backend onnxruntime")
+
+
+def _layers(bundle: Bundle, node: Node) -> list[_native.Layer]:
+    def weight(i: int, part: str) -> npt.NDArray[np.float32]:
+        array = bundle.weights.get(f"{node.id}/{i}.{part}", np.zeros(0, np.float32))
+        return np.ascontiguousarray(array, np.float32).ravel()
+
+    return [
+        (layer.op, layer.size, layer.width, weight(i, "weight"), weight(i, "bias"))
+        for i, layer in enumerate(node.network)
+    ]
+
+
+def _instruction_set() -> str:
+    asked, known = os.environ.get(INSTRUCTION_SET, ""), _native.instruction_sets()
+    if asked and asked not in known:
+        raise BackendError(f"{INSTRUCTION_SET} is {asked!r}, but this CPU has {', '.join(known)}")
+    return asked

@@ -1,0 +1,24 @@
+// The kernel files of every instruction set, by name.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace etcc {
+
+#define ETCC_DECLARE_ISA(name)                \
+  namespace name {                            \
+  void fill_network_kernels(Kernels& kernels); \
+  void fill_scale_kernels(Kernels& kernels);   \
+  }
+
+ETCC_DECLARE_ISA(portable)
+#if defined(__x86_64__)
+ETCC_DECLARE_ISA(avx2)
+ETCC_DECLARE_ISA(avx512)
+#elif defined(__aarch64__)
+ETCC_DECLARE_ISA(neon)
+#endif
+
+#undef ETCC_DECLARE_ISA
+
+}  // namespace etcc
