@@ -97,6 +97,16 @@ def test_the_threshold_is_that_of_the_validation_flows(bundle: Bundle, flows: La
     assert bundle.metrics["test"]["known"]["threshold"] == bundle.root.thresholds["fp32"]
 
 
+def test_every_precision_comes_with_its_threshold_and_its_drift(bundle: Bundle) -> None:
+    precisions = {precision for _, precision in bundle.onnx}
+    assert {"fp32", "fp16"} <= precisions
+    assert set(bundle.root.thresholds) == precisions & {"fp32", "fp16", "int8"}
+    assert bundle.root.thresholds["fp16"] == pytest.approx(bundle.root.thresholds["fp32"], abs=0.02)
+    assert set(bundle.metrics["drift"]) == precisions - {"fp32"}
+    assert bundle.metrics["drift"]["fp16"]["end_to_end"]["agreement"] > 0.98
+    assert all(notes["calibration_fingerprint"] for notes in bundle.training["quantization"].values())
+
+
 def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows) -> None:
     taught = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
     left_out = taught.metrics["test"]["leave_one_out"]
