@@ -85,8 +85,11 @@ void scale(const Column* columns, std::size_t count, const float* raw, std::size
     each(column, raw, features, index, n, one, [&](std::size_t first, const Found& found) {
       const Vec cap = gather(column.y + 1, found.knot);
       const Vec capped = found.scaled < cap ? found.scaled : cap;
-      const Vec scaled = found.value == found.value ? capped : column.missing + Vec{};
-      for (std::size_t l = 0; l < lanes && first + l < n; ++l) out[(first + l) * count + c] = scaled[l];
+      float scaled[lanes];
+      store(scaled, found.value == found.value ? capped : column.missing + Vec{});
+      float* to = out + first * count + c;
+      const std::size_t rows = n - first < lanes ? n - first : lanes;
+      for (std::size_t l = 0; l < rows; ++l) to[l * count] = scaled[l];
     });
   }
 }
