@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def evaluate_file(
             "flows_trained_on": int(trained_on[kept].sum()),
             **evaluate(
                 bundle,
-                lambda part, choice=choice: open_cascade(part, choice),
+                partial(open_cascade, choice=choice),
                 flows.features[kept][:, [names.index(name) for name in bundle.features]],
                 flows.protocol[kept],
                 flows.application[kept],

@@ -35,13 +35,14 @@ def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tu
         probability[:, trees.classes_] = trees.predict_proba(rows)
         return probability
 
-    rows, targets = [raw], [(np.eye(classes, dtype=np.float32)[label] + opinion(raw)) / 2]
+    rows: list[F32] = [raw]
+    targets: list[F32] = [(np.eye(classes, dtype=np.float32)[label] + opinion(raw)) / 2]
     same_label = [np.flatnonzero(label == code) for code in range(classes)]
     for _ in range(teacher.flows // len(raw)):
         partner = np.empty(len(raw), np.int64)
         for members in same_label:
             partner[members] = rng.permutation(members)
-        mixed = np.where(rng.random(raw.shape) < teacher.swap_rate, raw[partner], raw)
+        mixed: F32 = np.where(rng.random(raw.shape) < teacher.swap_rate, raw[partner], raw)
         rows.append(mixed)
         targets.append(opinion(mixed))
     return np.concatenate(rows), np.concatenate(targets)
