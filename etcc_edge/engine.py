@@ -85,6 +85,7 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
             reasons.append(f"{name}: {why_not}")
             unable += f"; not {name}: {why_not}"
         else:
-            fastest = f"the fastest that this machine has{unable}"
+            at = "" if precision == "auto" else f" at {wanted}"
+            fastest = f"the fastest that this machine has{at}{unable}"
             return Choice(name, wanted, fastest if backend == "auto" else "as asked for")
     raise BackendError("no backend can run here: " + "; ".join(reasons))
