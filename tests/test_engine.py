@@ -36,8 +36,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     ("asked", "chosen"),
     [
         ((), ("native", "fp32", "the fastest that this machine has")),
-        (("auto", "fp32"), ("native", "fp32", "the fastest that this machine has")),
-        (("auto", "int8"), ("slow", "int8", "the fastest that this machine has")),
+        (("auto", "fp32"), ("native", "fp32", "the fastest that this machine has at fp32")),
+        (("auto", "int8"), ("slow", "int8", "the fastest that this machine has at int8")),
         (("slow",), ("slow", "fp32", "as asked for")),
         (("slow", "int8"), ("slow", "int8", "as asked for")),
     ],
