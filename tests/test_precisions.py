@@ -14,6 +14,8 @@ from etcc_edge.export.calibration import sample
 from etcc_edge.export.precisions import node_labels, rows_by_hash
 from etcc_edge.export.quantize import PRECISIONS, integer_kernels, quantizable
 from etcc_edge.labelled import LabelledFlows, read_labelled
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import split
 
 FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
 REDUCED = [precision for precision in PRECISIONS if precision != "fp32"]
@@ -44,9 +46,11 @@ def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:
 
 
 def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bundle, flows: LabelledFlows) -> None:
-    train, test = rows_by_hash(bundle, flows)
+    made = bundle.training["split"]
+    share = RECIPES[bundle.training["recipe"]].validation_share
+    parts = split(flows, made["kind"], made["seed"], share, made["validation_kind"])
     for node, labels in node_labels(bundle, flows):
-        chosen = sample(flows.features, labels, flows.hashes, train, test)
+        chosen = sample(flows.features, labels, flows.hashes, parts.train, parts.test)
         assert bundle.training["quantization"][node.id]["calibration_fingerprint"] == chosen.fingerprint
         assert np.isin(flows.hashes[chosen.rows], bundle.trained_rows).all()
 

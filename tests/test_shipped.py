@@ -47,6 +47,11 @@ def torch_network(bundle: Bundle, node_id: str) -> TorchNetwork:
     return network.eval()
 
 
+def _skip_without(backend: str) -> None:
+    if reason := BACKENDS[backend].why_not():
+        pytest.skip(f"{backend}: {reason}")
+
+
 def test_there_are_three_and_auto_tries_them_in_this_order() -> None:
     assert tuple(shipped_bundles()) == NAMES
 
@@ -108,6 +113,7 @@ def test_no_flow_tests_that_was_trained_on_but_for_repeated_rows(bundle: Bundle,
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_gives_pytorchs_logits_on_all_real_flows(bundle: Bundle, backend: str, real_flows: Path) -> None:
+    _skip_without(backend)
     with FlowFile(real_flows / FLOWS[bundle.name]) as file:
         raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
     opener = BACKENDS[backend].opener(bundle, "fp32")
@@ -118,6 +124,8 @@ def test_a_backend_gives_pytorchs_logits_on_all_real_flows(bundle: Bundle, backe
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_labels_are_pytorchs_on_all_real_flows(bundle: Bundle, backend: str, real_flows: Path) -> None:
+    _skip_without(backend)
+
     class TorchEngine:
         """PyTorch itself in the engine's place."""
 
