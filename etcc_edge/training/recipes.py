@@ -44,7 +44,7 @@ class Recipe:
 # One convolution as wide as its inputs: over tent channels it costs a look-up an input, and on these flows
 # narrower kernels, more of them and deeper stacks were no better.
 _WIDE = "tent 32, conv 80 inputs, relu, flatten, dropout 0.2, dense 64, relu, dense classes"
-_WIDER = "tent 32, conv 256 inputs, relu, flatten, dense 256, relu, dense 128, relu, dense classes"
+_WIDER = "tent 32, conv 176 inputs, relu, flatten, dense 192, relu, dense 96, relu, dense classes"
 
 RECIPES: Mapping[str, Recipe] = {
     # Section 4.2 of the paper. It gives no learning rates; these are the usual ones of its optimizers.
