@@ -11,11 +11,11 @@ from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.engines.gate import Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
-from etcc_edge.export.precisions import node_labels, rows_by_hash
+from etcc_edge.export.precisions import node_labels
 from etcc_edge.export.quantize import PRECISIONS, integer_kernels, quantizable
 from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
-from etcc_edge.training.splits import split
+from etcc_edge.training.splits import Split, split
 
 FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
 REDUCED = [precision for precision in PRECISIONS if precision != "fp32"]
@@ -29,6 +29,12 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 @pytest.fixture(scope="module")
 def flows(bundle: Bundle, real_flows: Path) -> LabelledFlows:
     return read_labelled(real_flows / FLOWS.get(bundle.name, "cicdarknet2020-part/flows.csv"), bundle.features)
+
+
+def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
+    made = bundle.training["split"]
+    share = RECIPES[bundle.training["recipe"]].validation_share
+    return split(flows, made["kind"], made["seed"], share, made["validation_kind"])
 
 
 def test_every_network_has_every_precision(bundle: Bundle) -> None:
@@ -46,9 +52,7 @@ def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:
 
 
 def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bundle, flows: LabelledFlows) -> None:
-    made = bundle.training["split"]
-    share = RECIPES[bundle.training["recipe"]].validation_share
-    parts = split(flows, made["kind"], made["seed"], share, made["validation_kind"])
+    parts = parts_of(bundle, flows)
     for node, labels in node_labels(bundle, flows):
         chosen = sample(flows.features, labels, flows.hashes, parts.train, parts.test)
         assert bundle.training["quantization"][node.id]["calibration_fingerprint"] == chosen.fingerprint
@@ -59,8 +63,7 @@ def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bu
 def test_drift_on_test_flows_is_small_and_as_the_bundle_says(
     bundle: Bundle, flows: LabelledFlows, precision: str
 ) -> None:
-    _, test = rows_by_hash(bundle, flows)
-
+    test = parts_of(bundle, flows).test
     comparison: Comparison = compare(
         bundle,
         lambda node: open_engine(bundle, node, "fp32"),
