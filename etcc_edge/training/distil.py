@@ -36,7 +36,7 @@ def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tu
         return probability
 
     rows: list[F32] = [raw]
-    targets: list[F32] = [(np.eye(classes, dtype=np.float32)[label] + opinion(raw)) / 2]
+    targets: list[F32] = [np.float32(0.5) * (np.eye(classes, dtype=np.float32)[label] + opinion(raw))]
     same_label = [np.flatnonzero(label == code) for code in range(classes)]
     for _ in range(teacher.flows // len(raw)):
         partner = np.empty(len(raw), np.int64)
