@@ -51,6 +51,22 @@ def measured(
     }
 
 
+def of_result(bundle: Bundle, result: Result, flows: Flows) -> dict[str, Any] | None:
+    """The accuracy end to end of other models than the bundle's networks, over the flows that `compare` counts;
+    None without labels."""
+    if flows.protocol is None or flows.application is None:
+        return None
+    protocol, application = (
+        codes_of(bundle.root.labels, flows.protocol),
+        codes_of(bundle.vocabulary()[1], flows.application),
+    )
+    counted = np.zeros(len(result), bool)
+    for label, child in bundle.root.children.items():
+        counted |= (protocol == bundle.root.labels.index(label)) & (codes_of(child.labels, flows.application) >= 0)
+    right = (result.codes[0] == protocol) & (result.codes[1] == application)
+    return {"source": "measured", "flows": int(counted.sum()), "accuracy": float(right[counted].mean())}
+
+
 def recorded(bundle: Bundle, precision: str, max_drift: float = MAX_DRIFT) -> dict[str, Any] | None:
     """The drift that the bundle recorded at training, in the form of `measured`; None where it recorded none.
     ``source`` is ``recorded at training``."""

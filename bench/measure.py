@@ -16,7 +16,7 @@ Clock = Callable[[], float]
 
 TURNS = 20
 LEAST_TURNS = 5  # of a contender too slow for more in its time
-WARM_UP = 0.05  # seconds, at least; and three calls
+WARM_UP = 0.05  # seconds, at least; and two calls
 NOISY = 0.10  # interquartile range of the turns, of their median
 LEVEL, RESAMPLES = 0.95, 1000
 # Calls that a percentile needs: with fewer, nothing but the largest value lies above it.
@@ -54,11 +54,11 @@ class _Runner:
 
     def warm_up(self) -> None:
         try:
-            taken = [self._timed() for _ in range(3)]
+            taken = [self._timed() for _ in range(2)]
             while sum(taken) < WARM_UP:
                 taken.append(self._timed())
         except Exception as error:  # whatever a library raises is this contender's own failure
-            self.turns.error = _said(error)
+            self.turns.error = said(error)
             return
         self._number = 0
         self._per_turn = max(1, int(self._seconds / TURNS / float(np.median(taken[len(taken) // 2 :]))))
@@ -70,14 +70,14 @@ class _Runner:
         try:
             taken = [self._timed() for _ in range(self._per_turn)]
         except Exception as error:
-            self.turns.error = _said(error)
+            self.turns.error = said(error)
             return
         self.turns.cpu.append(self._cpu_clock() - cpu)
         self.turns.calls.append(taken)
         self._spent += sum(taken)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An error in one line."""
     return " ".join((str(error).splitlines() or [type(error).__name__])[0].split())
 
@@ -153,8 +153,13 @@ def figures(turns: Turns, against: Turns | None = None) -> dict[str, Any]:
         "noisy": relative_spread(rates) > NOISY,
     }
     if against is not None and against is not turns and against.calls:
-        both = min(len(against.calls), len(turns.calls))
-        paired = Paired({"this": Spread(turns.seconds[:both]), "that": Spread(against.seconds[:both])})
-        ratios = paired.speed_up("this", against="that").values
-        made |= {"speed_up": float(np.median(ratios)), "speed_up_interval": median_interval(ratios)}
+        made["speed_up"], made["speed_up_interval"] = speed_up(turns, against)
     return made | ({"error": turns.error} if turns.error else {})
+
+
+def speed_up(of: Turns, against: Turns) -> tuple[float, list[float]]:
+    """How many times faster, turn by turn, and its interval."""
+    both = min(len(of.calls), len(against.calls))
+    paired = Paired({"of": Spread(of.seconds[:both]), "against": Spread(against.seconds[:both])})
+    ratios = paired.speed_up("of", against="against").values
+    return float(np.median(ratios)), median_interval(ratios)

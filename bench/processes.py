@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bench.contenders import EXTRA, Contender
+from etcc_edge.bench.contenders import BASELINE, EXTRA, Contender
 from etcc_edge.bench.measure import median_interval, relative_spread
 from etcc_edge.bench.timing import ProcessRun, run_process
 from etcc_edge.flows.header import read_header
@@ -26,6 +26,7 @@ _FOLDER = Path(__file__).parent / "scripts"
 class Process:
     name: str
     precision: str
+    kind: str
     command: list[str]
     why_not: str = ""
     runs: list[ProcessRun] = field(default_factory=list)
@@ -52,7 +53,8 @@ def infer(contenders: Sequence[Contender], bundle: str, flows: Path, threads: in
     command = [sys.executable, "-m", "etcc_edge", "infer", str(flows), "-o", f"{flows}.out", "--force"]
     command += ["--bundle", bundle, "--threads", str(threads), *more]
     return [
-        Process(c.name, c.precision, [*command, "--backend", c.name, "--precision", c.precision]) for c in contenders
+        Process(c.name, c.precision, c.kind, [*command, "--backend", c.name, "--precision", c.precision])
+        for c in contenders
     ]
 
 
@@ -65,7 +67,7 @@ def scripts(bundle: str, flows: Path, threads: int, meter: str) -> list[Process]
         if meter != "cicdarknet2020":
             why_not = f"reads cicdarknet2020 files alone, not {meter}"
         command = [sys.executable, str(path), str(flows), f"{flows}.out", "--bundle", bundle, "--threads", str(threads)]
-        made.append(Process(name, "fp32", command, why_not))
+        made.append(Process(name, "fp32", BASELINE, command, why_not))
     return made
 
 
@@ -102,10 +104,9 @@ def process_figures(process: Process, flows: int) -> dict[str, Any]:
 
 def start_up(one_flow: Path, contenders: Sequence[Contender], bundle: str, turns: int) -> dict[str, Any]:
     """Median seconds of a Python that does nothing, that imports the package, and of `infer` on one flow by backend."""
-    bare = Process("python", "", [sys.executable, "-c", "pass"])
-    imported = Process(
-        "import etcc_edge.Classifier", "", [sys.executable, "-c", "import etcc_edge; etcc_edge.Classifier"]
-    )
+    python = [sys.executable, "-c"]
+    bare = Process("python", "", "", [*python, "pass"])
+    imported = Process("import", "", "", [*python, "import etcc_edge; etcc_edge.Classifier"])
     started = infer(contenders, bundle, one_flow, 1)
     run_in_turn([bare, imported, *started], turns)
     made: Mapping[str, Process] = {f"{p.name} {p.precision}".strip(): p for p in (bare, imported, *started)}
