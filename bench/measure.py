@@ -64,7 +64,7 @@ class _Runner:
         self._per_turn = max(1, int(self._seconds / TURNS / float(np.median(taken[len(taken) // 2 :]))))
 
     def __call__(self) -> None:
-        if self.turns.error or (self._spent > self._seconds and len(self.turns.calls) >= LEAST_TURNS):
+        if self.turns.error or (self._spent > 2 * self._seconds and len(self.turns.calls) >= LEAST_TURNS):
             return
         cpu = self._cpu_clock()
         try:

@@ -20,7 +20,7 @@ from etcc_edge.bench.gpu import latency_by_batch
 from etcc_edge.bench.measure import NOISY, Turns, figures, said, speed_up, take_turns
 from etcc_edge.bench.prepare import Material, Plan, prepare
 from etcc_edge.bench.scenarios import scenario, serve, server_figures
-from etcc_edge.bench.stages import stage_figures
+from etcc_edge.bench.stages import Stopwatch, fused_seconds, stage_figures, stage_seconds
 from etcc_edge.bench.trees import TREES
 from etcc_edge.bundle import load_bundle
 from etcc_edge.cascade import Cascade
@@ -247,13 +247,21 @@ def _stages(bench: _Bench) -> None:
         if contender.opener is None or contender.kind != BACKEND:
             continue
         bench.step(f"stages of {contender.key}", 1)
-        block = bench.entry(contender)["chosen"]["1"].get("block", 1024)
-        material, turns = bench.material, bench.plan.effort.stage_turns
+        once = partial(_stage_seconds, bench.material, contender, bench.entry(contender)["chosen"]["1"]["block"])
         try:
-            made = stage_figures(material.part, material.part_flows, material.bundle, contender.opener, block, turns)
-            bench.entry(contender)["stages"] = made
+            made = stage_figures(once, bench.material.part_flows, bench.plan.effort.stage_turns)
         except Exception as error:
-            bench.entry(contender)["stages"] = {"error": said(error)}
+            made = {"error": said(error)}
+        bench.entry(contender)["stages"] = made
+
+
+def _stage_seconds(material: Material, contender: Contender, block: int) -> dict[str, float]:
+    open_fused = BACKENDS[contender.name].fused() if contender.name in BACKENDS else None
+    if open_fused is not None:
+        opened = partial(open_fused, precision=contender.precision, block=block, threads=1)
+        return fused_seconds(material.part, material.bundle, opened, Stopwatch())
+    assert contender.opener is not None
+    return stage_seconds(material.part, material.bundle, contender.opener, Stopwatch(), block)
 
 
 def _processes(bench: _Bench, threads: int) -> None:
@@ -264,8 +272,10 @@ def _processes(bench: _Bench, threads: int) -> None:
     if not effort.left_out:
         found += processes.scripts(name, material.part, threads, material.about["dialect"])
     processes.run_in_turn(found, effort.process_turns, lambda p: bench.step(f"the process {p.name}", 1))
+    reference = next((p for p in found if (p.name, p.precision, p.kind) == (*REFERENCE, BACKEND)), None)
     for process in found:
-        bench.add(process, threads, None, "process", processes.process_figures(process, material.part_flows))
+        row = processes.process_figures(process, material.part_flows, reference)
+        bench.add(process, threads, None, "process", row)
     bench.report["flows"]["in_a_process"] = material.part_flows
     one = material.part.with_name("one.csv")
     processes.cut_file(str(material.part), 1, one)

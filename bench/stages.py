@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from etcc_edge.bench.measure import Clock, median_interval, relative_spread
 from etcc_edge.bundle.model import Bundle, Node, Scaler
-from etcc_edge.cascade import RoutedCascade
+from etcc_edge.cascade import Cascade, Result, RoutedCascade
 from etcc_edge.engine import Engine, OpenEngine
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.flows.writer import LabelWriter
 
 F32 = npt.NDArray[np.float32]
 
+# A backend that runs the cascade in one call has no scale and no route of its own: they are in its stages.
 STAGES = ("parse", "scale", "stage 1", "route", "stage 2", "write")
 
 
@@ -73,22 +74,43 @@ def stage_seconds(
         block=block,
     )
     watch.seconds = dict.fromkeys((*STAGES, "cascade"), 0.0)
-    with FlowFile(path) as file:
-        writer = LabelWriter(io.BytesIO(), file.header, bundle.levels, bundle.vocabulary())
-        batches = file.batches(bundle.features)
-        while (batch := watch.timed("parse", next, batches, None)) is not None:
-            result = watch.timed("cascade", cascade.run, batch.features).without(batch.status != 0)
-            watch.timed("write", writer.write, batch, result.codes, result.confidence, result.known(None))
+    _label(path, bundle, watch, lambda raw: watch.timed("cascade", cascade.run, raw))
     networks = sum(watch.seconds[stage] for stage in ("scale", "stage 1", "stage 2"))
     watch.seconds["route"] = watch.seconds.pop("cascade") - networks
     return watch.seconds
 
 
-def stage_figures(
-    path: str | os.PathLike[str], flows: int, bundle: Bundle, opener: OpenEngine, block: int, turns: int = 5
-) -> dict[str, Any]:
+def fused_seconds(
+    path: str | os.PathLike[str], bundle: Bundle, open_fused: Callable[[Bundle], Cascade], watch: Stopwatch
+) -> dict[str, float]:
+    """The same where the cascade is one call: stage 1 is a cascade of it alone, with its scaling; stage 2 is what
+    the whole takes more, with its routing and scaling."""
+    whole = open_fused(bundle)
+    first = open_fused(replace(bundle, root=replace(bundle.root, children={}), levels=bundle.levels[:1]))
+
+    def run(raw: F32) -> Result:
+        watch.timed("stage 1", first.run, raw)
+        result: Result = watch.timed("stage 2", whole.run, raw)
+        return result
+
+    watch.seconds = dict.fromkeys(STAGES, 0.0)
+    _label(path, bundle, watch, run)
+    watch.seconds["stage 2"] = max(0.0, watch.seconds["stage 2"] - watch.seconds["stage 1"])
+    return watch.seconds
+
+
+def _label(path: str | os.PathLike[str], bundle: Bundle, watch: Stopwatch, run: Callable[[F32], Result]) -> None:
+    with FlowFile(path) as file:
+        writer = LabelWriter(io.BytesIO(), file.header, bundle.levels, bundle.vocabulary())
+        batches = file.batches(bundle.features)
+        while (batch := watch.timed("parse", next, batches, None)) is not None:
+            result = run(batch.features).without(batch.status != 0)
+            watch.timed("write", writer.write, batch, result.codes, result.confidence, result.known(None))
+
+
+def stage_figures(once: Callable[[], dict[str, float]], flows: int, turns: int) -> dict[str, Any]:
     """Share and microseconds a flow of each stage, the medians of the turns after a first one that warms up."""
-    made = [stage_seconds(path, bundle, opener, Stopwatch(), block) for _ in range(turns + 1)][1:]
+    made = [once() for _ in range(turns + 1)][1:]
     medians = {stage: float(np.median([seconds[stage] for seconds in made])) for stage in STAGES}
     totals = [flows / sum(seconds.values()) for seconds in made]
     return {

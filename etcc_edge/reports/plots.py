@@ -119,21 +119,22 @@ def line_plot(
     ones are dots alone; ``step`` is one more line, in grey, that goes sideways before it goes up."""
     width, height = size
     right, bottom = width - _RIGHT, height - _BOTTOM
+    left = max(_LEFT, 24 + 7 * max(len(text) for _, text in y_axis.ticks))
 
     def x(value: float) -> float:
-        return _LEFT + x_axis.place(value) * (right - _LEFT)
+        return left + x_axis.place(value) * (right - left)
 
     def y(value: float) -> float:
         return bottom - y_axis.place(value) * (bottom - _TOP)
 
-    parts = [_text(_LEFT, 14, title, "start", bold=True, length=width // 6)]
+    parts = [_text(left, 14, title, "start", bold=True, length=width // 6)]
     for tick, text in x_axis.ticks:
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{bottom}" y2="{bottom + 3}" stroke="#999"/>')
         parts.append(_text(x(tick), bottom + 14, text, "middle"))
     for tick, text in y_axis.ticks:
-        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
-        parts.append(_text(_LEFT - 5, y(tick) + 4, text, "end"))
-    parts.append(_text((_LEFT + right) / 2, height - 6, x_axis.name, "middle"))
+        parts.append(f'<line x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
+        parts.append(_text(left - 5, y(tick) + 4, text, "end"))
+    parts.append(_text((left + right) / 2, height - 6, x_axis.name, "middle"))
     middle = (_TOP + bottom) / 2
     parts.append(
         f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">'
