@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from etcc_edge.bench.timing import Paired, Spread, time_paired
 
@@ -117,9 +116,16 @@ def median_interval(values: Sequence[float], seed: int = 0) -> list[float]:
     return [float(low), float(high)]
 
 
-def relative_spread(values: npt.ArrayLike) -> float:
+def usual_range(values: Sequence[float]) -> list[float]:
+    """Between the outer tenths of the turns: what another run may well give, which the interval of the median,
+    narrow as it is after many turns, does not tell."""
+    low, high = np.percentile(np.asarray(values, np.float64), [10, 90])
+    return [float(low), float(high)]
+
+
+def relative_spread(values: Sequence[float]) -> float:
     """Interquartile range over the median."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
+    low, middle, high = np.percentile(np.asarray(values, np.float64), [25, 50, 75])
     return float((high - low) / middle)
 
 
@@ -127,15 +133,17 @@ def figures(turns: Turns, against: Turns | None = None) -> dict[str, Any]:
     """The figures of one contender, for JSON; ``error`` alone where it has not one turn.
 
     Latencies are microseconds over all calls of the steady turns, None where there are too few for a percentile;
-    ``flows_per_s`` is the median of the turns with its interval, ``flows_per_cpu_s`` the flows a second of processor
-    time. ``speed_up`` is how many times faster than ``against``, taken turn by turn, with its interval.
+    ``flows_per_s`` is the median of the turns, with its interval and `usual_range`; ``flows_per_cpu_s`` counts
+    seconds of processor time. ``speed_up`` is how many times faster than ``against``, taken turn by turn, with its
+    interval.
     """
     if not turns.calls:
         return {"error": turns.error}
     cut = steady_from(turns.seconds)
     pooled = Spread(tuple(value for turn in turns.calls[cut:] for value in turn))
     rates = [turns.flows / seconds for seconds in turns.seconds[cut:]]
-    cpu = sum(turns.cpu[cut:])
+    # The clock of processor time may be too coarse for a turn.
+    cpu = [turns.flows * len(calls) / spent for calls, spent in zip(turns.calls, turns.cpu, strict=True) if spent > 0]
     made: dict[str, Any] = {
         "calls": len(pooled.values),
         "turns": len(rates),
@@ -147,7 +155,9 @@ def figures(turns: Turns, against: Turns | None = None) -> dict[str, Any]:
         "max_us": 1e6 * pooled.high,
         "flows_per_s": float(np.median(rates)),
         "flows_per_s_interval": median_interval(rates),
-        "flows_per_cpu_s": turns.flows * len(pooled.values) / cpu if cpu > 0 else None,
+        "flows_per_s_range": usual_range(rates),
+        "flows_per_cpu_s": float(np.median(cpu)) if cpu else None,
+        "flows_per_cpu_s_range": usual_range(cpu) if cpu else None,
         "spread": relative_spread(rates),
         "steady": cut < len(turns.calls) // 2 or len(turns.calls) < 2 * LEAST_TURNS,
         "noisy": relative_spread(rates) > NOISY,

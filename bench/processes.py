@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.bench.contenders import BASELINE, EXTRA, Contender
-from etcc_edge.bench.measure import median_interval, relative_spread
+from etcc_edge.bench.measure import median_interval, relative_spread, usual_range
 from etcc_edge.bench.timing import ProcessRun, run_process
 from etcc_edge.flows.header import read_header
 from etcc_edge.flows.source import Source
@@ -91,6 +91,7 @@ def process_figures(process: Process, flows: int, against: Process | None = None
         return {"error": process.why_not}
     seconds = [run.seconds for run in process.runs]
     rates = [flows / value for value in seconds]
+    cpu = [flows / run.cpu_seconds for run in process.runs]
     made: dict[str, Any] = {
         "calls": len(seconds),
         "seconds": float(np.median(seconds)),
@@ -98,7 +99,9 @@ def process_figures(process: Process, flows: int, against: Process | None = None
         "peak_bytes": max(run.peak_bytes for run in process.runs),
         "flows_per_s": float(np.median(rates)),
         "flows_per_s_interval": median_interval(rates),
-        "flows_per_cpu_s": float(np.median([flows / run.cpu_seconds for run in process.runs])),
+        "flows_per_s_range": usual_range(rates),
+        "flows_per_cpu_s": float(np.median(cpu)),
+        "flows_per_cpu_s_range": usual_range(cpu),
         "spread": relative_spread(rates),
     }
     if against is not None and against is not process and len(against.runs) == len(process.runs):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def as_csv(report: Report) -> str:
     return text.getvalue()
 
 
-FORMATS = {
+FORMATS: Mapping[str, Callable[[Report], str]] = {
     ".json": lambda report: as_json(report) + "\n",
     ".csv": as_csv,
     ".md": lambda report: markdown_page(page(report)),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.bench.measure import Clock, Spread
+from etcc_edge.bench.measure import Clock
+from etcc_edge.bench.timing import Spread
 
 F32 = npt.NDArray[np.float32]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from etcc_edge.bench.compare import Change
 from etcc_edge.bench.contenders import REFERENCE
 from etcc_edge.bench.stages import STAGES
 from etcc_edge.reports.pages import Page, Section
@@ -37,7 +38,7 @@ def size(value: float | None) -> str:
     return NONE if value is None else f"{value / 1e6:.1f}"
 
 
-def _between(row: Row, key: str, show: Any) -> str:
+def _between(row: Row, key: str, show: Callable[[float], str]) -> str:
     """A figure with its interval."""
     if row.get(key) is None:
         return NONE
@@ -186,6 +187,18 @@ def cautions(report: Report) -> list[str]:
     if report["left_out"]:
         lines.append(f"--quick leaves out: {', '.join(report['left_out'])}.")
     return lines
+
+
+def change_table(changes: Sequence[Change]) -> Table:
+    """Of `compare.compare`."""
+    rows = []
+    for change in changes:
+        share = change.what.endswith(" accuracy")
+        show, unit = (percent, "points") if share else (rate, "%")
+        noise = "" if share else f" ({change.low:+.1f} to {change.high:+.1f})"
+        verdict = "regressed" if change.regressed else "within the noise" if change.within_noise else ""
+        rows.append([change.what, show(change.old), show(change.new), f"{change.change:+.1f} {unit}{noise}", verdict])
+    return Table("", [("", name) for name in ("", "old", "new", "change, with noise", "verdict")], rows)
 
 
 # --- the page ------------------------------------------------------------------------------------------------

@@ -21,9 +21,7 @@ def note(text: str) -> None:
 def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal, from the first call of the yielded function with the position and the size, if that
     is known."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+    progress = _bar(hidden)
     task = progress.add_task(label, total=None)
 
     def show(position: int, size: int | None) -> None:
@@ -34,6 +32,21 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
         yield show
     finally:
         progress.stop()
+
+
+@contextlib.contextmanager
+def step_progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar on a terminal; the yielded function takes what is done from now on, and how much of how much is done."""
+    progress = _bar(False)
+    task = progress.add_task("", total=None)
+    with progress:
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+
+
+def _bar(hidden: bool) -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
 @contextlib.contextmanager
