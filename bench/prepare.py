@@ -57,7 +57,7 @@ QUICK = Effort(
 @dataclass(frozen=True)
 class Plan:
     """``flows``: a flows file, or None for generated ones. ``bound``: seconds within which the server answers 99 %.
-    ``contenders`` stand in for those of this machine, and clock and wait for time, in tests."""
+    ``contenders`` stand in for those of this machine, and the clocks and ``wait`` for time, in tests."""
 
     bundle: str = "default"
     flows: str | None = None
@@ -67,6 +67,7 @@ class Plan:
     seed: int = 0
     contenders: Sequence[Contender] | None = None
     clock: Clock = time.perf_counter
+    cpu_clock: Clock = time.process_time
     wait: Callable[[float], None] = lambda _: None
 
 

@@ -188,7 +188,7 @@ def _speeds(bench: _Bench, threads: int, all_threads: bool) -> None:
             continue
         bench.step(f"{batch} flows at once on {threads} threads", 1.5 * len(contenders) * plan.effort.seconds)
         calls = {c.key: _on_batches(opened[c.key], raw, batch) for c in contenders}
-        turns = take_turns(calls, batch, seconds=plan.effort.seconds, clock=plan.clock)
+        turns = take_turns(calls, batch, seconds=plan.effort.seconds, clock=plan.clock, cpu_clock=plan.cpu_clock)
         for contender in contenders:
             row = figures(turns[contender.key], turns.get(" ".join(REFERENCE)))
             bench.add(contender, threads, batch, scenario(batch, len(raw)), row)
@@ -256,7 +256,7 @@ def _stages(bench: _Bench) -> None:
 
 
 def _stage_seconds(material: Material, contender: Contender, block: int) -> dict[str, float]:
-    open_fused = BACKENDS[contender.name].fused() if contender.name in BACKENDS else None
+    open_fused = BACKENDS[contender.name].fused()
     if open_fused is not None:
         opened = partial(open_fused, precision=contender.precision, block=block, threads=1)
         return fused_seconds(material.part, material.bundle, opened, Stopwatch())

@@ -158,7 +158,8 @@ th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-we
 .shaded thead tr:last-child th:not(:first-child) { text-align: center; }
 thead tr:last-child th { border-bottom: 1px solid #666; } th.group { text-align: center; }
 .row { display: flex; flex-wrap: wrap; gap: 0 2.2rem; align-items: flex-start; overflow-x: auto; }
-.plots { gap: 0 1rem; } .key span { display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem; }
+.plots { gap: 0 1rem; } .key span { white-space: nowrap; margin-right: 1rem; }
+.key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem; }
 svg { margin: .6rem 0; break-inside: avoid; font: 11px system-ui, sans-serif; }
 svg text { fill: #222; } .warning { font-weight: 600; }
 * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -191,9 +192,10 @@ def html_page(page: Page) -> str:
 
 def _key(names: Sequence[str]) -> str:
     entries = (
-        f'<span style="background:{COLOURS[i % len(COLOURS)]}"></span>{escape(name)}' for i, name in enumerate(names)
+        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(name)}</span>'
+        for i, name in enumerate(names)
     )
-    return f'<p class="key">{"".join(entries)}</p>' if names else ""
+    return f'<p class="key">{" ".join(entries)}</p>' if names else ""
 
 
 def _html_table(table: Table) -> str:

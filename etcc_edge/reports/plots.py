@@ -118,7 +118,7 @@ def line_plot(
     """Lines of points, in the order of `COLOURS`. ``pale`` lines only guide the eye from dot to dot, not ``joined``
     ones are dots alone; ``step`` is one more line, in grey, that goes sideways before it goes up."""
     width, height = size
-    right, bottom = width - _RIGHT, height - _BOTTOM
+    right, bottom = width - max(_RIGHT, 4 * len(x_axis.ticks[-1][1])), height - _BOTTOM
     left = max(_LEFT, 24 + 7 * max(len(text) for _, text in y_axis.ticks))
 
     def x(value: float) -> float:
