@@ -95,7 +95,7 @@ class Backwards:
 
 
 def test_a_planted_drift_is_found_and_kept_out(bench: Any, fake: Fake, tiny_bundle: Bundle) -> None:
-    quick_but_wrong = fake("onnxruntime", linear(0, 1e-6), "int8", opener=lambda node: Backwards(tiny_bundle, node))
+    quick_but_wrong = fake("onnxruntime", linear(0, 2e-4), "int8", opener=lambda node: Backwards(tiny_bundle, node))
     made = bench(fake("onnxruntime", linear(0, 1e-3)), quick_but_wrong)
     drift = made["contenders"]["onnxruntime int8"]["drift"]
     assert drift["source"] == "measured"
