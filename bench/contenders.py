@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bench.measure import Clock
-from etcc_edge.bench.trees import TREES, TreesCascade
+from etcc_edge.bench.trees import TREES, Models, TreesCascade
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.cascade import Cascade, RoutedCascade, open_cascade
 from etcc_edge.engine import BACKENDS, Choice, Engine, OpenEngine
@@ -83,9 +83,9 @@ def _size(bundle: Bundle, backend: str, precision: str) -> int | None:
     return sum(sizes) or None
 
 
-def baselines(bundle: Bundle, trees: Mapping[str, dict[str, Any]], *, compiled: bool) -> list[Contender]:
-    """PyTorch eager and, if wanted, compiled; and by name the fitted models of `TREES`, none where the library is
-    missing."""
+def baselines(bundle: Bundle, trees: Mapping[str, Models | str], *, compiled: bool) -> list[Contender]:
+    """PyTorch eager and, if wanted, compiled; and by name the fitted models of `TREES`, or why there are
+    none."""
     torch_missing = "" if importlib.util.find_spec("torch") else f"not measured: {EXTRA}"
     opener = None if torch_missing else _torch_opener(bundle, compiled=False)
     weights = sum(array.nbytes for array in bundle.weights.values())
@@ -107,11 +107,12 @@ def baselines(bundle: Bundle, trees: Mapping[str, dict[str, Any]], *, compiled: 
         made.append(torch("pytorch compiled", torch_missing or no_compiler, said, compile=True))
     for name, models in trees.items():
 
-        def open_trees(threads: int, setting: Setting, models: dict[str, Any] = models) -> Cascade:
+        def open_trees(threads: int, setting: Setting, models: Models | str = models) -> Cascade:
+            assert not isinstance(models, str)
             return TreesCascade(bundle, models, threads)
 
         settings = ", ".join(f"{key}={value}" for key, value in TREES[name][1].items())
-        why_not = "" if models else f"not measured: {EXTRA}"
+        why_not = models if isinstance(models, str) else ""
         made.append(Contender(name, "fp32", BASELINE, open_trees, settings, why_not, choices=({},)))
     return made
 

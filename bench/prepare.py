@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.bench.contenders import Contender, backends, baselines
-from etcc_edge.bench.measure import Clock
+from etcc_edge.bench.contenders import EXTRA, Contender, backends, baselines
+from etcc_edge.bench.measure import Clock, said
 from etcc_edge.bench.processes import cut_file
 from etcc_edge.bench.scenarios import BATCHES
-from etcc_edge.bench.trees import TREES, fit_trees
+from etcc_edge.bench.trees import TREES, Models, fit_trees
 from etcc_edge.bundle import Bundle
 from etcc_edge.engines.build import Flows, read_flows
 from etcc_edge.engines.gate import MAX_DRIFT
@@ -112,7 +112,7 @@ def prepare(plan: Plan, bundle: Bundle, folder: Path, tell: Callable[[str], None
     }
     contenders, have_accuracy = plan.contenders, False
     if contenders is None:
-        trees: dict[str, dict[str, Any]] = {}
+        trees: dict[str, Models | str] = {}
         if not plan.effort.left_out:
             trees, about["trees_fitted_on"] = _fitted(plan, bundle, whole, tell)
             have_accuracy = not str(about["trees_fitted_on"]).endswith("generated flows")
@@ -154,9 +154,9 @@ def _sample(flows: Flows, most: int, rng: np.random.Generator) -> Flows:
 
 def _fitted(
     plan: Plan, bundle: Bundle, path: Path, tell: Callable[[str], None]
-) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """The models of `TREES`, and what they were fitted on: the flows that the bundle was trained on where the file
-    holds enough of them, else generated ones. Models of a library that is missing are empty."""
+) -> tuple[dict[str, Models | str], str | None]:
+    """The models of `TREES`, or why there are none; and what they were fitted on: the flows that the bundle was
+    trained on where the file holds enough of them, else generated ones."""
     rows, what = np.zeros(0, np.int64), "training flows of the bundle"
     with suppress(FlowsError):
         labelled = read_labelled(path, bundle.features)
@@ -169,11 +169,13 @@ def _fitted(
         except FlowsError:  # of another meter than generated flows
             return {}, None
         rows = np.arange(len(labelled))
-    models = {}
+    models: dict[str, Models | str] = {}
     for name in TREES:
         tell(f"fitting {name}")
         try:
             models[name] = fit_trees(bundle, labelled, rows, name, plan.seed)
         except ImportError:
-            models[name] = {}
+            models[name] = f"not measured: {EXTRA}"
+        except ValueError as error:  # flows that lack a label, say
+            models[name] = f"not fitted: {said(error)}"
     return models, f"{len(rows)} {what}"

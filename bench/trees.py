@@ -15,6 +15,8 @@ from etcc_edge.labelled import LabelledFlows
 F32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+Models = dict[str, Any]  # by node id
+
 # Their libraries and settings. The smaller XGBoost gives up half a point of accuracy for seven times the speed.
 TREES: dict[str, tuple[str, dict[str, Any]]] = {
     "xgboost": ("xgboost", {"n_estimators": 400, "max_depth": 10, "learning_rate": 0.1, "tree_method": "hist"}),
@@ -39,7 +41,7 @@ def make(name: str, seed: int) -> Any:
 class TreesCascade:
     """The two stages with a tree model each, by node id, on so many threads (None: as fitted)."""
 
-    def __init__(self, bundle: Bundle, models: dict[str, Any], threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, models: Models, threads: int | None = None) -> None:
         self._bundle, self._models = bundle, models
         for model in models.values() if threads else ():
             model.set_params(n_jobs=threads)
@@ -65,7 +67,7 @@ class TreesCascade:
         return Result(self._bundle.levels, names, codes, confidence, np.full_like(confidence, np.nan))
 
 
-def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: Rows, name: str, seed: int) -> dict[str, Any]:
+def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: Rows, name: str, seed: int) -> Models:
     """A model for each node of the bundle, by its id; ``flows`` has the bundle's features."""
     raw = np.where(np.isfinite(flows.features), flows.features, np.nan)
     protocol = codes_of(bundle.root.labels, flows.protocol)

@@ -13,6 +13,7 @@ import pytest
 from etcc_edge.bench import contenders, drift, processes, roofline
 from etcc_edge.bench.environment import EnergyMeter, OthersWatch, environment
 from etcc_edge.bench.stages import STAGES, Stopwatch, fused_seconds, stage_figures, stage_seconds
+from etcc_edge.bench.yardstick import paper_bundle
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.cascade import open_cascade
 from etcc_edge.engine import Choice
@@ -157,8 +158,8 @@ def test_a_library_that_is_missing_is_a_reason_that_names_the_extra(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    found = contenders.baselines(tiny_bundle, {"xgboost": {}}, compiled=True)
-    assert [c.why_not for c in found] == ["not measured: pip install 'etcc-edge[bench]'"] * 3
+    found = contenders.baselines(tiny_bundle, {"xgboost": "not fitted: no flows"}, compiled=True)
+    assert [c.why_not for c in found] == ["not measured: pip install 'etcc-edge[bench]'"] * 2 + ["not fitted: no flows"]
     (script, _) = processes.scripts("default", Path("flows.csv"), 1, "cicdarknet2020")
     assert "etcc-edge[bench]" in script.why_not
 
@@ -180,3 +181,13 @@ def test_the_choice_that_is_fastest_is_taken(fake: Any, clock: Any) -> None:
     cascade, setting = contenders.tuned(made, 1, np.zeros((200, 6), np.float32), clock)
     assert cascade is fast
     assert setting == {"block": 128}
+
+
+def test_the_yardstick_runs_everywhere_and_gives_every_protocol(flows: Path) -> None:
+    bundle = paper_bundle()
+    assert len(bundle.root.children) == 4
+    with FlowFile(flows) as file:
+        raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
+    native, routed = (open_cascade(bundle, Choice(name, "fp32", "")).run(raw) for name in ("native", "onnxruntime"))
+    assert np.array_equal(native.codes, routed.codes)
+    assert set(native.codes[0].tolist()) == {0, 1, 2, 3}
