@@ -68,7 +68,7 @@ def backends(bundle: Bundle) -> list[Contender]:
                     open_it,
                     "blocks of flows in several threads, one thread a network call",
                     why_not or ("" if on_gpu else lacks),
-                    size=_size(bundle, name, precision),
+                    size=None if on_gpu else _size(bundle, name, precision),
                     opener=None if why_not or lacks else backend.opener(bundle, precision),
                 )
             )

@@ -100,7 +100,7 @@ def _show(figures: dict[str, Any], json_wanted: bool) -> None:
         click.echo(as_json(figures))
         return
     table = summary(figures, short=True)
-    print_table([name for _, name in table.columns], table.rows)
+    print_table(table.head, table.rows)
     for line in recommended(figures):
         click.echo(line)
 
