@@ -72,8 +72,8 @@ def _scores(test: dict[str, Any]) -> str:
 
 
 def _interval(figures: dict[str, Any]) -> str:
-    low, high = figures["accuracy_interval"]
-    return f"{_percent(figures['accuracy'])} ({100 * low:.2f}–{100 * high:.2f})"
+    limits = figures["accuracy_interval"]
+    return _percent(figures["accuracy"]) + (f" ({100 * limits[0]:.2f}–{100 * limits[1]:.2f})" if limits else "")
 
 
 def _unknown(bundle: Bundle) -> list[str]:
@@ -93,7 +93,7 @@ def _unknown(bundle: Bundle) -> list[str]:
         [
             protocol,
             str(figures["unknown"]),
-            f"{figures['auroc']:.3f}",
+            "none" if figures["auroc"] is None else f"{figures['auroc']:.3f}",
             *(_percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
         ]
         for protocol, figures in left_out.items()
