@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from etcc_edge import __version__, _native
-from etcc_edge.bundle.hashing import fingerprint
+from etcc_edge.bundle.hashing import feature_hashes, fingerprint
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
 from etcc_edge.cascade import open_cascade
@@ -337,9 +337,7 @@ def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Re
 def _repeated_share(flows: LabelledFlows) -> float:
     """Share of the flows whose features, ports aside, another flow has too."""
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
-    raw = np.ascontiguousarray(flows.features[:, kept])
-    rows = raw.view(np.dtype((np.void, raw.itemsize * raw.shape[1]))).ravel()
-    _, which, count = np.unique(rows, return_inverse=True, return_counts=True)
+    _, which, count = np.unique(feature_hashes(flows.features[:, kept]), return_inverse=True, return_counts=True)
     return float(np.mean(count[which] > 1))
 
 
