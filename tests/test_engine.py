@@ -70,7 +70,8 @@ def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
         (
             "auto",
             "fp16",
-            "no backend can run here: gpu: no NVIDIA driver; native has no fp16, only fp32; slow has no fp16, only fp32, int8",
+            "no backend can run here: gpu: no NVIDIA driver; native has no fp16, only fp32; "
+            "slow has no fp16, only fp32, int8",
         ),
     ],
 )
