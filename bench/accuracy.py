@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from etcc_edge.bench.trees import TREES, TreesCascade, fit_trees
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.hashing import feature_hashes
 from etcc_edge.evaluation import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows, read_labelled
@@ -32,7 +33,7 @@ MIN_GROUPS = 3  # of a pair of labels, so that a split by groups can train, vali
 def without_repeats(flows: LabelledFlows) -> LabelledFlows:
     """The first flow of each set that has the same features, ports aside."""
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
-    _, first = np.unique(flows.features[:, kept], axis=0, return_index=True)
+    _, first = np.unique(feature_hashes(flows.features[:, kept]), return_index=True)
     return _only(flows, np.sort(first))
 
 

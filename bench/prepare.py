@@ -20,7 +20,7 @@ from etcc_edge.bench.trees import TREES, Models, fit_trees
 from etcc_edge.bundle import Bundle
 from etcc_edge.engines.build import Flows, read_flows
 from etcc_edge.engines.gate import MAX_DRIFT
-from etcc_edge.errors import FlowsError
+from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.flows.reader import OK, FlowFile
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.labelled import read_labelled
@@ -87,7 +87,10 @@ class Material:
 
 
 def prepare(plan: Plan, bundle: Bundle, folder: Path, tell: Callable[[str], None]) -> Material:
-    """Reads or generates flows, and fits the trees. Raises FlowsError for flows that cannot be used."""
+    """Reads or generates flows, and fits the trees. Raises FlowsError for flows, BundleError for a bundle that cannot
+    be used."""
+    if len(bundle.levels) != 2:
+        raise BundleError(f"{bundle.name} has {len(bundle.levels)} levels; bench measures bundles of two")
     tell("reading flows")
     whole, part = folder / "flows.csv", folder / "part.csv"
     if plan.flows is None:

@@ -146,7 +146,9 @@ def _drift(bench: _Bench) -> None:
                 reference = engines
             bench.entry(contender).update(_gpu_latency(bench, contender, engines))
             if material.unseen is None:
-                made = drift.recorded(material.bundle, contender.precision, bench.plan.max_drift)
+                # What was recorded was run on a CPU, from other files than a GPU's.
+                on_cpu = BACKENDS[contender.name].auto == "fp32" if contender.kind == BACKEND else True
+                made = drift.recorded(material.bundle, contender.precision, bench.plan.max_drift) if on_cpu else None
             else:
                 reference = reference or _open_reference(material)
                 made = drift.measured(material.bundle, reference, engines, material.unseen, bench.plan.max_drift)
@@ -302,7 +304,7 @@ def _recommend(bench: _Bench) -> None:
     """The fastest backend whose drift passes; kept for ``infer --backend auto`` by precision, where a backend is
     surely faster than the one that auto would take and gives the same labels."""
     able = [c for c in bench.usable() if c.kind == BACKEND and bench.offline.get(c.key, Turns(0, error="none")).calls]
-    refused = {c.key: d["verdict"] for c in able if (d := bench.entry(c)["drift"]) and d.get("verdict")}
+    refused = {c.key: reason for c in able if (reason := _why_refused(c, bench.entry(c)["drift"]))}
     able = [contender for contender in able if contender.key not in refused]
     best: dict[str, Contender] = {}
     for contender in able:  # in the order in which auto tries them
@@ -326,6 +328,13 @@ def _recommend(bench: _Bench) -> None:
     }
     if bench.plan.contenders is None:
         save(bench.material.bundle, made)
+
+
+def _why_refused(contender: Contender, made: dict[str, Any] | None) -> str:
+    if made is None:
+        return "" if contender.precision == "fp32" else "its drift is not known: give flows with --flows"
+    verdict: str = made.get("verdict", "")
+    return verdict
 
 
 def _surely_faster(bench: _Bench, contender: Contender, than: Contender) -> bool:

@@ -70,8 +70,9 @@ class Choice:
 def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None = None) -> Choice:
     """The backend and precision to run with, for any bundle or for a given one.
 
-    ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle, at fp32; or
-    at that precision the one that a bench found fastest here with the same labels, if it was saved for the bundle.
+    ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle; precision ``auto``
+    is that backend's own (`Backend.auto`). At that precision it takes the backend that a bench found fastest here with
+    the same labels, if it was saved for the bundle.
     Raises BackendError for one that is unknown, absent, unable, or does not have the precision.
     """
     if backend != "auto" and backend not in BACKENDS:
@@ -92,7 +93,7 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
                 return Choice(name, wanted, "as asked for")
             usual = Choice(name, wanted, f"the fastest that this machine has{at}{unable}")
             return _recommended(usual, bundle) if bundle else usual
-    raise BackendError("no backend can run here: " + "; ".join(reasons))
+    raise BackendError("; ".join(reasons) if backend != "auto" else "no backend can run here: " + "; ".join(reasons))
 
 
 def _recommended(usual: Choice, bundle: Bundle) -> Choice:

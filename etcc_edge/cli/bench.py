@@ -12,7 +12,7 @@ from etcc_edge.bench.prepare import FULL, QUICK, Plan
 from etcc_edge.bench.report import FORMATS, as_json, read, write
 from etcc_edge.bench.run import run
 from etcc_edge.bench.tables import cautions, change_table, recommended, summary
-from etcc_edge.cli.terminal import note, print_table, step_progress
+from etcc_edge.cli.terminal import NumberRange, note, print_table, step_progress
 
 REGRESSED = 3
 
@@ -27,7 +27,7 @@ REGRESSED = 3
     "--latency-bound",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     metavar="MS",
     help="Of the server scenario: 99 % of the flows are answered within it.",
 )
@@ -46,7 +46,7 @@ REGRESSED = 3
     "--max-regression",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     metavar="PERCENT",
     help="With --compare: exit 3 where a throughput falls by more, beyond the noise.",
 )
