@@ -27,7 +27,7 @@ def micro(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
+    return NONE if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def percent(value: float | None) -> str:

@@ -57,7 +57,7 @@ class TreesCascade:
             node, rows, depth = reached.pop()
             if not len(rows):
                 continue
-            probability = self._models[node.id].predict_proba(raw[rows])
+            probability = _probabilities(self._models[node.id], raw[rows])
             label = self._models[node.id].classes_[probability.argmax(axis=1)]
             codes[depth, rows] = np.array([names[depth].index(name) for name in node.labels])[label]
             confidence[depth, rows] = probability.max(axis=1)
@@ -65,6 +65,15 @@ class TreesCascade:
                 (child, rows[label == node.labels.index(name)], depth + 1) for name, child in node.children.items()
             ]
         return Result(self._bundle.levels, names, codes, confidence, np.full_like(confidence, np.nan))
+
+
+def _probabilities(model: Any, raw: F32) -> npt.NDArray[np.floating]:
+    """[n, classes]; of XGBoost without its scikit-learn face, which costs more than a small model."""
+    if not hasattr(model, "get_booster"):
+        found: npt.NDArray[np.floating] = model.predict_proba(raw)
+        return found
+    likely = np.asarray(model.get_booster().inplace_predict(raw, validate_features=False))
+    return likely if likely.ndim == 2 else np.stack([1 - likely, likely], axis=1)
 
 
 def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: Rows, name: str, seed: int) -> Models:

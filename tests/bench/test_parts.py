@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etcc_edge.bench import contenders, drift, processes, roofline
+from etcc_edge.bench import contenders, drift, processes, roofline, trees
 from etcc_edge.bench.environment import EnergyMeter, OthersWatch, environment
 from etcc_edge.bench.stages import STAGES, Stopwatch, fused_seconds, stage_figures, stage_seconds
 from etcc_edge.bench.yardstick import paper_bundle
@@ -191,3 +191,16 @@ def test_the_yardstick_runs_everywhere_and_gives_every_protocol(flows: Path) -> 
     native, routed = (open_cascade(bundle, Choice(name, "fp32", "")).run(raw) for name in ("native", "onnxruntime"))
     assert np.array_equal(native.codes, routed.codes)
     assert set(native.codes[0].tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("name", "classes"), [("small xgboost", 3), ("small xgboost", 2), ("random forest", 3)])
+def test_trees_give_the_labels_that_their_library_gives(tiny_bundle: Bundle, name: str, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(0, 1000, (300, 6)).astype(np.float32)
+    label = (raw[:, 0] * classes / 1001).astype(int)
+    fitted = trees.make(name, 0).fit(raw, label)
+    root = replace(tiny_bundle.root, labels=tuple("abc"[:classes]), children={})
+    bundle = replace(tiny_bundle, root=root, levels=("protocol",))
+    result = trees.TreesCascade(bundle, {root.id: fitted}, 1).run(raw)
+    assert np.array_equal(result.codes[0], fitted.predict(raw))
+    assert result.confidence[0] == pytest.approx(fitted.predict_proba(raw).max(axis=1), abs=1e-6)
