@@ -49,7 +49,7 @@ class Effort:
 
 FULL = Effort(1.0, BATCHES, 16_384, 20_000, 100_000, 5, 5, 0.5)
 QUICK = Effort(
-    *(0.15, (1, 8, 256), 2048, 4096, 20_000, 3, 2, 0.1),
+    *(0.15, (1, 8, 256), 2048, 4096, 8000, 2, 2, 0.1),
     ("PyTorch compiled", *TREES, "the pandas and polars scripts", "batches of 32 and 4096", "most repeats"),
 )
 

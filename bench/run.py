@@ -96,8 +96,7 @@ def run(plan: Plan, report: Report, tell: Tell = lambda *_: None) -> None:
         report["flows"] = material.about
         report["contenders"] = {c.key: _entry(c) for c in material.contenders}
         threads = usable_cpus()
-        cells = len(bench.usable()) * (2 * len(effort.batches) + 2)
-        bench.total = 1.5 * cells * effort.seconds + len(bench.usable()) * (10 * effort.server_seconds + 1)
+        bench.total = _reckoned(bench)
         try:
             _drift(bench)
             for used in sorted({1, threads}):
@@ -110,6 +109,16 @@ def run(plan: Plan, report: Report, tell: Tell = lambda *_: None) -> None:
             report["complete"] = True
         finally:
             report["noise"] = _noise(report, others.share())
+
+
+def _reckoned(bench: _Bench) -> float:
+    """About how many seconds all steps take together, by the cost that each is said to have."""
+    effort, count = bench.plan.effort, len(bench.usable())
+    backends = sum(contender.kind == BACKEND for contender in bench.usable())
+    cells = len(effort.batches) + 2 + sum(batch >= MANY_THREADS_FROM for batch in effort.batches)
+    speeds = count * (effort.seconds * (1.5 * cells + 2) + 10 * effort.server_seconds)
+    found = backends + (0 if effort.left_out else len(processes.SCRIPTS))
+    return count + speeds + backends + effort.process_turns * (found + 2) + 2
 
 
 def _entry(contender: Contender) -> dict[str, Any]:
