@@ -15,7 +15,6 @@ from etcc_edge.bench.timing import Spread
 F32 = npt.NDArray[np.float32]
 
 BATCHES = (1, 8, 32, 256, 4096)
-QUICK_BATCHES = (1, 8, 256)
 _NAMES = {1: "single stream", 8: "multi stream"}
 LARGEST_SERVED = 4096  # flows that a server takes at once
 SEARCH_STEPS = 6

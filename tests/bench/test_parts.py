@@ -17,6 +17,7 @@ from etcc_edge.bench.yardstick import paper_bundle
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.cascade import open_cascade
 from etcc_edge.engine import Choice
+from etcc_edge.engines.build import Flows, read_flows
 from etcc_edge.engines.native import open_engine, open_fused
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.flows.sample import sample_rows
@@ -204,3 +205,15 @@ def test_trees_give_the_labels_that_their_library_gives(tiny_bundle: Bundle, nam
     result = trees.TreesCascade(bundle, {root.id: fitted}, 1).run(raw)
     assert np.array_equal(result.codes[0], fitted.predict(raw))
     assert result.confidence[0] == pytest.approx(fitted.predict_proba(raw).max(axis=1), abs=1e-6)
+
+
+def test_the_accuracy_of_other_models_counts_the_flows_that_the_drift_counts(tiny_bundle: Bundle, flows: Path) -> None:
+    unseen = read_flows(flows, tiny_bundle)
+    engines = {node.id: open_engine(tiny_bundle, node, "fp32") for node in tiny_bundle.nodes()}
+    measured = drift.measured(tiny_bundle, engines, engines, unseen, 0.5)
+    result = open_cascade(tiny_bundle, Choice("native", "fp32", "")).run(unseen.raw)
+    again = drift.of_result(tiny_bundle, result, unseen)
+    assert again is not None
+    assert (again["flows"], again["accuracy"]) == (measured["flows"], measured["accuracy"])
+    assert drift.of_result(tiny_bundle, result, Flows(unseen.raw)) is None
+    assert drift.measured(tiny_bundle, engines, engines, Flows(unseen.raw), 0.5)["agreement"] == 1
