@@ -105,16 +105,10 @@ def summary(report: Report, short: bool = False) -> Table:
             ("", "drift"): change(drift),
             ("", "note"): entry.get("reason") or at.get("error") or refused or "",
         }
-        if short:
-            cells = {
-                key: cell for key, cell in cells.items() if key not in _ONLY_ON_PAPER and (cell or key[1] != "note")
-            }
-        rows.append(cells)
-    columns = list(dict.fromkeys(key for cells in rows for key in cells))
-    if short:
-        columns = [key for key in columns if key[1] != "note"] + [("", "note")] * any(("", "note") in c for c in rows)
+        rows.append({key: cell for key, cell in cells.items() if not (short and key in _ONLY_ON_PAPER)})
+    columns = [key for key in rows[0] if key[1] != "note" or any(cells[key] for cells in rows)] if rows else []
     title = f"Each contender, offline and as a server on {_threads(threads)}, one flow on one"
-    return Table(title, columns, [[cells.get(key, "") for key in columns] for cells in rows])
+    return Table(title, columns, [[cells[key] for key in columns] for cells in rows])
 
 
 _ONLY_ON_PAPER = {
@@ -355,7 +349,7 @@ def _stage_section(report: Report) -> Section:
     if not made:
         return Section("Stages", "", [])
     rows = [
-        [name, *(micro(stages["us_a_flow"][stage]) for stage in STAGES), _between(stages, "flows_per_s", rate)]
+        [name, *(micro(stages["us_a_flow"][stage] or None) for stage in STAGES), _between(stages, "flows_per_s", rate)]
         for name, stages in made.items()
     ]
     table = Table("µs a flow", [("", name) for name in ["", *STAGES, "flows/s"]], rows)
