@@ -300,10 +300,10 @@ def _roofline(bench: _Bench, threads: int) -> None:
     bundle, mix = bench.material.bundle, bench.report["flows"].get("protocol_mix", {})
     rows = {
         f"{row['contender']} {row['precision']}": roofline.shares(
-            roofline.work(bundle, mix, row["contender"]), row["flows_per_s"], row["batch"], peak
+            roofline.work(bundle, mix, row["contender"]), threads * row["flows_per_cpu_s"], row["batch"], peak
         )
         for row in bench.report["measurements"]
-        if row["scenario"] == "offline" and row["threads"] == threads and "flows_per_s" in row
+        if row["scenario"] == "offline" and row["threads"] == threads and row.get("flows_per_cpu_s")
         if row["contender"] not in TREES
     }
     bench.report["roofline"] = {"peak": peak, "contenders": rows}
