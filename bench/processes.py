@@ -19,6 +19,8 @@ from etcc_edge.flows.header import read_header
 from etcc_edge.flows.source import Source
 
 SCRIPTS = {"pandas script": "pandas", "polars script": "polars"}
+# Python puts the current folder first on its path, and that may hold the source without its compiled module.
+_WITHOUT_FOLDER = "import sys; del sys.path[0]; "
 _FOLDER = Path(__file__).parent / "scripts"
 
 
@@ -50,7 +52,8 @@ def cut_file(path: str, flows: int, target: Path) -> None:
 
 def infer(contenders: Sequence[Contender], bundle: str, flows: Path, threads: int, *more: str) -> list[Process]:
     """`etcc-edge infer` with each backend and precision that can run."""
-    command = [sys.executable, "-m", "etcc_edge", "infer", str(flows), "-o", f"{flows}.out", "--force"]
+    command = [sys.executable, "-c", f"{_WITHOUT_FOLDER}from etcc_edge.cli import main; main()", "infer", str(flows)]
+    command += ["-o", f"{flows}.out", "--force"]
     command += ["--bundle", bundle, "--threads", str(threads), *more]
     return [
         Process(c.name, c.precision, c.kind, [*command, "--backend", c.name, "--precision", c.precision])
@@ -114,7 +117,7 @@ def start_up(one_flow: Path, contenders: Sequence[Contender], bundle: str, turns
     """Median seconds of a Python that does nothing, that imports the package, and of `infer` on one flow by backend."""
     python = [sys.executable, "-c"]
     bare = Process("python", "", "", [*python, "pass"])
-    imported = Process("import", "", "", [*python, "import etcc_edge; etcc_edge.Classifier"])
+    imported = Process("import", "", "", [*python, f"{_WITHOUT_FOLDER}import etcc_edge; etcc_edge.Classifier"])
     started = infer(contenders, bundle, one_flow, 1)
     run_in_turn([bare, imported, *started], turns)
     made: Mapping[str, Process] = {f"{p.name} {p.precision}".strip(): p for p in (bare, imported, *started)}
