@@ -36,12 +36,18 @@ def opened(tmp_path) -> Iterator[Callable[[bytes], FlowFile]]:
         yield opened
 
 
+def cut_into_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Makes the reader take so many bytes at once, the header among them."""
+    monkeypatch.setattr(reader, "_START_BYTES", size)
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", size)
+
+
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
 def number(cell: bytes, factor: float = 1.0) -> float | None:
     """A cell as the parser reads it; None where it is no number."""
-    parser = _native.RowParser(width=2, numbers=[(1, factor)], texts=[], header=b"", first_line=1)
+    parser = _native.RowParser(width=2, numbers=[(1, factor)], texts=[], header=b"")
     rows = parser.parse(b"x," + cell, last=True)
     return None if rows["status"][0] == NOT_A_NUMBER else float(rows["features"][0, 0])
 
@@ -358,7 +364,7 @@ def test_times_in_seconds_become_microseconds_even_of_a_single_flow(opened, end)
 
 
 def test_gzip_that_is_cut_short_is_an_error_after_the_rows_before_the_cut(opened, monkeypatch):
-    monkeypatch.setattr(reader, "_BLOCK_BYTES", 500)
+    cut_into_blocks(monkeypatch, 500)
     packed = gzip.compress(HEADER + b"".join(ROW.replace(b"a", b"%d" % i) for i in range(1000)))
     batches = opened(packed[:-200]).batches(FEATURES)
     assert len(next(batches)) > 0
@@ -389,20 +395,22 @@ def test_rows_are_the_same_wherever_the_blocks_are_cut(opened, monkeypatch, bloc
         return columns, file.counts
 
     whole = read()
-    monkeypatch.setattr(reader, "_BLOCK_BYTES", block)
+    cut_into_blocks(monkeypatch, block)
     assert read() == whole
 
 
 def parse(*pieces: bytes) -> object:
     """All rows of the data given to a parser in pieces, or the message of its error."""
-    parser = _native.RowParser(width=2, numbers=[(0, 1.0)], texts=[1], header=b"a,1", first_line=1, comment="%")
+    parser = _native.RowParser(width=2, numbers=[(0, 1.0)], texts=[1], header=b"a,1", comment="%")
     flows: list[object] = []
     blank_lines = repeated_headers = 0
+    line = 1
     rest = b""
     try:
         for i, piece in enumerate(pieces, start=1):
             block = rest + piece
-            rows = parser.parse(block, last=i == len(pieces))
+            rows = parser.parse(block, last=i == len(pieces), first_line=line)
+            line += rows["lines"]
             rest = block[rows["consumed"] :]
             blank_lines += rows["blank_lines"]
             repeated_headers += rows["repeated_headers"]
@@ -447,7 +455,7 @@ TABLES = st.lists(st.lists(CELLS, min_size=2, max_size=5).map(",".join), max_siz
 @given(TABLES, st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_rows_are_those_of_pythons_csv_module_and_numbers_those_of_float(rows, line_end, ended):
     text = line_end.join(rows) + line_end * ended
-    parser = _native.RowParser(width=3, numbers=[(0, 1.0), (2, 1.0)], texts=[1], header=b"", first_line=1)
+    parser = _native.RowParser(width=3, numbers=[(0, 1.0), (2, 1.0)], texts=[1], header=b"")
     parsed = parser.parse(text.encode(), last=True)
     expected = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     assert parsed["cells"].tolist() == [len(row) for row in expected]

@@ -24,7 +24,7 @@ NAMES = (("Tor", "VPN"), ("Chat", "a, b"))
 def parsed(data: bytes) -> tuple[Header, FlowBatch]:
     """A table's header and its rows, without any features."""
     header = read_header(data, "f.csv")
-    parser = _native.RowParser(len(header.cells), [], [], header.line, header.lines + 1)
+    parser = _native.RowParser(len(header.cells), [], [], header.line)
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
@@ -43,7 +43,7 @@ def labelled(
     header, batch = parsed(data)
     writer = LabelWriter(out, header, LEVELS, NAMES, keep_columns=keep_columns)
     judged = np.array(known or [-1] * len(codes[0]), np.int8)
-    writer.write(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged)
+    writer.write(writer.format(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged))
     return out.getvalue()
 
 
