@@ -77,7 +77,7 @@ class LabelWriter:
 
     def write(self, lines: npt.NDArray[np.uint8]) -> None:
         """Lines from `format`, in the order of the flows."""
-        self._out.write(lines)
+        self._out.write(lines.data)
 
 
 @contextlib.contextmanager
