@@ -193,10 +193,10 @@ class FlowFile:
         block, ahead = self._start[self.header.end :], self._source.read(_BLOCK_BYTES)
         self._start = b""
         while block or ahead:
-            consumed = block.rfind(b"\n") + 1 if ahead else len(block)
-            lines = block.count(b"\n")
+            lines, consumed, quotes = _native.find_lines(block)
             full = False
-            if consumed and lines < _native.MAX_ROWS and b'"' not in block:
+            if lines and lines < _native.MAX_ROWS and not quotes:
+                consumed = consumed if ahead else len(block)
                 yield partial(self._batch, parser, block, not ahead, line, names, strict)
             else:  # only parsing tells where its last row ends
                 rows = self._parse(parser, block, not ahead, line)

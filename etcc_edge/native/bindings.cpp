@@ -181,6 +181,17 @@ NB_MODULE(_native, m) {
             return rows_to_dict(std::move(rows), self.layout().numbers.size(), self.layout().texts.size());
           },
           "bytes"_a, "last"_a, "first_line"_a = 1);
+  m.def(
+      "find_lines",
+      [](const nb::bytes& bytes) {
+        etcc::Lines lines{};
+        {
+          nb::gil_scoped_release release;
+          lines = etcc::find_lines(bytes_of(bytes));
+        }
+        return std::tuple(lines.count, lines.end, lines.quotes);
+      },
+      "bytes"_a);
   m.attr("MAX_ROW_BYTES") = etcc::RowParser::max_row_bytes;
   m.attr("MAX_ROWS") = etcc::RowParser::max_rows;
 

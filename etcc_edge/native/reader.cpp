@@ -36,6 +36,17 @@ const char* after_quotes(const char* at, const char* end) {
 
 }  // namespace
 
+Lines find_lines(std::span<const char> bytes) {
+  const char* const end = bytes.data() + bytes.size();
+  const char* at = bytes.data();
+  std::size_t count = 0;
+  while (const char* newline = find(at, end, '\n')) {
+    at = newline + 1;
+    ++count;
+  }
+  return {count, static_cast<std::size_t>(at - bytes.data()), find(bytes.data(), end, '"') != nullptr};
+}
+
 RowParser::RowParser(RowLayout layout, const Kernels& kernels) : layout_(std::move(layout)), kernels_(kernels) {
   std::vector<bool> seen(layout_.width);
   const auto check = [&seen](std::size_t cell) {

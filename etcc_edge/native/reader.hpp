@@ -53,6 +53,13 @@ class UnreadableRow : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+struct Lines {
+  std::size_t count;  // of complete lines
+  std::size_t end;    // of the last of them
+  bool quotes;        // somewhere in the bytes; without, each line can be parsed apart
+};
+Lines find_lines(std::span<const char> bytes);
+
 class RowParser {
  public:
   // Rows are the same on all instruction sets' kernels.

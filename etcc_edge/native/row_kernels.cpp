@@ -3,7 +3,9 @@
 #include "isa.hpp"
 #include "simd.hpp"
 
-#if defined(__aarch64__)
+#if defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -14,20 +16,14 @@ constexpr std::size_t block_bytes = 64;  // of a line that are looked at togethe
 constexpr std::size_t step = 8;          // starts written together, so that the loop's length is seldom mispredicted
 static_assert(cell_slack == block_bytes + step);
 
-#if defined(__AVX512BW__)
-
-inline std::uint64_t comma_bits(const char* bytes) {
-  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(bytes), _mm512_set1_epi8(','));
-}
-
-#elif defined(__AVX2__)
+#if defined(__SSE2__)
 
 inline std::uint64_t comma_bits(const char* bytes) {
   std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < block_bytes; i += 32) {
-    const __m256i part = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + i));
-    const int found = _mm256_movemask_epi8(_mm256_cmpeq_epi8(part, _mm256_set1_epi8(',')));
-    bits |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(found)) << i;
+  for (std::size_t i = 0; i < block_bytes; i += 16) {
+    const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i));
+    const int found = _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_set1_epi8(',')));
+    bits |= static_cast<std::uint64_t>(found) << i;
   }
   return bits;
 }
@@ -73,7 +69,7 @@ std::size_t find_cells(const char* line, std::size_t size, const char* readable_
     if (cells <= wanted) {
       for (std::size_t i = 0; i < found; i += step) {
         for (std::size_t j = 0; j < step; ++j) {
-          const int at = commas ? __builtin_ctzll(commas) : 0;
+          const int at = __builtin_ctzll(commas | std::uint64_t{1} << 63);  // anything where none is left
           starts[cells + i + j] = static_cast<std::uint32_t>(offset + static_cast<std::size_t>(at) + 1);
           commas &= commas - 1;
         }

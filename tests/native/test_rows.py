@@ -19,14 +19,20 @@ FLAGS = {
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
     "neon": [],
 }
-HERE = {"x86_64": ("portable", "avx2", "avx512")}.get(platform.machine(), ("portable", "neon"))
+ARM = ("portable", "neon")
+HERE = {"x86_64": ("portable", "avx2", "avx512")}.get(platform.machine(), ARM)
 SECONDS = 2
 
 
-def build(folder: Path, compiler: str, flags: list[str], link: list[str | Path]) -> Path:
+def build(
+    folder: Path, compiler: str, flags: list[str], link: list[str | Path], instruction_sets: tuple[str, ...] = HERE
+) -> Path:
     """The fuzz target, linked with what calls it."""
     command = [compiler, "-std=c++20", "-O1", "-g0", f"-I{NATIVE}", *flags]
-    units = {name: [NATIVE / "row_kernels.cpp", f"-DETCC_ISA={name}", "-Wno-psabi", *FLAGS[name]] for name in HERE}
+    units = {
+        name: [NATIVE / "row_kernels.cpp", f"-DETCC_ISA={name}", "-Wno-psabi", *FLAGS[name]]
+        for name in instruction_sets
+    }
     units |= {name: [NATIVE / f"{name}.cpp"] for name in ("number", "reader", "writer")}
     units["fuzz_rows"] = [FOLDER / "fuzz_rows.cpp"]
 
@@ -57,6 +63,14 @@ def test_no_sanitizer_complains_of_the_kept_inputs(tmp_path: Path, flags: list[s
     command = ["setarch", "-R", program, *sorted(CORPUS.iterdir())]  # the thread sanitizer wants addresses in order
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_arm_reads_the_kept_inputs_alike(tmp_path: Path) -> None:
+    compiler, emulator = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
+    if not compiler or not emulator:
+        pytest.skip("needs aarch64-linux-gnu-g++ and qemu-aarch64 (apt install g++-aarch64-linux-gnu qemu-user)")
+    program = build(tmp_path, compiler, ["-static"], [FOLDER / "replay.cpp"], ARM)
+    subprocess.run([emulator, program, *sorted(CORPUS.iterdir())], check=True)
 
 
 def test_any_bytes_are_rows_of_which_all_instruction_sets_say_the_same(tmp_path: Path) -> None:
