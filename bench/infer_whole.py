@@ -127,7 +127,7 @@ def main() -> None:
             "bytes": path.stat().st_size,
             "bundle": arguments.bundle,
             "whole": whole(path, Path(folder), arguments.bundle, arguments.turns),
-            "reader": readers(path, arguments.turns),
+            "reader": readers(path, 3 * arguments.turns),
         }
     print(json.dumps(report, indent=1))
 

@@ -21,8 +21,8 @@ from etcc_edge.flows.header import Header, occurrences, read_header
 from etcc_edge.flows.source import Source
 
 _BLOCK_BYTES = 1 << 20
-_START_BYTES = 2 << 20  # holds the header, and rows that tell the dialect and its units; more than the longest row
-_SAMPLE_ROWS = 2000  # of those
+_START_BYTES = 2 << 20  # holds the header and the first row
+_SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
 
@@ -249,10 +249,12 @@ class FlowFile:
 
     def _sample(self, columns: Mapping[str, int]) -> dict[str, npt.NDArray[np.float64]]:
         """The first rows' values as written in the file."""
-        start = self._start[self.header.end :]
-        whole = len(self._start) < _START_BYTES
-        rows = self._parse(self._parser(columns, {}), start, whole, self.header.lines + 1)
-        values = rows["features"][rows["status"] == OK][:_SAMPLE_ROWS].astype(np.float64)
+        sample, last = self._start[self.header.end :], len(self._start) < _START_BYTES
+        *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
+        if len(lines) == _SAMPLE_LINES:
+            sample, last = sample[: len(sample) - len(rest)], False
+        rows = self._parse(self._parser(columns, {}), sample, last, self.header.lines + 1)
+        values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 
     def _count(self, batch: FlowBatch, rows: _native.RowsDict) -> None:
