@@ -62,7 +62,9 @@ RowParser::RowParser(RowLayout layout, const Kernels& kernels) : layout_(std::mo
 Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first_line) const {
   const char* const end = bytes.data() + bytes.size();
   const std::string_view header = trimmed(layout_.header);
-  const std::size_t likely = std::min(max_rows, bytes.size() / (2 * layout_.width + 1) + 1);
+  const char* const first = find(bytes.data(), end, '\n');
+  const std::size_t shortest = first != nullptr ? static_cast<std::size_t>(first - bytes.data()) * 4 / 5 : bytes.size();
+  const std::size_t likely = std::min(max_rows, bytes.size() / (shortest + 1) + 1);
   Rows rows;
   rows.features.reserve(likely * layout_.numbers.size());
   std::vector<std::uint32_t> starts, others;
