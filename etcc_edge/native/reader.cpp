@@ -20,6 +20,7 @@ std::string_view without_line_end(std::string_view text) {
 }
 
 const char* find(const char* begin, const char* end, char wanted) {
+  if (begin == end) return nullptr;
   return static_cast<const char*>(std::memchr(begin, wanted, static_cast<std::size_t>(end - begin)));
 }
 
@@ -62,11 +63,11 @@ RowParser::RowParser(RowLayout layout, const Kernels& kernels) : layout_(std::mo
 Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first_line) const {
   const char* const end = bytes.data() + bytes.size();
   const std::string_view header = trimmed(layout_.header);
-  const char* const first = find(bytes.data(), end, '\n');
-  const std::size_t shortest = first != nullptr ? static_cast<std::size_t>(first - bytes.data()) * 4 / 5 : bytes.size();
-  const std::size_t likely = std::min(max_rows, bytes.size() / (shortest + 1) + 1);
   Rows rows;
-  rows.features.reserve(likely * layout_.numbers.size());
+  if (const char* newline = find(bytes.data(), end, '\n')) {
+    const auto first = static_cast<std::size_t>(newline - bytes.data()) + 1;
+    rows.features.reserve(std::min(max_rows, bytes.size() / first * 5 / 4 + 1) * layout_.numbers.size());
+  }
   std::vector<std::uint32_t> starts, others;
   const char* at = bytes.data();
   while (at < end && rows.size() < max_rows) {

@@ -1,7 +1,6 @@
 // A line's cells, and the plain numbers in them. Digits and power of ten of such a number are exact as double, so that
 // their quotient is the correctly rounded value (Clinger 1990); what is not so plain is left to number.cpp.
 #include "isa.hpp"
-#include "simd.hpp"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -58,9 +57,9 @@ std::size_t find_cells(const char* line, std::size_t size, const char* readable_
   for (std::size_t offset = 0; offset < size; offset += block_bytes) {
     const char* block = line + offset;
     const std::size_t length = size - offset;
-    char copy[block_bytes] = {};
+    char copy[block_bytes];
     if (static_cast<std::size_t>(readable_end - block) < block_bytes) {
-      for (std::size_t i = 0; i < length; ++i) copy[i] = block[i];
+      for (std::size_t i = 0; i < block_bytes; ++i) copy[i] = i < length ? block[i] : '\0';
       block = copy;
     }
     std::uint64_t commas = comma_bits(block);
