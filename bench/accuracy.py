@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.hashing import feature_hashes
 from etcc_edge.cascade import Result
 from etcc_edge.evaluation import codes_of, evaluate
 from etcc_edge.flows.features import features as feature_table
@@ -89,7 +90,7 @@ def fit_trees(
 def without_repeats(flows: LabelledFlows) -> LabelledFlows:
     """The first flow of each set that has the same features, ports aside."""
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
-    _, first = np.unique(flows.features[:, kept], axis=0, return_index=True)
+    _, first = np.unique(feature_hashes(flows.features[:, kept]), return_index=True)
     return _only(flows, np.sort(first))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from etcc_edge.bundle.hashing import row_hashes
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.engine import BACKENDS, Engine
 from etcc_edge.engines import onnxruntime, tensorrt_rtx
+from etcc_edge.engines.builder import version_of
 from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines.cuda import first_gpu
 from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
-from etcc_edge.engines.plan import PRECISIONS
+from etcc_edge.engines.plan import PRECISIONS, Plan, plan
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.flows.reader import OK, FlowFile
 from etcc_edge.labelled import read_labelled
@@ -76,15 +80,18 @@ class Outcome:
 def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
     """The flows of a file that the bundle was not trained on, with their labels where the file has them.
 
-    Raises FlowsError where the file lacks a feature or holds no such flow.
+    The file is read twice, so it cannot be a stream. Raises FlowsError where it lacks a feature or holds no such
+    flow.
     """
     try:
         labelled = read_labelled(path, bundle.features)
     except FlowsError:
+        parts = [np.empty((0, len(bundle.features)), np.float32)]
         with FlowFile(path) as file:
-            batches = [batch.features[batch.status == OK] for batch in file.batches(bundle.features)]
-        raw = np.concatenate(batches) if batches else np.empty((0, len(bundle.features)), np.float32)
-        made = Flows(raw)
+            for batch in file.batches(bundle.features):
+                unseen = ~np.isin(row_hashes(batch.row_bytes()), bundle.trained_rows)
+                parts.append(batch.features[unseen & (batch.status == OK)])
+        made = Flows(np.concatenate(parts))
     else:
         unseen = ~np.isin(labelled.hashes, bundle.trained_rows)
         made = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
@@ -108,18 +115,24 @@ def build_engines(
     (compute capabilities); ``precisions`` empty means all.
 
     ``tell`` gets a line before each engine. Raises BackendError where a target is asked for and TensorRT-RTX is
-    not installed. What one engine is refused for stands in its row.
+    not installed, and where nothing is left to build. What one engine is refused for stands in its row.
     """
-    outcome = Outcome()
+    if targets and (reason := tensorrt_rtx.why_not_compile()):
+        raise BackendError(f"targets cannot be compiled for: {reason}")
+    outcome, absent = Outcome(), []
 
     def wanted(backend: str) -> list[str]:
         return [p for p in _PREFERENCE[backend] if not precisions or p in precisions]
 
     for backend in here:
-        if not BACKENDS[backend].why_not():
+        if reason := BACKENDS[backend].why_not():
+            absent.append(f"{backend}: {reason}")
+        else:
             _build_here(bundle, backend, wanted(backend), flows, max_drift, outcome, tell)
     for capability in targets:
         _compile(bundle, wanted("tensorrt-rtx"), capability, max_drift, cache or EngineCache(), outcome, tell)
+    if not outcome.taken:
+        raise BackendError("nothing can be built here: " + "; ".join(absent))
     if not targets and not any(key.endswith(" gpu") for key in outcome.taken):
         outcome.notes.append(_what_a_gpu_would_add())
     return outcome
@@ -169,7 +182,8 @@ def _build_here(
                 flows.protocol,
                 flows.application,
             )
-        outcome.rows += _judged(bundle, rows, comparison, precision, precision, max_drift, outcome, "not gated here")
+        onnx = precision if target == "cpu" or comparison else _planned(backend, precision).onnx
+        outcome.rows += _judged(bundle, rows, comparison, precision, onnx, max_drift, outcome, "not gated here")
 
 
 def _compile(
@@ -200,6 +214,12 @@ def _compile(
             outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
             continue
         outcome.rows += _judged(bundle, rows, None, precision, made.onnx, max_drift, outcome, _NOT_RUN)
+
+
+def _planned(backend: str, precision: str) -> Plan:
+    """For this machine's GPU."""
+    library = importlib.import_module(backend.replace("-", "_"))
+    return plan(backend, version_of(library), first_gpu().capability, precision)
 
 
 def _judged(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.cascade import Result, RoutedCascade
 from etcc_edge.engine import OpenEngine
+from etcc_edge.errors import BundleError
 from etcc_edge.evaluation import codes_of
 from etcc_edge.metrics import agreement
 
@@ -72,8 +73,11 @@ def compare(
     """Two ways of running a two-level bundle on raw features float32 [n, f], with their true labels if known.
 
     End to end counts the flows whose two labels the bundle knows; without true labels, all. A second network's
-    own flows are those of its protocol, by the truth or else by the reference.
+    own flows are those of its protocol, by the truth or else by the reference. Raises BundleError for a bundle of
+    another depth.
     """
+    if len(bundle.levels) != 2:
+        raise BundleError(f"bundle {bundle.name} has {len(bundle.levels)} levels; precisions are compared over two")
     ours, theirs = RoutedCascade(bundle, reference).run(raw), RoutedCascade(bundle, other).run(raw)
     labelled = protocol is not None and application is not None
     true_protocol = codes_of(bundle.root.labels, protocol) if protocol is not None else ours.codes[0].astype(np.int64)

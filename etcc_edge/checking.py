@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle import load_bundle, shipped_bundles
-from etcc_edge.bundle.hashing import row_hashes
+from etcc_edge.bundle.hashing import feature_hashes, row_hashes
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import dialect_named, header_key
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.reader import OK, FlowBatch, FlowFile
 from etcc_edge.labelled import LabelledFlows
-from etcc_edge.labelling import pick_bundle
+from etcc_edge.labelling import pick_bundle, why_bundle_does_not_fit
 from etcc_edge.labels import label_key, spell
 
 F32 = npt.NDArray[np.float32]
@@ -105,8 +105,8 @@ def twins_across(flows: LabelledFlows, kind: str, seed: int, train: I64, test: I
     exact, near = [], []
     for start in range(0, len(flows), _CHUNK):
         part = flows.features[start : start + _CHUNK, kept]
-        exact.append(_feature_hashes(part))
-        near.append(_feature_hashes(rounded(part)))
+        exact.append(feature_hashes(part))
+        near.append(feature_hashes(rounded(part)))
     figures: dict[str, Any] = {"kind": kind, "seed": seed, "train": len(train), "test": len(test)}
     for name, hashes in (("twins", np.concatenate(exact)), ("near_twins", np.concatenate(near))):
         figures[name] = int(np.isin(hashes[test], hashes[train]).sum())
@@ -124,14 +124,6 @@ def rounded(values: F32) -> F32:
 
 def _compared(feature: str) -> bool:
     return feature_table()[feature].family != "port"
-
-
-def _feature_hashes(values: F32) -> U64:
-    """uint64 [n], equal for rows with equal values; NaN equals NaN."""
-    plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))  # one NaN, one zero
-    width = plain.itemsize * plain.shape[1]
-    data = plain.tobytes()
-    return row_hashes(data[at : at + width] for at in range(0, len(data), width))
 
 
 def _label_columns(file: FlowFile, protocol: str | None, application: str | None) -> dict[str, int]:
@@ -156,11 +148,7 @@ def _bundles(file: FlowFile) -> dict[str, dict[str, Any]]:
     report = {}
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
-        why_not = ""
-        if bundle.flow_definition.meter != file.reading.dialect.meter:
-            why_not = f"is for {bundle.flow_definition.meter}"
-        elif lack := file.lack(bundle.features):
-            why_not = f"needs {lack}"
+        why_not = why_bundle_does_not_fit(bundle, file)
         report[name] = {
             "fits": not why_not,
             "picked": name == picked,
@@ -229,7 +217,7 @@ class _Tally:
         self._low = np.fmin(self._low, np.fmin.reduce(values, axis=0, initial=np.inf))
         self._high = np.fmax(self._high, np.fmax.reduce(values, axis=0, initial=-np.inf))
         self._rows.append(row_hashes(batch.row_bytes())[readable])
-        self._features.append(_feature_hashes(values[:, self._compared]))
+        self._features.append(feature_hashes(values[:, self._compared]))
         for level, column in self._labels.items():
             text = compress(self._text(batch, column), readable)
             self._label_codes[level].append(self.label_text[level].of(text))

@@ -69,7 +69,8 @@ class Choice:
 def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None = None) -> Choice:
     """The backend and precision to run with, for any bundle or for a given one.
 
-    ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle, at fp32.
+    ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle; precision ``auto``
+    is that backend's own (`Backend.auto`).
     Raises BackendError for one that is unknown, absent, unable, or does not have the precision.
     """
     if backend != "auto" and backend not in BACKENDS:
@@ -88,4 +89,4 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
             at = "" if precision == "auto" else f" at {wanted}"
             fastest = f"the fastest that this machine has{at}{unable}"
             return Choice(name, wanted, fastest if backend == "auto" else "as asked for")
-    raise BackendError("no backend can run here: " + "; ".join(reasons))
+    raise BackendError("; ".join(reasons) if backend != "auto" else "no backend can run here: " + "; ".join(reasons))

@@ -139,7 +139,7 @@ def evaluate(
             },
             **_confidence_figures(np.prod(result.confidence[:2, both_known], axis=0), both_right[both_known]),
         },
-        "known": _known(threshold, result.energy[0], true_protocol >= 0),
+        "known": None if threshold is None else known_figures(threshold, result.energy[0], true_protocol >= 0),
         "bootstrap": {
             "unit": unit,
             "units": len(np.unique(units)),
@@ -229,9 +229,9 @@ def _units(flow_id: Text | None, n: int) -> tuple[str, I64]:
     return "flow-id", np.where(flow_id == "", len(names) + alone, which)
 
 
-def _known(threshold: float | None, energy: F32, of_known_protocol: Mask) -> dict[str, Any] | None:
-    if threshold is None:
-        return None
+def known_figures(threshold: float, energy: F32, of_known_protocol: Mask) -> dict[str, Any]:
+    """The figures of `evaluate`'s key ``known``, from each flow's energy [n] in the first stage and whether its
+    protocol is one of the taught [n]."""
     beyond = energy > np.float32(threshold)
     return {
         "threshold": threshold,

@@ -75,7 +75,9 @@ def read_labelled(
             _label_column(file, "--protocol-column", protocol_column, dialect.protocol_label),
             _label_column(file, "--application-column", application_column, dialect.application_label),
         ]
-        flow_id = [i for i, name in enumerate(file.columns) if name.casefold() == "flow id"][:1]
+        if texts[0] == texts[1]:
+            raise FlowsError(f"{file.name}: both labels are said to be in one column; name two different ones")
+        flow_id = [i for i, name in enumerate(file.columns) if name.casefold() == "flow id" and i not in texts][:1]
         parts: list[F32] = []
         cells: list[list[str]] = [[], [], []]
         hashes: list[npt.NDArray[np.uint64]] = []

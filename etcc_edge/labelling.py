@@ -37,7 +37,7 @@ class Summary:
     time_unit: str
     flows: int = 0
     outside_range: int = 0
-    unknown: int = 0  # unlike the trained protocols, by the bundle's threshold
+    unknown: int | None = None  # unlike the trained protocols; None where the bundle has no threshold
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -46,7 +46,6 @@ class Summary:
 def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
     """The bundle to use, and why: the one that is named, or for ``auto`` the first shipped one whose features
     the file has and whose meter wrote it. Raises FlowsError, naming what is missing for each."""
-    dialect = file.reading.dialect
     if wanted != "auto":
         bundle = load_bundle(wanted)
         if lack := file.lack(bundle.features):
@@ -55,15 +54,22 @@ def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
     reasons = []
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
-        if bundle.flow_definition.meter != dialect.meter:
-            reasons.append(f"{name} is for {bundle.flow_definition.meter}, this file is {dialect.meter}'s")
-        elif lack := file.lack(bundle.features):
-            reasons.append(f"{name} needs {lack}")
-        else:
+        if not (reason := why_bundle_does_not_fit(bundle, file)):
             return bundle, f"the first whose {len(bundle.features)} features the file has"
+        reasons.append(f"{name} {reason}")
     raise FlowsError(
-        f"{file.name}:{file.header.lines}: no shipped bundle fits this {dialect.name} file: {'; '.join(reasons)}"
+        f"{file.name}:{file.header.lines}: no shipped bundle fits this {file.reading.dialect.name} file: "
+        f"{'; '.join(reasons)}"
     )
+
+
+def why_bundle_does_not_fit(bundle: Bundle, file: FlowFile) -> str:
+    """Empty where the bundle's meter wrote the file and it has the features."""
+    trained, here = bundle.flow_definition.meter, file.reading.dialect.meter
+    if trained != here:
+        return f"is for {trained}, this file is {here}'s"
+    lack = file.lack(bundle.features)
+    return f"needs {lack}" if lack else ""
 
 
 @dataclass
@@ -126,6 +132,12 @@ def label_file(
                 f"bundle {chosen.name} was trained on {chosen.flow_definition.meter} flows of "
                 f"{chosen.flow_definition.timeout_s:g} s, these are {file.reading.dialect.meter}'s: expect wrong labels"
             )
+        judges = classifier.choice.precision in chosen.root.thresholds
+        if not judges:
+            summary.notes.append(
+                f"bundle {chosen.name} has no threshold for unknown protocols at {classifier.choice.precision}: "
+                "etcc_known stays empty"
+            )
         started(summary)
         vocabulary = chosen.vocabulary()
         total = _Part(np.zeros(0, np.uint8), np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64))
@@ -152,7 +164,8 @@ def label_file(
                     total.add(part)
                     progress(file.position(), file.size)
         summary.flows = file.counts.rows
-        summary.outside_range, summary.unknown = total.outside_range, total.unknown
+        summary.outside_range = total.outside_range
+        summary.unknown = total.unknown if judges else None
         summary.rows = {**vars(file.counts), "without_values": total.without_values}
         summary.counts = _named(total.tally, vocabulary)
         labelled = file.counts.rows - file.counts.unlabelled

@@ -18,6 +18,11 @@ def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> F64:
     return ratio
 
 
+def percent(fraction: float | None) -> str:
+    """A fraction as a person reads it."""
+    return "none" if fraction is None else f"{100 * fraction:.2f} %"
+
+
 @dataclass(frozen=True)
 class Confusion:
     """Counts int64 [classes, classes + 1]: true class by row, predicted class by column; the last column holds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.bundle.hashing import fingerprint
+from etcc_edge.bundle.hashing import feature_hashes, fingerprint
 from etcc_edge.errors import EtccError
 
 F32 = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ def sample(
     `row_hash`. A training row whose features equal a test row's, NaN like NaN, is left out. Raises EtccError
     where none is left.
     """
-    keys = _keys(features)
+    keys = feature_hashes(features)
     usable = train[(labels[train] >= 0) & ~np.isin(keys[train], keys[test])]
     if not len(usable):
         raise EtccError("no training flow is left to calibrate with: test flows repeat all of them")
@@ -44,12 +44,3 @@ def sample(
     chosen = [shuffled[labels[shuffled] == label][:n] for label, n in zip(classes, wanted, strict=True)]
     rows = np.sort(np.concatenate(chosen))
     return Sample(rows, fingerprint(hashes[rows]))
-
-
-def _keys(features: F32) -> npt.NDArray[np.int64]:
-    """A number for each row, the same for equal features."""
-    plain = np.where(np.isnan(features), np.float32(np.nan), features + np.float32(0))  # one NaN, one zero
-    plain = np.ascontiguousarray(plain)
-    rows = plain.view(np.dtype((np.void, plain.itemsize * plain.shape[1]))).ravel()
-    keys: npt.NDArray[np.int64] = np.unique(rows, return_inverse=True)[1].astype(np.int64)
-    return keys

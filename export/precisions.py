@@ -46,7 +46,8 @@ def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: 
         weights = {name.removeprefix(prefix): a for name, a in bundle.weights.items() if name.startswith(prefix)}
         fp32 = build_onnx(node.network, node.scaler.inputs, weights).SerializeToString()
         calibrating = sample(flows.features, labels, flows.hashes, train, test)
-        judging = sample(flows.features, labels, flows.hashes, choosing if len(choosing) else train, test, seed=1)
+        own = choosing[labels[choosing] >= 0]
+        judging = sample(flows.features, labels, flows.hashes, own if len(own) else train, test, seed=1)
         made = export_precisions(
             fp32,
             node.scaler.transform(flows.features, calibrating.rows),

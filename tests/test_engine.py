@@ -56,7 +56,7 @@ def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
         "slow", "fp32", "the fastest that this machine has; not native: no lstm"
     )
     assert choose().backend == "native"
-    with pytest.raises(BackendError, match="no backend can run here: native: no lstm"):
+    with pytest.raises(BackendError, match="native: no lstm"):
         choose("native", bundle=tiny_bundle)
 
 
@@ -64,13 +64,14 @@ def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
     ("backend", "precision", "complaint"),
     [
         ("tpu", "auto", "no backend 'tpu'; there are gpu, native, slow"),
-        ("gpu", "auto", "no backend can run here: gpu: no NVIDIA driver"),
-        ("gpu", "int8", "no backend can run here: gpu has no int8, only fp32, fp16"),
+        ("gpu", "auto", "gpu: no NVIDIA driver"),
+        ("gpu", "int8", "gpu has no int8, only fp32, fp16"),
         ("auto", "int4", "gpu has no int4, only fp32, fp16; native has no int4, only fp32; slow has no int4"),
         (
             "auto",
             "fp16",
-            "gpu: no NVIDIA driver; native has no fp16, only fp32; slow has no fp16, only fp32, int8",
+            "no backend can run here: gpu: no NVIDIA driver; native has no fp16, only fp32; "
+            "slow has no fp16, only fp32, int8",
         ),
     ],
 )

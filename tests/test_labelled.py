@@ -52,6 +52,12 @@ def test_rows_without_a_label_or_with_bad_cells_are_ignored_and_counted(flows: P
     assert (len(read), read.ignored) == (48, 2)
 
 
+def test_two_labels_need_two_columns_and_the_flow_id_may_be_one(flows: Path) -> None:
+    with pytest.raises(FlowsError, match="both labels are said to be in one column"):
+        read_labelled(flows, protocol_column="Label", application_column="Label")
+    assert set(read_labelled(flows, application_column="Flow ID").flow_id) == {""}
+
+
 def test_the_second_of_two_equal_columns_has_a_suffix(flows: Path) -> None:
     swapped = read_labelled(flows, protocol_column="Label.1", application_column="Label")
     assert set(swapped.application) <= {"Tor", "VPN", "Non-VPN"}

@@ -18,6 +18,13 @@ def row_hashes(rows: Iterable[bytes]) -> npt.NDArray[np.uint64]:
     return np.fromiter((row_hash(row) for row in rows), np.uint64)
 
 
+def feature_hashes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
+    """uint64 [n], equal for rows of ``values`` [n, f] with equal values; NaN equals NaN."""
+    plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))  # one NaN, one zero
+    width, data = plain.itemsize * plain.shape[1], plain.tobytes()
+    return row_hashes(data[at : at + width] for at in range(0, len(data), width))
+
+
 def fingerprint(hashes: npt.NDArray[np.uint64]) -> str:
     """SHA-256 over the sorted hashes: equal for equal sets of flows, in any order."""
     return hashlib.sha256(np.sort(hashes).astype("<u8").tobytes()).hexdigest()

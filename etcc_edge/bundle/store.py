@@ -340,9 +340,9 @@ def _decode_node(
 
 def _thresholds(node_id: str, table: dict[str, Any]) -> dict[str, float]:
     found = _is(table.get("thresholds", {}), dict, "thresholds")
-    if not all(isinstance(value, float) and abs(value) < 1e6 for value in found.values()):
+    if not all(type(value) in (float, int) and abs(value) < 1e6 for value in found.values()):
         raise BundleError(f"node {node_id}: a threshold is no number within ±1e6")
-    return found
+    return {precision: float(value) for precision, value in found.items()}
 
 
 def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:

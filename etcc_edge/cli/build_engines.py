@@ -7,13 +7,14 @@ import json
 import click
 
 from etcc_edge.bundle import load_bundle
-from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engine import BACKENDS
 from etcc_edge.engines.build import PRECISIONS, build_engines, read_flows
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
+from etcc_edge.flows.source import STDIN
 
 GATE_FAILED = 3
 BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
@@ -35,7 +36,7 @@ BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
     "--max-drift",
     default=MAX_DRIFT,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     metavar="PP",
     help="Percentage points from fp32, end to end, beyond which a precision is kept out.",
 )
@@ -64,6 +65,8 @@ def command(
         raise click.UsageError(f"--target is for tensorrt-rtx; leave out --backend {backend}")
     if backend == "onnxruntime" and precision == "fp16":
         raise click.UsageError("onnxruntime has no fp16 on a CPU; take fp32 or int8")
+    if flows == STDIN:
+        raise click.UsageError("--flows names a file; standard input cannot be read twice")
     loaded = load_bundle(bundle)
     targets = parse_targets(target) if target else ()
     if backend not in ("auto", "onnxruntime") and not targets and (reason := BACKENDS[backend].why_not()):
@@ -104,7 +107,7 @@ def command(
             title=f"bundle {loaded.name}",
         )
     for where, taken in outcome.taken.items():
-        note(f"{where}: {taken} is the first that passes" if taken else f"{where}: nothing passes")
+        note(f"{where}: {taken} is the first that is not kept out" if taken else f"{where}: nothing passes")
     if not outcome.passed:
         ctx.exit(GATE_FAILED)
 

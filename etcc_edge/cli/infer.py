@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from etcc_edge.cli.terminal import byte_progress, note, print_table
+from etcc_edge.cli.terminal import NumberRange, byte_progress, note, print_table
 from etcc_edge.engine import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.source import STDIN, Source
@@ -34,7 +34,7 @@ _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
     "--min-confidence",
     default=0.0,
     metavar="P",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="Leave the application empty where both confidences multiplied are below P.",
 )
 @click.option(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import fraction, note, print_table, status
+from etcc_edge.cli.terminal import note, print_table, status
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.source import STDIN
 from etcc_edge.flows.writer import open_output
+from etcc_edge.metrics import percent
 
 
 @click.command()
@@ -80,6 +81,8 @@ def command(
         raise EtccError(f"choosing features needs {error.name}: pip install 'etcc-edge[train]'") from error
     if output == STDIN:
         raise click.UsageError("-o needs a file: an interrupted search is kept beside it")
+    if Path(output).is_dir():
+        raise click.UsageError(f"-o {output} is a folder; name a file")
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
     state = Path(f"{output}.unfinished")
@@ -103,6 +106,6 @@ def command(
     if as_json:
         click.echo(json.dumps(asdict(chosen), indent=1))
         return
-    rows = [[str(s.size), fraction(s.accuracy), ", ".join(s.added), ", ".join(s.dropped)] for s in chosen.steps]
+    rows = [[str(s.size), percent(s.accuracy), ", ".join(s.added), ", ".join(s.dropped)] for s in chosen.steps]
     print_table(["features", "accuracy", "added", "dropped"], rows, title=f"{target}, on training rows held back")
     note(f"wrote {output}: {size} of {chosen.candidates} features; {len(chosen.constant)} more have one value only")

@@ -1,12 +1,24 @@
-"""What a person sees: progress, tables and notes. Nothing of it in a pipe but the notes, and no import of rich."""
+"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress, and no import of rich."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import click
+
+
+class NumberRange(click.FloatRange):
+    """A float option within bounds; NaN, which click lets through, is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def note(text: str) -> None:
@@ -71,8 +83,3 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
-
-
-def fraction(value: float | None) -> str:
-    """A share as a person reads it."""
-    return "none" if value is None else f"{100 * value:.2f} %"

@@ -10,7 +10,7 @@ import click
 
 from etcc_edge.bundle.store import save_bundle
 from etcc_edge.cli.evaluate import score_rows
-from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS, features
 
@@ -43,7 +43,11 @@ from etcc_edge.flows.features import PRESETS, features
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option(
-    "--timeout", default=120.0, show_default=True, help="Flow timeout of the meter in seconds, for the record."
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=NumberRange(min=0, min_open=True),
+    help="Flow timeout of the meter in seconds, for the record.",
 )
 @click.option(
     "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."

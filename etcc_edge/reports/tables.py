@@ -239,10 +239,9 @@ def _known(figures: dict[str, Any] | None) -> list[str]:
         return []
     line = f"called unknown (etcc_known 0): {percent(figures['false_rejection'], ' %')} of the known protocols' flows"
     if figures["unknown_flows"]:
-        line += (
-            f", {percent(figures['detected'], ' %')} of {figures['unknown_flows']} flows of other protocols "
-            f"(AUROC {figures['auroc']:.3f})"
-        )
+        line += f", {percent(figures['detected'], ' %')} of {figures['unknown_flows']} flows of other protocols"
+        if figures["auroc"] is not None:
+            line += f" (AUROC {figures['auroc']:.3f})"
     return [line]
 
 

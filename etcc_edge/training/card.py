@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.metrics import percent
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 
@@ -25,14 +26,14 @@ def model_card(bundle: Bundle) -> str:
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
         f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold. "
-        f"{_percent(training['repeated_share'])} of the flows have the features of another flow too, ports aside, so a "
+        f"{percent(training['repeated_share'])} of the flows have the features of another flow too, ports aside, so a "
         "random split flatters: a split by Flow ID or by capture tells more about other networks.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
-        f"both labels right ({_percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
-        f"whose two labels it knows, of which {_percent(test['end_to_end']['protocol_accuracy'])} got the right "
+        f"both labels right ({percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
+        f"whose two labels it knows, of which {percent(test['end_to_end']['protocol_accuracy'])} got the right "
         "protocol; "
-        f"{_percent(test['end_to_end']['strict_accuracy'])} of all).",
+        f"{percent(test['end_to_end']['strict_accuracy'])} of all).",
         *(_confusion(title, figures) for title, figures in _stages(test).items()),
         *_unknown(bundle),
         "## What it cannot do",
@@ -48,10 +49,6 @@ def model_card(bundle: Bundle) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _percent(fraction: float | None) -> str:
-    return "none" if fraction is None else f"{100 * fraction:.2f} %"
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -64,7 +61,7 @@ def _stages(test: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _scores(test: dict[str, Any]) -> str:
     columns = ["precision", "recall", "f1", "calibration_error", "accuracy_at_80_coverage"]
     rows = [
-        [title, str(figures["flows"]), _interval(figures), *(_percent(figures[column]) for column in columns)]
+        [title, str(figures["flows"]), _interval(figures), *(percent(figures[column]) for column in columns)]
         for title, figures in _stages(test).items()
     ]
     head = ["", "flows", "accuracy (95 %)", *(column.replace("_", " ") for column in columns[:-1])]
@@ -72,8 +69,8 @@ def _scores(test: dict[str, Any]) -> str:
 
 
 def _interval(figures: dict[str, Any]) -> str:
-    low, high = figures["accuracy_interval"]
-    return f"{_percent(figures['accuracy'])} ({100 * low:.2f}–{100 * high:.2f})"
+    limits = figures["accuracy_interval"]
+    return percent(figures["accuracy"]) + (f" ({100 * limits[0]:.2f}–{100 * limits[1]:.2f})" if limits else "")
 
 
 def _unknown(bundle: Bundle) -> list[str]:
@@ -83,8 +80,8 @@ def _unknown(bundle: Bundle) -> list[str]:
     left_out = test.get("leave_one_out", {})
     text = (
         f"A flow whose energy in stage 1 exceeds {threshold:g} is called unknown (`etcc_known` 0). That was set "
-        f"so that {_percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
-        f"{_percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
+        f"so that {percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
+        f"{percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
         "for other networks, meters or years. Features outside the trained range are counted apart."
     )
     if not left_out:
@@ -93,8 +90,8 @@ def _unknown(bundle: Bundle) -> list[str]:
         [
             protocol,
             str(figures["unknown"]),
-            f"{figures['auroc']:.3f}",
-            *(_percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
+            "none" if figures["auroc"] is None else f"{figures['auroc']:.3f}",
+            *(percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
         ]
         for protocol, figures in left_out.items()
     ]
@@ -109,7 +106,7 @@ def _unknown(bundle: Bundle) -> list[str]:
 
 def _confusion(title: str, figures: dict[str, Any]) -> str:
     rows = [
-        [label, *map(str, counts[:-1]), _percent(recall)]
+        [label, *map(str, counts[:-1]), percent(recall)]
         for label, counts, recall in zip(
             figures["labels"], figures["confusion"], figures["recall_by_label"], strict=True
         )

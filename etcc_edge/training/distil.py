@@ -20,6 +20,7 @@ def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tu
     say between the flows too (model compression, Bucila et al., KDD 2006).
     """
     rng = np.random.default_rng(seed)
+    seen = ~np.isnan(raw).all(axis=0)  # a feature without any value has no bins
     trees = HistGradientBoostingClassifier(
         max_iter=teacher.rounds,
         learning_rate=0.1,
@@ -28,11 +29,11 @@ def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tu
         max_features=0.5,
         early_stopping=False,
         random_state=seed,
-    ).fit(raw, label)
+    ).fit(raw[:, seen], label)
 
     def opinion(rows: F32) -> F32:
         probability = np.zeros((len(rows), classes), np.float32)
-        probability[:, trees.classes_] = trees.predict_proba(rows)
+        probability[:, trees.classes_] = trees.predict_proba(rows[:, seen])
         return probability
 
     rows: list[F32] = [raw]

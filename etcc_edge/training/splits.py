@@ -43,20 +43,24 @@ def split(
 
 def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int) -> tuple[I64, I64]:
     """The rows in two parts, the second of about the given share."""
+    if len(rows) < 2:
+        raise EtccError(f"{flows.name}: {len(flows)} flows are too few to split")
     if kind == "random":
         # A pair of labels with few flows cannot be stratified; such flows share one stratum.
         _, stratum, size = np.unique(
             np.char.add(np.char.add(flows.protocol, "/"), flows.application), return_inverse=True, return_counts=True
         )
         stratum = np.where(size[stratum] < 10, -1, stratum)[rows]
-        few = np.bincount(stratum + 1)[stratum + 1].min() < 2
-        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=None if few else stratum)
+        _, size = np.unique(stratum, return_counts=True)
+        second_rows = int(np.ceil(share * len(rows)))
+        whole = size.min() >= 2 and len(size) <= min(second_rows, len(rows) - second_rows)
+        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=stratum if whole else None)
         return np.sort(first), np.sort(second)
     names = flows.group
     if kind == "flow-id":
         names = np.array([conversation(name) for name in flows.flow_id.tolist()], np.str_)
-    if len(np.unique(names)) < 3:
-        need = "a Flow ID column" if kind == "flow-id" else "--groups with at least three groups"
+    if len(np.unique(names[rows])) < 2:
+        need = "a column of at least three Flow IDs" if kind == "flow-id" else "--groups with at least three groups"
         raise EtccError(f"{flows.name}: a split by {kind} needs {need}")
     shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
     first, second = next(shuffle.split(rows, groups=names[rows]))

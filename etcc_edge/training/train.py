@@ -12,21 +12,20 @@ import numpy.typing as npt
 import torch
 
 from etcc_edge import __version__, _native
-from etcc_edge.bundle.hashing import fingerprint
+from etcc_edge.bundle.hashing import feature_hashes, fingerprint
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
 from etcc_edge.cascade import open_cascade
 from etcc_edge.engine import choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
-from etcc_edge.evaluation import codes_of, evaluate
+from etcc_edge.evaluation import codes_of, evaluate, known_figures
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
 from etcc_edge.export.precisions import with_drift, with_precisions
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows
 from etcc_edge.labels import PAPER_APPLICATIONS, label_key
-from etcc_edge.metrics import separation
 from etcc_edge.training.card import model_card
 from etcc_edge.training.distil import teach
 from etcc_edge.training.fit import Examples, fit
@@ -75,8 +74,10 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     recipe = RECIPES[plan.recipe]
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
-    protocols, left_out = _protocols(flows)
+    if plan.leave_one_out and not recipe.validation_share:
+        raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which leaving protocols out needs")
     parts = split(flows, plan.split, plan.seed, recipe.validation_share, plan.validation or None)
+    protocols, left_out = _protocols(flows, parts.train)
     flows, constant = _without_constants(flows, parts.train)
     stages = list(_stages(flows, protocols, parts, plan, left_out))
     nodes: dict[str, Node] = {}
@@ -184,9 +185,10 @@ def _without_constants(flows: LabelledFlows, train: Rows) -> tuple[LabelledFlows
     return kept, names[np.logical_not(varies)].tolist()
 
 
-def _protocols(flows: LabelledFlows) -> tuple[tuple[str, ...], list[str]]:
+def _protocols(flows: LabelledFlows, train: Rows) -> tuple[tuple[str, ...], list[str]]:
     """The protocols that are taught, and a clause on each one that is not."""
     taught, left_out = [], []
+    in_training = set(flows.protocol[train].tolist())
     for protocol in sorted(set(flows.protocol.tolist())):
         rows = flows.protocol == protocol
         groups = set(flows.group[rows].tolist()) - {""}
@@ -194,6 +196,8 @@ def _protocols(flows: LabelledFlows) -> tuple[tuple[str, ...], list[str]]:
             left_out.append(f"{protocol} has {rows.sum()} flows, fewer than {MIN_PROTOCOL_FLOWS}: no class for it")
         elif len(groups) == 1:
             left_out.append(f"{protocol}'s {rows.sum()} flows come from one capture: no class for it")
+        elif protocol not in in_training:
+            left_out.append(f"{protocol} has no flow among the training rows: no class for it")
         else:
             taught.append(protocol)
     if len(taught) < 2:
@@ -292,10 +296,13 @@ def _thresholds(bundle: Bundle, flows: LabelledFlows, validation: Rows) -> dict[
 def _leave_one_out(
     flows: LabelledFlows, first: _Stage, parts: Split, plan: Plan, recipe: Recipe, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """How a first stage that was never taught one protocol meets the test flows of that protocol, for each."""
+    """How a first stage that was never taught one protocol meets the test flows of that protocol, for each that
+    leaves validation flows of others."""
     found = {}
     for code, protocol in enumerate(first.labels if len(first.labels) > 2 else ()):
         kept = tuple(label for label in first.labels if label != protocol)
+        if not np.isin(flows.protocol[parts.validation], kept).any():
+            continue
         rest = replace(first, labels=kept, label=codes_of(kept, flows.protocol))
         node, made = _fit_stage(flows, rest, parts, plan, recipe, _prefixed(tell, f"without {protocol}, "))
 
@@ -305,12 +312,13 @@ def _leave_one_out(
         limit = conformal_threshold(energy(rest.label, parts.validation))
         known = energy(rest.label, parts.test)
         unknown = energy(np.where(first.label == code, code, -1), parts.test)
+        figures = known_figures(
+            limit, np.concatenate([known, unknown]), np.arange(len(known) + len(unknown)) < len(known)
+        )
         found[protocol] = {
             "known": len(known),
             "unknown": len(unknown),
-            **separation(known, unknown),
-            "false_rejection": float(np.mean(known > limit)),
-            "detected": float(np.mean(unknown > limit)),
+            **{name: figures[name] for name in ("auroc", "fpr_at_95_tpr", "false_rejection", "detected")},
         }
     return found
 
@@ -329,9 +337,7 @@ def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Re
 def _repeated_share(flows: LabelledFlows) -> float:
     """Share of the flows whose features, ports aside, another flow has too."""
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
-    raw = np.ascontiguousarray(flows.features[:, kept])
-    rows = raw.view(np.dtype((np.void, raw.itemsize * raw.shape[1]))).ravel()
-    _, which, count = np.unique(rows, return_inverse=True, return_counts=True)
+    _, which, count = np.unique(feature_hashes(flows.features[:, kept]), return_inverse=True, return_counts=True)
     return float(np.mean(count[which] > 1))
 
 

@@ -27,7 +27,7 @@ def test_without_gpu_and_flows_it_prints_the_cpu_engines_and_leaves_no_cache(tmp
     assert result.stdout.splitlines()[0].split()[:5] == ["network", "precision", "backend", "target", "size"]
     assert "at training: " in result.stdout
     assert "not gated here" in result.stdout
-    assert "onnxruntime cpu: int8 is the first that passes" in result.stderr
+    assert "onnxruntime cpu: int8 is the first that is not kept out" in result.stderr
     assert "for a GPU: " in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -56,6 +56,8 @@ def test_exit_3_where_nothing_passes() -> None:
         (["--backend", "onnxruntime", "--target", "sm75"], 2, "--target is for tensorrt-rtx"),
         (["--backend", "onnxruntime", "--precision", "fp16"], 2, "no fp16 on a CPU"),
         (["--max-drift", "-1"], 2, "--max-drift"),
+        (["--max-drift", "nan"], 2, "'nan' is no number"),
+        (["--flows", "-"], 2, "standard input cannot be read twice"),
         (["--bundle", "nowhere"], 1, "no bundle 'nowhere'"),
         (["--flows", "nowhere.csv"], 1, "nowhere.csv"),
     ],

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sysconfig
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,19 @@ def test_a_flow_beyond_the_bundles_threshold_is_not_known(infer, tiny_bundle):
     assert known == ["1" if energy <= tiny_bundle.root.thresholds["fp32"] else "0" for energy in result.energy[0]]
     assert 0 < known.count("0") == summary["unknown"] < 500
     assert unreadable == ""
+
+
+def test_without_a_threshold_no_flow_is_said_to_be_known_or_not(tiny_bundle, tmp_path, infer):
+    save_bundle(replace(tiny_bundle, root=replace(tiny_bundle.root, thresholds={})), tmp_path / "plain")
+    done = CliRunner().invoke(main, ["infer", "flows.csv", "--bundle", str(tmp_path / "plain"), "--json"])
+    [summary] = json.loads(done.stdout)
+    assert summary["unknown"] is None
+    assert "has no threshold for unknown protocols at fp32: etcc_known stays empty" in done.stderr
+    assert {row[-1] for row in table()[1:]} == {""}
+
+
+def test_a_confidence_that_is_no_number_is_refused(infer):
+    assert "'nan' is no number" in infer("flows.csv", "--min-confidence", "nan").stderr
 
 
 def test_an_application_that_is_less_sure_than_wanted_stays_empty(infer):

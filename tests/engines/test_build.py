@@ -10,11 +10,13 @@ import onnx
 import pytest
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.hashing import row_hashes
 from etcc_edge.engine import OpenEngine
 from etcc_edge.engines import build, tensorrt_rtx
 from etcc_edge.engines.build import WHOLE, Flows, Outcome, Row, build_engines, read_flows
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.engines.plan import plan
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.quantize import export_precisions
 
@@ -144,6 +146,25 @@ class Gpu:
         return lambda node: open_engine(bundle, node, precision)
 
 
+def test_on_a_gpu_the_figures_of_training_are_those_of_the_file_that_it_builds_from(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
+    monkeypatch.setattr(build, "_planned", lambda *_: plan("tensorrt", (10, 0), 86, "int8"))
+    outcome = build_engines(at_training(bundle, "int8-trt-fp16", -0.7), here=["tensorrt"], precisions=["int8"])
+    assert "at training accuracy is 0.70 points" in whole(outcome, "int8", "gpu").verdict
+
+
+def test_where_no_backend_is_there_it_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gpu, "why_not", lambda _: "no GPU")
+    monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
+    with pytest.raises(BackendError, match="nothing can be built here: tensorrt: no GPU"):
+        build_engines(bundle, here=["tensorrt"])
+    monkeypatch.setattr(tensorrt_rtx, "why_not_compile", lambda: "the package tensorrt-rtx is not installed")
+    with pytest.raises(BackendError, match="targets cannot be compiled for: the package tensorrt-rtx"):
+        build_engines(bundle, targets=[75])
+
+
 def test_on_a_gpu_engines_are_gated_against_the_cpus_fp32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
     outcome = build_engines(with_bad(bundle, "fp16"), here=["tensorrt"], flows=flows(), max_drift=3)
@@ -163,6 +184,14 @@ def test_unlabelled_flows_are_gated_by_agreement(bundle: Bundle, tmp_path: Path)
     made = read_flows(tmp_path / "flows.csv", bundle)
     assert made.raw.shape == (20, 6)
     assert made.protocol is None
+
+
+def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    lines = flow_lines(20)
+    (tmp_path / "flows.csv").write_text("\n".join([HEADER, *lines, ""]))
+    trained = np.sort(row_hashes(line.encode() for line in lines[:15]))
+    made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained_rows=trained))
+    assert made.raw.shape == (5, 6)
 
 
 def test_a_file_without_flows_gates_nothing(bundle: Bundle, tmp_path: Path) -> None:

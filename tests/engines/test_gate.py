@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from etcc_edge.bundle import Bundle, Node
 from etcc_edge.engine import Engine
 from etcc_edge.engines.gate import Comparison, Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.errors import BundleError
 
 
 def fp32(bundle: Bundle):
@@ -73,6 +76,12 @@ def test_a_gain_is_a_drift_too() -> None:
     drift = Drift(100, 0.9, accuracy=0.95, reference_accuracy=0.9)
     assert drift.change == pytest.approx(5)
     assert Comparison(drift, {}).verdict().startswith("accuracy is 5.00 points")
+
+
+def test_a_bundle_of_another_depth_is_refused(tiny_bundle: Bundle) -> None:
+    alone = dataclasses.replace(tiny_bundle, levels=("protocol",))
+    with pytest.raises(BundleError, match="has 1 levels"):
+        compare(alone, fp32(alone), fp32(alone), raw_flows())
 
 
 def test_nothing_passes_on_no_flows(tiny_bundle: Bundle) -> None:

@@ -162,3 +162,8 @@ def test_a_range_covers_the_calibration_flows() -> None:
 def test_equal_calibration_gives_equal_files() -> None:
     model = onnx.load_from_string(fp32_model(CONVOLUTIONS["vpn"]))
     assert quantize(model, flows(50), "minmax") == quantize(model, flows(50), "minmax")
+
+
+def test_pooling_before_an_integer_convolution_stays_in_floats() -> None:
+    ops = [node.op_type for node in onnx.load_from_string(exported("stage1").models["int8"]).graph.node]
+    assert ops[ops.index("MaxPool") : ops.index("MaxPool") + 3] == ["MaxPool", "Relu", "QuantizeLinear"]

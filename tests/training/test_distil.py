@@ -42,6 +42,14 @@ def test_a_mixed_flow_has_each_feature_from_a_flow_of_its_label() -> None:
             assert np.isin(mixed[np.tile(label, 2) == code, feature], raw[label == code, feature]).all()
 
 
+def test_a_feature_without_values_teaches_nothing() -> None:
+    raw, label, rows, _ = lessons()
+    raw[:, 2] = np.nan
+    rows, target = teach(raw, label, 3, TEACHER, 0)
+    assert np.isnan(rows[:, 2]).all()
+    assert np.isfinite(target).all()
+
+
 def test_a_seed_gives_one_lesson() -> None:
     assert (lessons(0)[2] == lessons(0)[2]).all()
     assert (lessons(0)[2] != lessons(1)[2]).any()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.training.fit import Examples, fit
@@ -13,6 +15,15 @@ from etcc_edge.training.networks import PAPER, TorchNetwork, network
 from etcc_edge.training.recipes import RECIPES
 
 LAYERS = parse_network(["tent 8", "conv 8 2", "relu", "flatten", "dense 2"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As `train` has it: several lose more to waiting than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def examples(n: int, seed: int) -> Examples:

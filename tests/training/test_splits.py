@@ -78,6 +78,17 @@ def test_a_seed_gives_one_split(flows: LabelledFlows) -> None:
     assert first == again != other
 
 
+def test_few_flows_are_split_without_strata_and_one_flow_not_at_all(flows: LabelledFlows) -> None:
+    def first(n: int) -> LabelledFlows:
+        arrays = {name: array[:n] for name, array in vars(flows).items() if isinstance(array, np.ndarray)}
+        return replace(flows, **arrays)
+
+    parts = split(first(8), "random", 0, 0.15)
+    assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [5, 1, 2]
+    with pytest.raises(EtccError, match="made: 1 flows are too few to split"):
+        split(first(1), "random", 0, 0.0)
+
+
 def test_a_split_by_groups_needs_groups(flows: LabelledFlows, tmp_path: Path) -> None:
     bare = replace(flows, group=np.full(len(flows), ""))
     with pytest.raises(EtccError, match="a split by groups needs --groups"):

@@ -117,6 +117,32 @@ def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows)
         assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in taught.model_card
 
 
+def test_leaving_out_needs_validation_flows(flows: LabelledFlows) -> None:
+    with pytest.raises(EtccError, match="recipe paper keeps no validation flows"):
+        train(flows, Plan("made", recipe="paper", leave_one_out=True))
+
+
+def only_in(part: str, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> LabelledFlows:
+    """The flows with all VPN flows on one side of the split: elsewhere they are called Non-VPN."""
+    parts = split(flows, "random", 0, recipes.RECIPES["default"].validation_share)
+    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    protocol = np.where(flows.protocol == "VPN", "Non-VPN", flows.protocol)
+    protocol[getattr(parts, part)] = flows.protocol[getattr(parts, part)]
+    return replace(flows, protocol=protocol)
+
+
+def test_a_protocol_without_test_flows_has_no_figure(flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = train(only_in("train", flows, monkeypatch), Plan("made", leave_one_out=True))
+    assert made.metrics["test"]["leave_one_out"]["VPN"]["auroc"] is None
+    assert "| VPN | 0 | none |" in made.model_card
+
+
+def test_a_protocol_without_training_flows_has_no_class(flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = train(only_in("test", flows, monkeypatch), Plan("made"))
+    assert made.root.labels == ("Non-VPN", "Tor")
+    assert "VPN has no flow among the training rows: no class for it" in made.training["left_out"]
+
+
 def test_one_protocol_is_not_enough(flows: LabelledFlows) -> None:
     with pytest.raises(EtccError, match="fewer than two protocols can be taught"):
         train(replace(flows, protocol=np.full(len(flows), "VPN")), Plan("made"))
