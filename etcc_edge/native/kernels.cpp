@@ -14,7 +14,8 @@ struct InstructionSet {
   bool usable;
 };
 
-#define ETCC_MAKE(name, usable) make(#name, usable, {name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels})
+#define ETCC_MAKE(name, usable) \
+  make(#name, usable, {name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels})
 
 InstructionSet make(const char* name, bool usable, std::initializer_list<void (*)(Kernels&)> fill) {
   InstructionSet made{{}, usable};

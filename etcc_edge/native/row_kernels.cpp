@@ -95,18 +95,18 @@ constexpr double scales[most_digits + 1] = {1e15, 1e14, 1e13, 1e12, 1e11, 1e10, 
 #if defined(__AVX2__)
 
 struct Shuffles {
-  unsigned char to_right[2 * most_digits];                // from [length]: moves that many characters to the right end
+  unsigned char to_right[2 * most_digits];           // from [length]: moves that many characters to the right end
   unsigned char drop[most_digits + 1][most_digits];  // by place of the point: moves what is left of it over it
 };
 
 constexpr Shuffles make_shuffles() {
-  constexpr unsigned char zero = 0x80;
+  constexpr unsigned char zero = 0x80;  // no byte of the source
   Shuffles made{};
   for (std::size_t i = 0; i < most_digits; ++i) {
     made.to_right[i] = zero;
     made.to_right[most_digits + i] = static_cast<unsigned char>(i);
     for (std::size_t point = 0; point < most_digits; ++point) {
-      made.drop[point][i] = i > point ? static_cast<unsigned char>(i) : i == 0 ? zero : static_cast<unsigned char>(i - 1);
+      made.drop[point][i] = static_cast<unsigned char>(i > point ? i : i > 0 ? i - 1 : zero);
     }
     made.drop[most_digits][i] = static_cast<unsigned char>(i);
   }

@@ -42,11 +42,14 @@ void add(Table& table, const etcc::Rows& rows, std::string_view bytes) {
   const std::size_t numbers = layout().numbers.size(), texts = layout().texts.size();
   const auto piece = [bytes](const etcc::ByteSpan& span) {
     require(span.begin >= 0 && span.begin <= span.end && static_cast<std::size_t>(span.end) <= bytes.size());
-    return std::string(bytes.substr(static_cast<std::size_t>(span.begin), static_cast<std::size_t>(span.end - span.begin)));
+    const auto begin = static_cast<std::size_t>(span.begin);
+    return std::string(bytes.substr(begin, static_cast<std::size_t>(span.end) - begin));
   };
   for (std::size_t i = 0; i < rows.size(); ++i) {
     Row row{{}, piece(rows.spans[i]), {}, rows.status[i], rows.cells[i], rows.bad_feature[i], rows.line[i]};
-    for (std::size_t f = 0; f < numbers; ++f) row.features.push_back(std::bit_cast<std::uint32_t>(rows.features[i * numbers + f]));
+    for (std::size_t f = 0; f < numbers; ++f) {
+      row.features.push_back(std::bit_cast<std::uint32_t>(rows.features[i * numbers + f]));
+    }
     for (std::size_t t = 0; t < texts; ++t) row.texts.push_back(piece(rows.texts[i * texts + t]));
     table.rows.push_back(row);
   }
@@ -77,7 +80,8 @@ void write(const etcc::RowParser& parser, std::string_view bytes) {
     sure[i] = static_cast<float>(i % 5) / 4;
     known[i] = static_cast<std::int8_t>(i % 3 - 1);
   }
-  const std::string text = etcc::format_rows(bytes, rows.spans, rows.cells, codes, sure, known, {{{"x", "y"}}}, {layout().width, true, "\n"});
+  const std::string text = etcc::format_rows(bytes, rows.spans, rows.cells, codes, sure, known, {{{"x", "y"}}},
+                                             {layout().width, true, "\n"});
   std::size_t size = 0;
   for (const etcc::ByteSpan& span : rows.spans) size += static_cast<std::size_t>(span.end - span.begin);
   require(text.size() >= size + 4 * n);

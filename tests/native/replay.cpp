@@ -13,7 +13,9 @@ int main(int argc, char** argv) {
     const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
     std::vector<std::thread> threads;
     for (int copy = 0; copy < 3; ++copy) {
-      threads.emplace_back([&] { LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()); });
+      threads.emplace_back([data = reinterpret_cast<const std::uint8_t*>(bytes.data()), size = bytes.size()] {
+        LLVMFuzzerTestOneInput(data, size);
+      });
     }
     for (auto& thread : threads) thread.join();
   }
