@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from etcc_edge import _native
+from etcc_edge.classifier import usable_cpus
 from etcc_edge.recommendation import cpu_name
 
 _LIBRARIES = (
@@ -39,10 +40,6 @@ def environment() -> dict[str, Any]:
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
         "commit": _commit(),
     }
-
-
-def usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(name: str) -> str | None:

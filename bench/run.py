@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from etcc_edge.bench import drift, processes, roofline
 from etcc_edge.bench.contenders import BACKEND, REFERENCE, Contender, tuned
-from etcc_edge.bench.environment import EnergyMeter, OthersWatch, as_typed, environment, usable_cpus
+from etcc_edge.bench.environment import EnergyMeter, OthersWatch, as_typed, environment
 from etcc_edge.bench.gpu import latency_by_batch
 from etcc_edge.bench.measure import NOISY, Turns, figures, said, speed_up, take_turns
 from etcc_edge.bench.prepare import Material, Plan, prepare
@@ -24,6 +24,7 @@ from etcc_edge.bench.stages import Stopwatch, fused_seconds, stage_figures, stag
 from etcc_edge.bench.trees import TREES
 from etcc_edge.bundle import load_bundle
 from etcc_edge.cascade import Cascade
+from etcc_edge.classifier import usable_cpus
 from etcc_edge.engine import BACKENDS, Engine
 from etcc_edge.recommendation import Recommendation, bundle_hash, save
 

@@ -105,7 +105,8 @@ def _label(path: str | os.PathLike[str], bundle: Bundle, watch: Stopwatch, run: 
         batches = file.batches(bundle.features)
         while (batch := watch.timed("parse", next, batches, None)) is not None:
             result = run(batch.features).without(batch.status != 0)
-            watch.timed("write", writer.write, batch, result.codes, result.confidence, result.known(None))
+            lines = watch.timed("write", writer.format, batch, result.codes, result.confidence, result.known(None))
+            watch.timed("write", writer.write, lines)
 
 
 def stage_figures(once: Callable[[], dict[str, float]], flows: int, turns: int) -> dict[str, Any]:

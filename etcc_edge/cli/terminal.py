@@ -1,17 +1,17 @@
-"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress."""
+"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress, and no import of rich."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class NumberRange(click.FloatRange):
@@ -33,7 +33,10 @@ def note(text: str) -> None:
 def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal, from the first call of the yielded function with the position and the size, if that
     is known."""
-    progress = _bar(hidden)
+    if hidden or not sys.stderr.isatty():
+        yield lambda position, size: None
+        return
+    progress = _bar()
     task = progress.add_task(label, total=None)
 
     def show(position: int, size: int | None) -> None:
@@ -49,33 +52,39 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
 @contextlib.contextmanager
 def step_progress() -> Iterator[Callable[[str, float, float], None]]:
     """A bar on a terminal; the yielded function takes what is done from now on, and how much of how much is done."""
-    progress = _bar(False)
+    if not sys.stderr.isatty():
+        yield lambda text, done, total: None
+        return
+    progress = _bar()
     task = progress.add_task("", total=None)
     with progress:
         yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
 
 
-def _bar(hidden: bool) -> Progress:
-    console = Console(stderr=True)
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
     """A line that changes, on a terminal; the yielded function takes its text."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
-    with console.status("") as line:
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as line:
         yield lambda text: line.update(Text(text))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """A table on standard output: lines on a terminal, plain aligned columns in a pipe."""
-    console = Console()
-    if not console.is_terminal:
+    if not sys.stdout.isatty():
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         for row in [head, *rows]:
             cells = [
@@ -83,9 +92,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
             ]
             click.echo("  ".join(cells).rstrip())
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    Console().print(table)

@@ -1,6 +1,6 @@
 #include "kernels.hpp"
 
-#include <algorithm>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -14,32 +14,32 @@ struct InstructionSet {
   bool usable;
 };
 
-template <class FillNetwork, class FillScale>
-InstructionSet make(const char* name, bool usable, FillNetwork fill_network, FillScale fill_scale) {
+#define ETCC_MAKE(name, usable) \
+  make(#name, usable, {name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels})
+
+InstructionSet make(const char* name, bool usable, std::initializer_list<void (*)(Kernels&)> fill) {
   InstructionSet made{{}, usable};
   made.kernels.name = name;
-  fill_network(made.kernels);
-  fill_scale(made.kernels);
+  for (const auto part : fill) part(made.kernels);
   return made;
 }
 
 const std::vector<InstructionSet>& all() {
   static const std::vector<InstructionSet> sets = {
 #if defined(__x86_64__)
-      make("avx512",
-           __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("fma"),
-           avx512::fill_network_kernels, avx512::fill_scale_kernels),
-      make("avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::fill_network_kernels,
-           avx2::fill_scale_kernels),
+      ETCC_MAKE(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                            __builtin_cpu_supports("fma")),
+      ETCC_MAKE(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),
 #elif defined(__aarch64__)
-      make("neon", true, neon::fill_network_kernels, neon::fill_scale_kernels),
+      ETCC_MAKE(neon, true),
 #endif
-      make("portable", true, portable::fill_network_kernels, portable::fill_scale_kernels),
+      ETCC_MAKE(portable, true),
   };
   return sets;
 }
+
+#undef ETCC_MAKE
 
 }  // namespace
 

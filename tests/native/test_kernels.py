@@ -36,7 +36,7 @@ def build(
     """A program of this folder."""
     objects = []
     for name, own in instruction_sets.items():
-        for part, contract in (("network", "fast"), ("scale", "off")):
+        for part, contract in (("network", "fast"), ("row", "off"), ("scale", "off")):
             objects.append(folder / f"{name}_{part}.o")
             source = NATIVE / f"{part}_kernels.cpp"
             options = ["-std=c++20", "-Wno-psabi", f"-ffp-contract={contract}", f"-DETCC_ISA={name}", *flags, *own]
