@@ -23,6 +23,7 @@ from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.cascade import Cascade, open_cascade
 from etcc_edge.engine import Choice
 from etcc_edge.export.graph import build_onnx
+from etcc_edge.export.quantize import export_precisions
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.training.networks import PAPER, network
@@ -56,7 +57,10 @@ def paper_bundle(inputs: int = 41, seed: int = 0) -> Bundle:
             model = _session(build_onnx(layers, inputs, own).SerializeToString())
             own[last] = own[last] - model(probe).mean(axis=0)
         weights.update({f"{node_id}/{name}": array for name, array in own.items()})
-        onnx[node_id, "fp32"] = build_onnx(layers, inputs, own).SerializeToString()
+        made = export_precisions(
+            build_onnx(layers, inputs, own).SerializeToString(), *rng.random((2, 2048, inputs), np.float32)
+        ).models
+        onnx.update({(node_id, precision): made[precision] for precision in ("fp32", "int8")})
         return Node(node_id, labels, layers, scaler, 1.0, children)
 
     children = {
@@ -89,8 +93,8 @@ def _session(model: bytes):  # type: ignore[no-untyped-def]
     return OnnxRuntimeEngine(model).run
 
 
-def opened(bundle: Bundle, backend: str, block: int, threads: int = 1) -> Cascade:
-    return open_cascade(bundle, Choice(backend, "fp32", ""), block=block, threads=threads)
+def opened(bundle: Bundle, backend: str, block: int, threads: int = 1, precision: str = "fp32") -> Cascade:
+    return open_cascade(bundle, Choice(backend, precision, ""), block=block, threads=threads)
 
 
 def even_flows(bundle: Bundle, seed: int = 1) -> F32:

@@ -15,22 +15,29 @@ from etcc_edge.errors import BackendError
 INSTRUCTION_SET = "ETCC_EDGE_INSTRUCTION_SET"  # environment variable: forces one of `_native.instruction_sets()`
 
 
-def why_not(bundle: Bundle | None = None) -> str:
+def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
+    instruction_set = _instruction_set()
+    if precision == "int8" and not _native.has_int8(instruction_set):
+        return "it has int8 for AVX2, AVX-512 and ARM's dot products only"
     for node in bundle.nodes() if bundle else ():
         if any(layer.op == "lstm" for layer in node.network):
             return f"it runs no lstm layers, which {node.id} has"
+    if bundle and precision == "int8":
+        networks = (_native.Network(n.scaler.inputs, _layers(bundle, n), instruction_set, True) for n in bundle.nodes())
+        if not any(network.int8_layers for network in networks):
+            return f"no layer of {bundle.name} is large enough to gain from int8"
     return ""
 
 
 def open_engine(bundle: Bundle, node: Node, precision: str) -> _native.Network:
     """One network over scaled inputs, on one thread. Raises BackendError."""
-    _check(bundle)
-    return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set())
+    _check(bundle, precision)
+    return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set(), precision == "int8")
 
 
 def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> FusedCascade:
     """The whole tree over raw features. Raises BackendError."""
-    _check(bundle)
+    _check(bundle, precision)
     nodes = [node for _, node in bundle.root.walk()]
     place = {node.id: i for i, node in enumerate(nodes)}
     vocabulary = bundle.vocabulary()
@@ -44,13 +51,17 @@ def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> Fuse
         )
         for depth, node in bundle.root.walk()
     ]
-    core = _native.Cascade(tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set())
+    core = _native.Cascade(
+        tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set(), precision == "int8"
+    )
     return FusedCascade(bundle, core)
 
 
-def _check(bundle: Bundle) -> None:
-    if reason := why_not(bundle):
-        raise BackendError(f"native cannot run bundle {bundle.name}: {reason}; use --backend onnxruntime")
+def _check(bundle: Bundle, precision: str) -> None:
+    if reason := why_not(bundle, precision):
+        raise BackendError(
+            f"native cannot run bundle {bundle.name} at {precision}: {reason}; use --backend onnxruntime"
+        )
 
 
 def _layers(bundle: Bundle, node: Node) -> list[_native.Layer]:

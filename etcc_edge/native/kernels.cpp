@@ -6,38 +6,61 @@
 
 #include "isa.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace etcc {
 namespace {
+
+#if defined(__aarch64__)
+bool has_dotprod() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & (1UL << 20U)) != 0;  // HWCAP_ASIMDDP
+#else
+  return true;  // as on every Apple processor of this architecture
+#endif
+}
+#endif
 
 struct InstructionSet {
   Kernels kernels;
   bool usable;
 };
 
-template <class FillNetwork, class FillScale>
-InstructionSet make(const char* name, bool usable, FillNetwork fill_network, FillScale fill_scale) {
+template <class... Fill>
+InstructionSet make(const char* name, bool usable, Fill... fill) {
   InstructionSet made{{}, usable};
   made.kernels.name = name;
-  fill_network(made.kernels);
-  fill_scale(made.kernels);
+  (fill(made.kernels), ...);
   return made;
 }
 
 const std::vector<InstructionSet>& all() {
-  static const std::vector<InstructionSet> sets = {
+  static const std::vector<InstructionSet> sets = [] {
 #if defined(__x86_64__)
-      make("avx512",
-           __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("fma"),
-           avx512::fill_network_kernels, avx512::fill_scale_kernels),
-      make("avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::fill_network_kernels,
-           avx2::fill_scale_kernels),
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    return std::vector<InstructionSet>{
+        make("avx512vnni", has_avx512 && __builtin_cpu_supports("avx512vnni"), avx512::fill_network_kernels,
+             avx512::fill_scale_kernels, avx512vnni::fill_int8_kernels),
+        make("avx512", has_avx512, avx512::fill_network_kernels, avx512::fill_scale_kernels,
+             avx512::fill_int8_kernels),
+        make("avxvnni", has_avx2 && __builtin_cpu_supports("avxvnni"), avx2::fill_network_kernels, avx2::fill_scale_kernels,
+             avxvnni::fill_int8_kernels),
+        make("avx2", has_avx2, avx2::fill_network_kernels, avx2::fill_scale_kernels, avx2::fill_int8_kernels),
 #elif defined(__aarch64__)
-      make("neon", true, neon::fill_network_kernels, neon::fill_scale_kernels),
+    return std::vector<InstructionSet>{
+        make("dotprod", has_dotprod(), neon::fill_network_kernels, neon::fill_scale_kernels,
+             dotprod::fill_int8_kernels),
+        make("neon", true, neon::fill_network_kernels, neon::fill_scale_kernels),
+#else
+    return std::vector<InstructionSet>{
 #endif
-      make("portable", true, portable::fill_network_kernels, portable::fill_scale_kernels),
-  };
+        make("portable", true, portable::fill_network_kernels, portable::fill_scale_kernels),
+    };
+  }();
   return sets;
 }
 
