@@ -83,7 +83,21 @@ void measure(const etcc::Kernels& kernels) {
                                 s.depth,       weight.data(), bias.data(), s.width, out.data(),
                                 s.rows / s.pool * s.width,    s.pool,      true,    false};
     const double seconds = best_seconds([&] { kernels.multiply(product); });
-    print(kernels.name, s.what, static_cast<double>(s.flows * s.rows * s.depth * s.width), seconds);
+    const auto multiply_adds = static_cast<double>(s.flows * s.rows * s.depth * s.width);
+    print(kernels.name, s.what, multiply_adds, seconds);
+    if (!kernels.multiply8 || s.depth % 4 != 0) continue;
+    const etcc::Aligned<std::uint8_t> codes(in.size(), 64);
+    const etcc::Aligned<std::int8_t> weight_codes(weight.size(), 13);
+    const Floats scale(std::max(s.flows, s.width), 0.1F);
+    const etcc::Product8 product8{codes.data(),  scale.data(), s.flows,     s.in_stride,
+                                  s.rows,        s.step,       s.depth,     weight_codes.data(),
+                                  scale.data(),  bias.data(),  s.width,     out.data(),
+                                  s.rows / s.pool * s.width,   s.pool,      true};
+    print(kernels.name, "  in 8 bits", multiply_adds, best_seconds([&] { kernels.multiply8(product8); }));
+    const double made = best_seconds([&] {
+      kernels.quantize({in.data(), s.flows, s.in_stride / 16 * 16, const_cast<std::uint8_t*>(codes.data()), const_cast<float*>(scale.data())});
+    });
+    print(kernels.name, "  codes", static_cast<double>(s.flows*s.in_stride), made);
   }
   constexpr std::size_t flows = 64, depth = 2176, classes = 4;
   const Floats in(flows * depth, 0.1F), weight(classes * depth, 0.1F), bias(classes);

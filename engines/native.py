@@ -16,23 +16,21 @@ INSTRUCTION_SET = "ETCC_EDGE_INSTRUCTION_SET"  # environment variable: forces on
 
 
 def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
-    instruction_set = _instruction_set()
-    if precision == "int8" and not _native.has_int8(instruction_set):
-        return "it has int8 for AVX2, AVX-512 and ARM's dot products only"
-    for node in bundle.nodes() if bundle else ():
+    if precision == "int8" and not _native.has_int8(_instruction_set()):
+        return "its int8 needs AVX2, AVX-512 or ARM's dot product instructions"
+    nodes = [*bundle.nodes()] if bundle else []
+    for node in nodes:
         if any(layer.op == "lstm" for layer in node.network):
             return f"it runs no lstm layers, which {node.id} has"
-    if bundle and precision == "int8":
-        networks = (_native.Network(n.scaler.inputs, _layers(bundle, n), instruction_set, True) for n in bundle.nodes())
-        if not any(network.int8_layers for network in networks):
-            return f"no layer of {bundle.name} is large enough to gain from int8"
+    if bundle and precision == "int8" and not any(_network(bundle, node, precision).int8_layers for node in nodes):
+        return f"no layer of {bundle.name} is large enough to gain from int8"
     return ""
 
 
 def open_engine(bundle: Bundle, node: Node, precision: str) -> _native.Network:
     """One network over scaled inputs, on one thread. Raises BackendError."""
     _check(bundle, precision)
-    return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set(), precision == "int8")
+    return _network(bundle, node, precision)
 
 
 def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> FusedCascade:
@@ -62,6 +60,10 @@ def _check(bundle: Bundle, precision: str) -> None:
         raise BackendError(
             f"native cannot run bundle {bundle.name} at {precision}: {reason}; use --backend onnxruntime"
         )
+
+
+def _network(bundle: Bundle, node: Node, precision: str) -> _native.Network:
+    return _native.Network(node.scaler.inputs, _layers(bundle, node), _instruction_set(), precision == "int8")
 
 
 def _layers(bundle: Bundle, node: Node) -> list[_native.Layer]:

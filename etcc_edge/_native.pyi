@@ -50,9 +50,7 @@ CascadeNode = tuple[Scaler, Sequence[Layer], float, Sequence[int], Sequence[int]
 
 class Network:
     int8_layers: int
-    def __init__(
-        self, inputs: int, layers: Sequence[Layer], instruction_set: str = "", int8: bool = False
-    ) -> None: ...
+    def __init__(self, inputs: int, layers: Sequence[Layer], instruction_set: str = "", int8: bool = False) -> None: ...
     def run(self, scaled: F32) -> F32: ...
 
 class Cascade:

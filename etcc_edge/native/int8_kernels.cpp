@@ -15,8 +15,6 @@ namespace {
 
 constexpr float most = 127.0F;
 
-typedef std::uint8_t CodeVec __attribute__((vector_size(lanes), aligned(1), may_alias));
-
 // sum[l] += Σ codes[4 l + j] · weights[4 l + j] over j < 4
 static inline IntVec dot4(IntVec sum, IntVec codes, IntVec weights) {
 #if defined(__AVX512VNNI__)
@@ -36,6 +34,18 @@ static inline IntVec dot4(IntVec sum, IntVec codes, IntVec weights) {
                               reinterpret_cast<int8x16_t>(weights));
 #endif
   return reinterpret_cast<IntVec>(made);
+}
+
+// The lowest byte of each.
+static inline void store_codes(std::uint8_t* p, IntVec codes) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // for which GCC takes each lane apart
+  const auto bytes = _mm256_shuffle_epi8(reinterpret_cast<__m256i>(codes), _mm256_set1_epi32(0x0c080400));
+  const __m128i halves = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+  std::memcpy(p, &halves, lanes);
+#else
+  typedef std::uint8_t Codes __attribute__((vector_size(lanes), aligned(1), may_alias));
+  *reinterpret_cast<Codes*>(p) = __builtin_convertvector(codes, Codes);
+#endif
 }
 
 void quantize(const Quantize& p) {
@@ -58,7 +68,7 @@ void quantize(const Quantize& p) {
       const float inverse = most / range;
       for (std::size_t k = 0; k < p.size; k += lanes) {
         const IntVec codes = __builtin_convertvector(load(in + k) * inverse + 0.5F, IntVec);
-        *reinterpret_cast<CodeVec*>(out + k) = __builtin_convertvector(codes, CodeVec);
+        store_codes(out + k, codes);
       }
     } else {
       std::memset(out, 0, p.size);
@@ -131,15 +141,19 @@ void multiply8(const Product8& p) {
   for (std::size_t column = 0; column < p.width; column += panel_vectors * lanes) {
     const std::size_t left = (p.width - column) / lanes;
     const Tile* tile = tiles(left < panel_vectors ? left : panel_vectors);
+    std::size_t flow = 0;
+    std::size_t row = 0;
     for (std::size_t done = 0; done < total;) {
       const std::size_t count = total - done < full ? total - done : full;
       Rows rows;
       for (std::size_t r = 0; r < count; ++r) {
-        const std::size_t flow = (done + r) / p.rows;
-        const std::size_t row = (done + r) % p.rows;
         rows.in[r] = p.in + flow * p.in_stride + row * p.step;
         rows.scale[r] = p.scale[flow];
         rows.out[r] = p.out + flow * p.out_stride + row / p.pool * p.width;
+        if (++row == p.rows) {
+          row = 0;
+          ++flow;
+        }
       }
       tile[count - 1](rows, p, column);
       done += count;
