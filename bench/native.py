@@ -1,8 +1,9 @@
 """The native cascade against ONNX Runtime's, paired: ``python -m etcc_edge.bench.native [cpu]`` (extra bench).
 
 The networks are the paper's five CNNs on 41 features with random weights, and the shipped default bundle on
-generated flows. ONNX Runtime gets the routed cascade at the best of several block sizes. With ``cpu``, seconds of
-processor time instead of wall clock, for a machine that others use too, and one thread only.
+generated flows, in fp32 and int8. ONNX Runtime gets the routed cascade at the best of several block sizes; the
+paper's networks are quantized for it as bundles are. With ``cpu``, seconds of processor time instead of wall clock, for
+a machine that others use too, and one thread only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from etcc_edge.bench.timing import Paired, Spread, time_paired
 from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, load_bundle
 from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.cascade import Cascade, open_cascade
-from etcc_edge.engine import Choice
+from etcc_edge.engine import BACKENDS, Choice
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_precisions
 from etcc_edge.flows.reader import FlowFile
@@ -33,7 +34,7 @@ Clock = Callable[[], float]
 
 PROTOCOLS = ("Tor", "Non-Tor", "VPN", "Non-VPN")
 APPLICATIONS = ("Audio", "Chat", "E-mail", "File transfer", "Video")
-BLOCKS = (16, 64, 128, 256, 1024)
+BLOCKS = (16, 64, 128, 256, 1024, 4096)
 FLOWS = 4096
 
 
@@ -117,19 +118,36 @@ def generated_flows(bundle: Bundle) -> F32:
             return np.concatenate([batch.features for batch in file.batches(bundle.features)])
 
 
-def throughput(bundle: Bundle, raw: F32, threads: int, clock: Clock) -> tuple[Paired, str]:
-    """Seconds of one pass over the flows, and the name of ONNX Runtime's best block size."""
-    cascades = {f"onnxruntime, blocks of {block}": opened(bundle, "onnxruntime", block, threads) for block in BLOCKS}
-    cascades["native"] = opened(bundle, "native", 1024, threads)
-    paired = time_paired({name: lambda c=c: c.run(raw) for name, c in cascades.items()}, 15, 2, clock)  # type: ignore[misc]
-    medians = {name: spread.median for name, spread in paired.seconds.items() if name != "native"}
-    return paired, min(medians, key=lambda name: medians[name])
+def precisions(bundle: Bundle, backend: str) -> tuple[str, ...]:
+    """Those of fp32 and int8 that the backend has for the bundle."""
+    return tuple(p for p in ("fp32", "int8") if not BACKENDS[backend].why_not(bundle, p))
+
+
+def throughput(bundle: Bundle, raw: F32, threads: int, clock: Clock) -> Paired:
+    """Seconds of one pass over the flows, by backend, precision and ONNX Runtime's block size."""
+    cascades = {
+        f"onnxruntime {precision}, blocks of {block}": opened(bundle, "onnxruntime", block, threads, precision)
+        for precision in precisions(bundle, "onnxruntime")
+        for block in BLOCKS
+    }
+    for precision in precisions(bundle, "native"):
+        cascades[f"native {precision}"] = opened(bundle, "native", 1024, threads, precision)
+    return time_paired({name: lambda c=c: c.run(raw) for name, c in cascades.items()}, 15, 2, clock)  # type: ignore[misc]
+
+
+def fastest(paired: Paired, start: str) -> str:
+    """By median, of the contenders whose names start so."""
+    return min((name for name in paired.seconds if name.startswith(start)), key=lambda n: paired.seconds[n].median)
 
 
 def latency(bundle: Bundle, raw: F32, clock: Clock, turns: int = 2000) -> Paired:
-    """Seconds of one flow alone."""
-    flows = iter(np.resize(raw, (4 * turns + 400, raw.shape[1]))[:, None, :])
-    cascades = {name: opened(bundle, name, 1024) for name in ("native", "onnxruntime")}
+    """Seconds of one flow alone, by backend and precision."""
+    cascades = {
+        f"{backend} {precision}": opened(bundle, backend, 1024, 1, precision)
+        for backend in ("native", "onnxruntime")
+        for precision in precisions(bundle, backend)
+    }
+    flows = iter(np.resize(raw, (len(cascades) * (turns + 100), raw.shape[1]))[:, None, :])
     return time_paired({name: lambda c=c: c.run(next(flows)) for name, c in cascades.items()}, turns, 100, clock)  # type: ignore[misc]
 
 
@@ -140,16 +158,21 @@ def main(clock: Clock) -> None:
     ):
         report: dict[str, object] = {"bundle": bundle.name}
         for threads in (1,) if clock is time.process_time else (1, 2):
-            paired, best = throughput(bundle, raw, threads, clock)
-            per_second = {name: round(len(raw) / paired.seconds[name].median) for name in ("native", best)}
-            ratio = paired.speed_up("native", best)
-            report[f"flows a second, {threads} thread(s)"] = {**per_second, "ratio": _three(ratio)}
+            paired = throughput(bundle, raw, threads, clock)
+            best = [fastest(paired, f"onnxruntime {precision}") for precision in precisions(bundle, "onnxruntime")]
+            names = [*(f"native {precision}" for precision in precisions(bundle, "native")), *best]
+            pairs = {
+                "fp32": ("native fp32", best[0]),
+                "at the best precision": (fastest(paired, "native"), fastest(paired, "onnxruntime")),
+            }
+            report[f"flows a second, {threads} thread(s)"] = {
+                **{name: round(len(raw) / paired.seconds[name].median) for name in names},
+                **{f"ratio {what}": _three(paired.speed_up(*pair)) for what, pair in pairs.items()},
+            }
         paired = latency(bundle, raw, clock)
         for percent in (50, 99):
-            each = {name: spread.percentile(percent) for name, spread in paired.seconds.items()}
             report[f"µs a flow alone, p{percent}"] = {
-                **{name: round(seconds * 1e6, 1) for name, seconds in each.items()},
-                "ratio": round(each["onnxruntime"] / each["native"], 2),
+                name: round(spread.percentile(percent) * 1e6, 1) for name, spread in paired.seconds.items()
             }
         print(json.dumps(report, indent=2, ensure_ascii=False))
 

@@ -87,7 +87,6 @@ def test_the_native_engine_is_gated_on_the_flows_alone(wide: Bundle) -> None:
     assert outcome.taken == {"native cpu": "int8"}
     assert "passed" in whole(outcome, "int8").verdict
     assert whole(outcome, "fp32").drift == "100.00 % agree"
-    assert all(row.speed for row in outcome.rows if row.precision == "int8" and row.network != WHOLE)
     # The bundle's figures are of the ONNX file.
     row = whole(build_engines(at_training(wide, "int8", -0.7), here=["native"]), "int8")
     assert (row.drift, row.passed, row.verdict.split(";")[0]) == ("", None, "not gated here")
