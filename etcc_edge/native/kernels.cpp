@@ -6,14 +6,22 @@
 
 #include "isa.hpp"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
 namespace etcc {
 namespace {
 
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+// Not every compiler's __builtin_cpu_supports knows it.
+bool has_avxvnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4U & 1U) != 0;
+}
+#elif defined(__aarch64__)
 bool has_dotprod() {
 #if defined(__linux__)
   return (getauxval(AT_HWCAP) & (1UL << 20U)) != 0;  // HWCAP_ASIMDDP
@@ -47,7 +55,7 @@ const std::vector<InstructionSet>& all() {
              avx512::fill_scale_kernels, avx512vnni::fill_int8_kernels),
         make("avx512", has_avx512, avx512::fill_network_kernels, avx512::fill_scale_kernels,
              avx512::fill_int8_kernels),
-        make("avxvnni", has_avx2 && __builtin_cpu_supports("avxvnni"), avx2::fill_network_kernels, avx2::fill_scale_kernels,
+        make("avxvnni", has_avx2 && has_avxvnni(), avx2::fill_network_kernels, avx2::fill_scale_kernels,
              avxvnni::fill_int8_kernels),
         make("avx2", has_avx2, avx2::fill_network_kernels, avx2::fill_scale_kernels, avx2::fill_int8_kernels),
 #elif defined(__aarch64__)

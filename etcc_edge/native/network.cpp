@@ -578,8 +578,9 @@ void Network::reserve(Workspace& space) const {
 void Network::run(const float* raw, std::size_t features, std::span<const std::int64_t> index, float* logits,
                   Workspace& space) const {
   if (features < features_) throw std::invalid_argument("the rows have fewer features than the network reads");
-  for (std::size_t first = 0; first < index.size(); first += block) {
-    const std::size_t flows = std::min(block, index.size() - first);
+  const std::size_t together = activation_ > many ? block / 2 : block;
+  for (std::size_t first = 0; first < index.size(); first += together) {
+    const std::size_t flows = std::min(together, index.size() - first);
     Block rows{raw, features, index.data() + first, flows, logits + first * classes_, space};
     for (const auto& step : steps_) step->run(rows);
   }

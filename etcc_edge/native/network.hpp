@@ -71,7 +71,8 @@ class Network {
  private:
   friend class Builder;
 
-  static constexpr std::size_t block = 64;  // flows that go through the steps together
+  static constexpr std::size_t block = 64;  // flows at most that go through the steps together
+  static constexpr std::size_t many = std::size_t{1} << 16;  // floats of a block; half as many flows stay in cache
 
   std::size_t inputs_, classes_ = 0, features_ = 0, int8_layers_ = 0;
   std::size_t activation_ = 0, transformed_ = 0, products_ = 0, columns_ = 0;  // floats, of a block
