@@ -90,7 +90,7 @@ RECIPES: Mapping[str, Recipe] = {
         weight_decay=0.1,
         average=0.995,
         level_pace=3.0,
-        teacher=Teacher(rounds=300, flows=150_000, swap_rate=0.15),
+        teacher=Teacher(rounds=300, flows=400_000, swap_rate=0.15),
         knots=1024,
         atom_power=0.5,
     ),
