@@ -476,7 +476,9 @@ class Builder {
     }
     const bool int8 = takes_int8(matrix, shape_.positions, before);
     // Fewer channels than this, and the transforms cost more than they save.
-    if (!int8 && layer.width == 3 && before.channels >= 16 && before.stride % kernels_.lanes == 0 && shape_.positions >= 3) {
+    const bool winograd =
+        layer.width == 3 && before.channels >= 16 && before.stride % kernels_.lanes == 0 && shape_.positions >= 3;
+    if (winograd && !int8) {
       const auto& step = add<Winograd>(matrix, padded_bias(layer), before, after, kernels_);
       network_.transformed_ = std::max(network_.transformed_, step.transformed());
       network_.products_ = std::max(network_.products_, step.products());
