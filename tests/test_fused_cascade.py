@@ -229,6 +229,15 @@ def test_logits_that_are_not_finite_give_no_label_and_lead_nowhere(tiny_bundle: 
     assert np.isnan(result.energy).all()
 
 
+@pytest.mark.skipif(not _native.has_int8(), reason="this CPU has no int8")
+def test_int8_labels_real_flows_as_fp32_does(real_flows: Path) -> None:
+    bundle = load_bundle("iscx-tor-vpn-15s")
+    with FlowFile(real_flows / "iscx-tor-vpn-15s" / "flows.csv") as flows:
+        raw = np.concatenate([batch.features for batch in flows.batches(bundle.features)])
+    fp32, int8 = (open_cascade(bundle, choice, threads=2).run(raw) for choice in (NATIVE, INT8))
+    assert (fp32.codes == int8.codes).all(axis=0).mean() > 0.998
+
+
 @pytest.mark.parametrize("name", ["default", "iscx-tor-vpn-15s"])
 def test_the_shipped_bundles_label_as_onnx_runtime_does(name: str, real_flows: Path) -> None:
     bundle = load_bundle(name)

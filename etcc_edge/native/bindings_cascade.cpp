@@ -108,7 +108,8 @@ void bind_cascade(nb::module_& m) {
           "__init__",
           [](PyNetwork* self, std::size_t inputs, const std::vector<PyLayer>& layers, std::string_view instruction_set,
              bool int8) {
-            new (self) PyNetwork{etcc::Network(nullptr, inputs, layers_of(layers), etcc::kernels(instruction_set), int8)};
+            const auto& kernels = etcc::kernels(instruction_set);
+            new (self) PyNetwork{etcc::Network(nullptr, inputs, layers_of(layers), kernels, int8)};
           },
           "inputs"_a, "layers"_a, "instruction_set"_a = "", "int8"_a = false)
       .def_prop_ro("int8_layers", [](const PyNetwork& self) { return self.network.int8_layers(); })

@@ -93,7 +93,9 @@ void multiply_tile(const Rows& rows, const Product8& p, std::size_t column) {
   for (std::size_t k = 0; k < p.depth; k += 4, weight += V * lanes * 4) {
     IntVec w[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) w[v] = *reinterpret_cast<const IntVec*>(weight + static_cast<std::size_t>(v) * lanes * 4);
+    for (int v = 0; v < V; ++v) {
+      w[v] = *reinterpret_cast<const IntVec*>(weight + static_cast<std::size_t>(v) * lanes * 4);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       std::int32_t codes;

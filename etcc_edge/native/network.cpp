@@ -211,6 +211,7 @@ class Multiply : public Step {
 class Multiply8 : public Step {
  public:
   static constexpr std::size_t least = 16384;  // multiply-adds of a flow; fewer do not pay for making the codes
+  static constexpr std::size_t deepest = (std::size_t{1} << 31) / (127 * 127) - 1;  // for sums of 32 bits
 
   // `matrix` is [depth][bias.size()], finite.
   Multiply8(const Floats& matrix, Floats bias, std::size_t in_stride, std::size_t rows, std::size_t step,
@@ -522,7 +523,7 @@ class Builder {
   // Whether 8 bits are faster for these weights, and hold what they meet: nothing below 0.
   bool takes_int8(const Floats& matrix, std::size_t rows, const Shape& before) const {
     return int8_ && rectified_ && rows * matrix.size() >= Multiply8::least && before.stride % kernels_.lanes == 0 &&
-           all_finite(matrix);
+           matrix.size() / shape_.stride <= Multiply8::deepest && all_finite(matrix);
   }
 
   void multiply(bool int8, const Floats& matrix, const Layer& layer, std::size_t in_stride, std::size_t rows,

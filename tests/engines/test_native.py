@@ -214,8 +214,15 @@ def test_weights_that_are_not_finite_stay_fp32(instruction_set: str) -> None:
     assert engine(network, 41, weights, instruction_set, int8=True).int8_layers == 0
 
 
-@pytest.mark.parametrize("text", ["conv 64 3, flatten, dense 200", "tent 9, conv 64 41, relu, flatten, dense 5"])
-def test_a_layer_that_reads_values_below_0_or_few_has_no_int8(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv 64 3, flatten, dense 200",
+        "tent 9, conv 64 41, relu, flatten, dense 5",
+        "conv 3300 1, relu, flatten, dense 17",
+    ],
+)
+def test_a_layer_that_reads_values_below_0_or_few_or_too_many_has_no_int8(text: str) -> None:
     network = parse_network(text.split(", "))
     assert engine(network, 41, random_weights(network, 41, 1), "", int8=True).int8_layers == 0
 
