@@ -24,6 +24,7 @@ class RowsDict(TypedDict):
     missing: int
     blank_lines: int
     repeated_headers: int
+    lines: int
     consumed: int
 
 class RowParser:
@@ -33,10 +34,12 @@ class RowParser:
         numbers: Sequence[tuple[int, float]],
         texts: Sequence[int],
         header: bytes,
-        first_line: int,
         comment: str = "",
+        instruction_set: str = "",
     ) -> None: ...
-    def parse(self, bytes: bytes, last: bool) -> RowsDict: ...
+    def parse(self, bytes: bytes, last: bool, first_line: int = 1) -> RowsDict: ...
+
+def find_lines(bytes: bytes) -> tuple[int, int, bool]: ...
 
 class Scaler:
     def __init__(self, sources: I64, starts: I64, x: F32, y: F32, missing: F32) -> None: ...
@@ -85,4 +88,4 @@ def format_rows(
     width: int,
     keep_columns: bool,
     line_end: str,
-) -> bytes: ...
+) -> npt.NDArray[np.uint8]: ...

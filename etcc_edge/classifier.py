@@ -37,7 +37,7 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.choice: Choice = choose(backend, precision, self.bundle)
         self.batch_size = batch_size
-        self.threads = threads or _usable_cpus()
+        self.threads = threads or usable_cpus()
         self._cascade: Cascade | None = None
         self._cascade_pid = 0
 
@@ -65,7 +65,7 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return self._running().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
+        return self.open().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
         """Each batch of a flows file with its labels, in order. Rows that could not be read get none.
@@ -77,23 +77,29 @@ class Classifier:
             with FlowFile(flows) as file:
                 yield from self.classify(file.batches(self.features))
             return
-        cascade = self._running()
         for batch in flows:
-            if batch.names != self.features:
-                raise ValueError("the batch was read with other features than this bundle's")
-            empty = np.isnan(batch.features).all(axis=1)
-            yield batch, cascade.run(batch.features).without(empty | (batch.status != 0))
+            yield batch, self.label(batch)
+
+    def label(self, batch: FlowBatch) -> Result:
+        """A batch's labels. Rows that could not be read, or have no value, get none. After `open` several threads
+        may call it at once. Raises ValueError for a batch of other features than this bundle's."""
+        if batch.names != self.features:
+            raise ValueError("the batch was read with other features than this bundle's")
+        empty = np.isnan(batch.features).all(axis=1)
+        return self.open().run(batch.features).without(empty | (batch.status != 0))
 
     def known(self, result: Result) -> npt.NDArray[np.int8]:
         """`Result.known` by the bundle's own threshold at the precision in use."""
         return result.known(self.bundle.root.thresholds.get(self.choice.precision))
 
-    def _running(self) -> Cascade:
+    def open(self) -> Cascade:
+        """Opens the engines, unless this process has opened them already."""
         if self._cascade is None or self._cascade_pid != os.getpid():
             self._cascade = open_cascade(self.bundle, self.choice, block=self.batch_size, threads=self.threads)
             self._cascade_pid = os.getpid()
         return self._cascade
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
-from etcc_edge.cascade import Result
-from etcc_edge.classifier import Classifier
+from etcc_edge.classifier import Classifier, usable_cpus
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.reader import FlowFile
+from etcc_edge.flows.reader import FlowBatch, FlowFile
 from etcc_edge.flows.writer import LabelWriter, open_output
+from etcc_edge.overlap import in_order
 
 # Beyond this share of flows outside the trained range, the answers are guesses.
 OUTSIDE_WARNING_SHARE = 0.05
@@ -71,6 +72,25 @@ def why_bundle_does_not_fit(bundle: Bundle, file: FlowFile) -> str:
     return f"needs {lack}" if lack else ""
 
 
+@dataclass
+class _Part:
+    """What became of one batch. ``tally``: flows by the codes of the first two levels; code -1 counts in the last row
+    and column."""
+
+    lines: npt.NDArray[np.uint8]
+    tally: npt.NDArray[np.int64]
+    without_values: int = 0
+    outside_range: int = 0
+    unknown: int = 0
+
+    def add(self, other: _Part) -> None:
+        """Counts another batch's flows as well."""
+        self.tally += other.tally
+        self.without_values += other.without_values
+        self.outside_range += other.outside_range
+        self.unknown += other.unknown
+
+
 def label_file(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -86,11 +106,14 @@ def label_file(
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
-    """Labels a whole file. Applications whose pair of labels is less sure than ``min_confidence`` stay empty.
-    ``started`` gets the choices made, ``progress`` the input's position and size."""
+    """Labels a whole file, in ``threads`` threads (the CPUs that this process may use). Applications whose pair of
+    labels is less sure than ``min_confidence`` stay empty. ``started`` gets the choices made, ``progress`` the input's
+    position and size."""
     with FlowFile(path) as file:
         chosen, reason = pick_bundle(file, bundle)
-        classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=threads)
+        # Batches overlap instead, each in one thread from bytes to labelled lines.
+        classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=1)
+        classifier.open()
         summary = Summary(
             input=file.name,
             output=os.fspath(output),
@@ -109,33 +132,42 @@ def label_file(
                 f"bundle {chosen.name} was trained on {chosen.flow_definition.meter} flows of "
                 f"{chosen.flow_definition.timeout_s:g} s, these are {file.reading.dialect.meter}'s: expect wrong labels"
             )
-        if classifier.choice.precision in chosen.root.thresholds:
-            summary.unknown = 0
-        else:
+        judges = classifier.choice.precision in chosen.root.thresholds
+        if not judges:
             summary.notes.append(
                 f"bundle {chosen.name} has no threshold for unknown protocols at {classifier.choice.precision}: "
                 "etcc_known stays empty"
             )
         started(summary)
         vocabulary = chosen.vocabulary()
-        tally = np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64)
-        without_values = 0
+        total = _Part(np.zeros(0, np.uint8), np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64))
         with open_output(output) as out:
             writer = LabelWriter(out, file.header, chosen.levels, vocabulary, keep_columns=keep_columns)
-            for batch, result in classifier.classify(file.batches(chosen.features, strict=strict)):
+
+            def label(parse: Callable[[], FlowBatch]) -> _Part:
+                batch = parse()
+                result = classifier.label(batch)
                 known = classifier.known(result)
                 result = result.at_least(min_confidence)
-                writer.write(batch, result.codes, result.confidence, known)
+                part = _Part(writer.format(batch, result.codes, result.confidence, known), np.zeros_like(total.tally))
+                np.add.at(part.tally, tuple(result.codes[: part.tally.ndim]), 1)
                 readable = batch.status == 0
-                without_values += int((readable & np.isnan(batch.features).all(axis=1)).sum())
-                summary.outside_range += int(chosen.root.scaler.outside(batch.features)[readable].sum())
-                if summary.unknown is not None:
-                    summary.unknown += int((known == 0).sum())
-                _add(tally, result)
-                progress(file.position(), file.size)
+                part.without_values = int((readable & np.isnan(batch.features).all(axis=1)).sum())
+                part.outside_range = int(chosen.root.scaler.outside(batch.features)[readable].sum())
+                part.unknown = int((known == 0).sum())
+                return part
+
+            batches = file.unparsed_batches(chosen.features, strict=strict)
+            with contextlib.closing(in_order(label, batches, threads or usable_cpus())) as parts:
+                for part in parts:
+                    writer.write(part.lines)
+                    total.add(part)
+                    progress(file.position(), file.size)
         summary.flows = file.counts.rows
-        summary.rows = {**vars(file.counts), "without_values": without_values}
-        summary.counts = _named(tally, vocabulary)
+        summary.outside_range = total.outside_range
+        summary.unknown = total.unknown if judges else None
+        summary.rows = {**vars(file.counts), "without_values": total.without_values}
+        summary.counts = _named(total.tally, vocabulary)
         labelled = file.counts.rows - file.counts.unlabelled
         if summary.outside_range > OUTSIDE_WARNING_SHARE * labelled:
             summary.notes.append(
@@ -143,11 +175,6 @@ def label_file(
                 "trained on: its labels for them are guesses"
             )
         return summary
-
-
-def _add(tally: npt.NDArray[np.int64], result: Result) -> None:
-    """Counts flows by the codes of the first two levels; code -1 counts in the last row and column."""
-    np.add.at(tally, tuple(result.codes[: tally.ndim]), 1)
 
 
 def _named(tally: npt.NDArray[np.int64], vocabulary: tuple[tuple[str, ...], ...]) -> dict[str, dict[str, int]]:

@@ -1,17 +1,14 @@
-"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress."""
+"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress, and no import of rich."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 
 class NumberRange(click.FloatRange):
@@ -33,9 +30,14 @@ def note(text: str) -> None:
 def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
     """A bar on a terminal, from the first call of the yielded function with the position and the size, if that
     is known."""
-    console = Console(stderr=True)
+    if hidden or not sys.stderr.isatty():
+        yield lambda position, size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal)
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
     task = progress.add_task(label, total=None)
 
     def show(position: int, size: int | None) -> None:
@@ -51,18 +53,19 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
     """A line that changes, on a terminal; the yielded function takes its text."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
-    with console.status("") as line:
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as line:
         yield lambda text: line.update(Text(text))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """A table on standard output: lines on a terminal, plain aligned columns in a pipe."""
-    console = Console()
-    if not console.is_terminal:
+    if not sys.stdout.isatty():
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         for row in [head, *rows]:
             cells = [
@@ -70,9 +73,13 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str |
             ]
             click.echo("  ".join(cells).rstrip())
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    Console().print(table)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -18,8 +20,9 @@ from etcc_edge.flows.features import features, header_key
 from etcc_edge.flows.header import Header, occurrences, read_header
 from etcc_edge.flows.source import Source
 
-_BLOCK_BYTES = 4 << 20
-_SAMPLE_BYTES = 2 << 20  # from which the dialect and its units are told; more than the longest row
+_BLOCK_BYTES = 1 << 20
+_START_BYTES = 2 << 20  # holds the header and the first row
+_SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
 
@@ -91,6 +94,7 @@ class FlowFile:
         self._source = Source(path)
         self.name = self._source.name
         self.counts = ReadCounts()
+        self._counting = Lock()
         try:
             self._read_start()
         except BaseException:
@@ -98,7 +102,7 @@ class FlowFile:
             raise
 
     def _read_start(self) -> None:
-        self._start = self._source.read(_BLOCK_BYTES)
+        self._start = self._source.read(_START_BYTES)
         self.header: Header = read_header(self._start, self.name)
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
@@ -171,31 +175,60 @@ class FlowFile:
         """
         if lack := self.lack(features):
             raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+        for parse in self.unparsed_batches(features, texts, strict=strict):
+            batch = parse()
+            if len(batch):
+                yield batch
+
+    def unparsed_batches(
+        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
+    ) -> Iterator[Callable[[], FlowBatch]]:
+        """What `batches` gives, a call for each batch, which may have no rows. The calls may be made in any order, in
+        several threads at once, and raise what `batches` raises."""
+        if lack := self.lack(features):
+            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
         parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
+        names = tuple(features)
+        line = self.header.lines + 1
         block, ahead = self._start[self.header.end :], self._source.read(_BLOCK_BYTES)
         self._start = b""
         while block or ahead:
-            rows = self._parse(parser, block, last=not ahead)
-            batch = FlowBatch(
-                tuple(features),
-                rows["features"],
-                rows["status"],
-                rows["spans"],
-                rows["cells"],
-                rows["line"],
-                block,
-                rows["texts"],
-                rows["bad_feature"],
-            )
-            self._count(batch, rows)
-            if strict and batch.status.any():
-                raise FlowsError(self._complaint(batch, features) + "; mend it, or leave out --strict")
-            if len(batch):
-                yield batch
-            block = block[rows["consumed"] :]
-            if ahead and len(batch) < _native.MAX_ROWS:
+            lines, consumed, quotes = _native.find_lines(block)
+            full = False
+            if lines and lines < _native.MAX_ROWS and not quotes:
+                consumed = consumed if ahead else len(block)
+                yield partial(self._batch, parser, block, not ahead, line, names, strict)
+            else:  # only parsing tells where its last row ends
+                rows = self._parse(parser, block, not ahead, line)
+                yield partial(self._checked, rows, block, names, strict)
+                consumed, lines, full = rows["consumed"], rows["lines"], len(rows["status"]) == _native.MAX_ROWS
+            block, line = block[consumed:], line + lines
+            if ahead and not full:
                 block += ahead
                 ahead = self._source.read(_BLOCK_BYTES)
+
+    def _batch(
+        self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool
+    ) -> FlowBatch:
+        return self._checked(self._parse(parser, block, last, line), block, names, strict)
+
+    def _checked(self, rows: _native.RowsDict, block: bytes, names: tuple[str, ...], strict: bool) -> FlowBatch:
+        batch = FlowBatch(
+            names,
+            rows["features"],
+            rows["status"],
+            rows["spans"],
+            rows["cells"],
+            rows["line"],
+            block,
+            rows["texts"],
+            rows["bad_feature"],
+        )
+        with self._counting:
+            self._count(batch, rows)
+        if strict and batch.status.any():
+            raise FlowsError(self._complaint(batch) + "; mend it, or leave out --strict")
+        return batch
 
     def _parser(
         self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
@@ -205,21 +238,22 @@ class FlowFile:
             numbers=[(index, factors.get(name, 1.0)) for name, index in columns.items()],
             texts=list(texts),
             header=self.header.line.removeprefix(b"\xef\xbb\xbf"),
-            first_line=self.header.lines + 1,
             comment=self.header.comment,
         )
 
-    def _parse(self, parser: _native.RowParser, block: bytes, last: bool) -> _native.RowsDict:
+    def _parse(self, parser: _native.RowParser, block: bytes, last: bool, line: int) -> _native.RowsDict:
         try:
-            return parser.parse(block, last)
+            return parser.parse(block, last, line)
         except _native.UnreadableRow as error:
             raise FlowsError(f"{self.name}: {error}") from error
 
     def _sample(self, columns: Mapping[str, int]) -> dict[str, npt.NDArray[np.float64]]:
         """The first rows' values as written in the file."""
-        start = self._start[self.header.end :]
-        whole = len(self._start) < _BLOCK_BYTES and len(start) <= _SAMPLE_BYTES
-        rows = self._parse(self._parser(columns, {}), start[:_SAMPLE_BYTES], last=whole)
+        sample, last = self._start[self.header.end :], len(self._start) < _START_BYTES
+        *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
+        if len(lines) == _SAMPLE_LINES:
+            sample, last = sample[: len(sample) - len(rest)], False
+        rows = self._parse(self._parser(columns, {}), sample, last, self.header.lines + 1)
         values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 
@@ -234,7 +268,7 @@ class FlowFile:
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
 
-    def _complaint(self, batch: FlowBatch, features: Sequence[str]) -> str:
+    def _complaint(self, batch: FlowBatch) -> str:
         row = int(np.flatnonzero(batch.status)[0])
         status = int(batch.status[row])
         where = f"{self.name}:{batch.line[row]}"
@@ -242,5 +276,5 @@ class FlowFile:
             return f"{where}: a quote does not close here, or text follows it"
         if status != NOT_A_NUMBER:
             return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
-        column = self.reading.columns[features[int(batch._bad_feature[row])]]
+        column = self.reading.columns[batch.names[int(batch._bad_feature[row])]]
         return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"

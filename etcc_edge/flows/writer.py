@@ -53,29 +53,31 @@ class LabelWriter:
         cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
         out.write(b",".join(cells) + self._line_end)
 
-    def write(
+    def format(
         self,
         batch: FlowBatch,
         codes: npt.NDArray[np.int32],
         confidence: npt.NDArray[np.float32],
         known: npt.NDArray[np.int8],
-    ) -> None:
-        """A batch with its label codes and confidences, both [levels, n], and whether its flows are known, [n]: 1 or
-        0; -1: empty cells."""
-        self._out.write(
-            _native.format_rows(
-                batch.block,
-                batch.spans,
-                batch.cells,
-                np.ascontiguousarray(codes),
-                np.ascontiguousarray(confidence),
-                np.ascontiguousarray(known),
-                self._names,
-                self._width,
-                self._keep_columns,
-                self._line_end.decode(),
-            )
+    ) -> npt.NDArray[np.uint8]:
+        """The bytes of a batch's lines, with its label codes and confidences, both [levels, n], and whether its flows
+        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once."""
+        return _native.format_rows(
+            batch.block,
+            batch.spans,
+            batch.cells,
+            np.ascontiguousarray(codes),
+            np.ascontiguousarray(confidence),
+            np.ascontiguousarray(known),
+            self._names,
+            self._width,
+            self._keep_columns,
+            self._line_end.decode(),
         )
+
+    def write(self, lines: npt.NDArray[np.uint8]) -> None:
+        """Lines from `format`, in the order of the flows."""
+        self._out.write(lines.data)
 
 
 @contextlib.contextmanager

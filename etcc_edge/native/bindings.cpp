@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "bindings.hpp"
@@ -39,12 +40,13 @@ auto as_span(const Array& array) {
   return std::span(array.data(), array.size());
 }
 
-// Hands a vector's memory to numpy. `Element` is the dtype that numpy sees.
-template <class Element, class T>
-Out<Element> to_numpy(std::vector<T>&& values, std::initializer_list<std::size_t> shape) {
-  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+// Hands the memory of a vector or string to numpy. `Element` is the dtype that numpy sees.
+template <class Element, class Values>
+Out<Element> to_numpy(Values&& values, std::initializer_list<std::size_t> shape) {
+  static_assert(std::is_rvalue_reference_v<decltype(values)>);
+  auto owned = std::make_unique<Values>(std::move(values));
   auto* data = reinterpret_cast<Element*>(owned->data());
-  nb::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  nb::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<Values*>(p); });
   owned.release();
   return Out<Element>(data, shape, owner);
 }
@@ -64,16 +66,10 @@ nb::dict rows_to_dict(etcc::Rows&& rows, std::size_t numbers, std::size_t texts)
   out["missing"] = rows.missing;
   out["blank_lines"] = rows.blank_lines;
   out["repeated_headers"] = rows.repeated_headers;
+  out["lines"] = rows.lines;
   out["consumed"] = rows.consumed;
   return out;
 }
-
-// Python's RowParser: one file's rows, block after block.
-struct PyRowParser {
-  etcc::RowParser parser;
-  std::size_t numbers;
-  std::size_t texts;
-};
 
 std::vector<std::int64_t> all_rows(std::size_t n) {
   std::vector<std::int64_t> rows(n);
@@ -132,7 +128,7 @@ void scatter(const In1<T>& values, const In1<std::int64_t>& rows, const InOut1<T
   etcc::scatter<T>(as_span(values), as_span(rows), std::span<T>(out.data(), out.size()));
 }
 
-nb::bytes format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, const In1<std::int32_t>& cells,
+Out<std::uint8_t> format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, const In1<std::int32_t>& cells,
                       const In2<std::int32_t>& codes, const In2<float>& confidence,
                       const In1<std::int8_t>& known, std::vector<std::vector<std::string>> names, std::size_t width,
                       bool keep_columns,
@@ -149,7 +145,8 @@ nb::bytes format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, co
     out = etcc::format_rows(bytes_of(bytes), row_spans, as_span(cells), as_span(codes), as_span(confidence),
                             as_span(known), labels, format);
   }
-  return nb::bytes(out.data(), out.size());
+  const std::size_t size = out.size();
+  return to_numpy<std::uint8_t>(std::move(out), {size});
 }
 
 }  // namespace
@@ -158,34 +155,43 @@ NB_MODULE(_native, m) {
   static_assert(sizeof(ByteSpan) == 2 * sizeof(std::int64_t));
   nb::exception<etcc::UnreadableRow>(m, "UnreadableRow", PyExc_ValueError);
 
-  nb::class_<PyRowParser>(m, "RowParser")
+  nb::class_<etcc::RowParser>(m, "RowParser")
       .def(
           "__init__",
-          [](PyRowParser* self, std::size_t width, const std::vector<std::pair<std::size_t, double>>& numbers,
-             std::vector<std::size_t> texts, const nb::bytes& header, std::int64_t first_line,
-             const std::string& comment) {
+          [](etcc::RowParser* self, std::size_t width, const std::vector<std::pair<std::size_t, double>>& numbers,
+             std::vector<std::size_t> texts, const nb::bytes& header, const std::string& comment,
+             const std::string& instruction_set) {
             etcc::RowLayout layout;
             layout.width = width;
             for (const auto& [index, factor] : numbers) layout.numbers.push_back({index, factor});
             layout.texts = std::move(texts);
             layout.header = std::string(header.c_str(), header.size());
             layout.comment = comment.empty() ? '\0' : comment.front();
-            const std::size_t n_numbers = layout.numbers.size();
-            const std::size_t n_texts = layout.texts.size();
-            new (self) PyRowParser{etcc::RowParser(std::move(layout), first_line), n_numbers, n_texts};
+            new (self) etcc::RowParser(std::move(layout), etcc::kernels(instruction_set));
           },
-          "width"_a, "numbers"_a, "texts"_a, "header"_a, "first_line"_a, "comment"_a = "")
+          "width"_a, "numbers"_a, "texts"_a, "header"_a, "comment"_a = "", "instruction_set"_a = "")
       .def(
           "parse",
-          [](PyRowParser& self, const nb::bytes& bytes, bool last) {
+          [](const etcc::RowParser& self, const nb::bytes& bytes, bool last, std::int64_t first_line) {
             etcc::Rows rows;
             {
               nb::gil_scoped_release release;
-              rows = self.parser.parse(bytes_of(bytes), last);
+              rows = self.parse(bytes_of(bytes), last, first_line);
             }
-            return rows_to_dict(std::move(rows), self.numbers, self.texts);
+            return rows_to_dict(std::move(rows), self.layout().numbers.size(), self.layout().texts.size());
           },
-          "bytes"_a, "last"_a);
+          "bytes"_a, "last"_a, "first_line"_a = 1);
+  m.def(
+      "find_lines",
+      [](const nb::bytes& bytes) {
+        etcc::Lines lines{};
+        {
+          nb::gil_scoped_release release;
+          lines = etcc::find_lines(bytes_of(bytes));
+        }
+        return std::tuple(lines.count, lines.end, lines.quotes);
+      },
+      "bytes"_a);
   m.attr("MAX_ROW_BYTES") = etcc::RowParser::max_row_bytes;
   m.attr("MAX_ROWS") = etcc::RowParser::max_rows;
 

@@ -5,9 +5,10 @@
 
 namespace etcc {
 
-#define ETCC_DECLARE_ISA(name)                \
-  namespace name {                            \
+#define ETCC_DECLARE_ISA(name)                 \
+  namespace name {                             \
   void fill_network_kernels(Kernels& kernels); \
+  void fill_row_kernels(Kernels& kernels);     \
   void fill_scale_kernels(Kernels& kernels);   \
   void fill_int8_kernels(Kernels& kernels);    \
   }

@@ -1,6 +1,6 @@
 #include "kernels.hpp"
 
-#include <algorithm>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -36,11 +36,12 @@ struct InstructionSet {
   bool usable;
 };
 
-template <class... Fill>
-InstructionSet make(const char* name, bool usable, Fill... fill) {
+#define ETCC_COMMON_KERNELS(name) name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels
+
+InstructionSet make(const char* name, bool usable, std::initializer_list<void (*)(Kernels&)> fill) {
   InstructionSet made{{}, usable};
   made.kernels.name = name;
-  (fill(made.kernels), ...);
+  for (const auto part : fill) part(made.kernels);
   return made;
 }
 
@@ -51,26 +52,25 @@ const std::vector<InstructionSet>& all() {
     const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     return std::vector<InstructionSet>{
-        make("avx512vnni", has_avx512 && __builtin_cpu_supports("avx512vnni"), avx512::fill_network_kernels,
-             avx512::fill_scale_kernels, avx512vnni::fill_int8_kernels),
-        make("avx512", has_avx512, avx512::fill_network_kernels, avx512::fill_scale_kernels,
-             avx512::fill_int8_kernels),
-        make("avxvnni", has_avx2 && has_avxvnni(), avx2::fill_network_kernels, avx2::fill_scale_kernels,
-             avxvnni::fill_int8_kernels),
-        make("avx2", has_avx2, avx2::fill_network_kernels, avx2::fill_scale_kernels, avx2::fill_int8_kernels),
+        make("avx512vnni", has_avx512 && __builtin_cpu_supports("avx512vnni"),
+             {ETCC_COMMON_KERNELS(avx512), avx512vnni::fill_int8_kernels}),
+        make("avx512", has_avx512, {ETCC_COMMON_KERNELS(avx512), avx512::fill_int8_kernels}),
+        make("avxvnni", has_avx2 && has_avxvnni(), {ETCC_COMMON_KERNELS(avx2), avxvnni::fill_int8_kernels}),
+        make("avx2", has_avx2, {ETCC_COMMON_KERNELS(avx2), avx2::fill_int8_kernels}),
 #elif defined(__aarch64__)
     return std::vector<InstructionSet>{
-        make("dotprod", has_dotprod(), neon::fill_network_kernels, neon::fill_scale_kernels,
-             dotprod::fill_int8_kernels),
-        make("neon", true, neon::fill_network_kernels, neon::fill_scale_kernels),
+        make("dotprod", has_dotprod(), {ETCC_COMMON_KERNELS(neon), dotprod::fill_int8_kernels}),
+        make("neon", true, {ETCC_COMMON_KERNELS(neon)}),
 #else
     return std::vector<InstructionSet>{
 #endif
-        make("portable", true, portable::fill_network_kernels, portable::fill_scale_kernels),
+        make("portable", true, {ETCC_COMMON_KERNELS(portable)}),
     };
   }();
   return sets;
 }
+
+#undef ETCC_COMMON_KERNELS
 
 }  // namespace
 

@@ -99,6 +99,14 @@ struct Lookup {
   bool relu;
 };
 
+// A column of numbers in a text table.
+struct NumberColumn {
+  std::size_t index;  // of the cell in its row
+  double factor;      // to the canonical unit
+};
+
+inline constexpr std::size_t cell_slack = 72;  // starts that `find_cells` may write beyond those that are wanted
+
 struct Kernels {
   const char* name;
   std::size_t lanes;  // floats a vector
@@ -120,6 +128,16 @@ struct Kernels {
   void (*locate)(const Column* columns, std::size_t count, const float* raw, std::size_t features,
                  const std::int64_t* index, std::size_t n, float bins, std::int32_t* row, float* fraction,
                  std::size_t stride);
+
+  // The number of cells of a line without quotes and of less than 4 GiB. starts[i] becomes the offset of cell i, for
+  // the first `wanted` cells of the line and the one after them (the line's end counts as a comma); it has room for
+  // `wanted` + `cell_slack`. Bytes up to `readable_end` may be read.
+  std::size_t (*find_cells)(const char* line, std::size_t size, const char* readable_end, std::size_t wanted,
+                            std::uint32_t* starts);
+  // The columns' values in such a line, where the cell is a plain decimal number that fits float32. The places of
+  // all other columns go to `others`, which has room for one more than columns; returns how many.
+  std::size_t (*read_numbers)(const char* line, const std::uint32_t* starts, const NumberColumn* columns,
+                              std::size_t count, const char* readable_end, float* values, std::uint32_t* others);
 };
 
 // Names of the instruction sets that this CPU can run, the fastest first; the last, "portable", runs anywhere.

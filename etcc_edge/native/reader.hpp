@@ -6,17 +6,15 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "kernels.hpp"
 
 namespace etcc {
 
 // What became of a data row. Only `ok` rows are classified.
 enum class RowStatus : std::uint8_t { ok = 0, short_row = 1, long_row = 2, not_a_number = 3, stray_quote = 4 };
-
-struct NumberColumn {
-  std::size_t index;  // of the cell in its row
-  double factor;      // to the canonical unit
-};
 
 struct RowLayout {
   std::size_t width = 0;              // cells of the header
@@ -43,6 +41,7 @@ struct Rows {
   std::int64_t missing = 0;                // rows of status ok with at least one NaN
   std::int64_t blank_lines = 0;
   std::int64_t repeated_headers = 0;
+  std::int64_t lines = 0;  // in `consumed`
   std::size_t consumed = 0;  // bytes that belong to complete rows
 
   std::size_t size() const { return spans.size(); }
@@ -54,30 +53,46 @@ class UnreadableRow : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A number cell by the reader's rule. Surrounding blanks, one plus sign and one pair of quotes are dropped;
-// empty, "?", NaN, infinities and what exceeds float32 give NaN; anything else that is not a whole decimal
-// number gives false. The value is parsed as double, multiplied by `factor` and rounded to float32.
-bool parse_number(std::span<const char> cell, double factor, float& value);
+struct Lines {
+  std::size_t count;  // of complete lines
+  std::size_t end;    // of the last of them
+  bool quotes;        // somewhere in the bytes; without, each line can be parsed apart
+};
+Lines find_lines(std::span<const char> bytes);
 
 class RowParser {
  public:
-  // `first_line` is the line number of the first byte that will be parsed.
-  RowParser(RowLayout layout, std::int64_t first_line);
+  // Rows are the same on all instruction sets' kernels.
+  explicit RowParser(RowLayout layout, const Kernels& kernels = etcc::kernels(""));
 
-  // Parses the complete rows of `bytes`, `max_rows` at most; with `last`, the end of the bytes ends a row too. What lies after
-  // `consumed` must come again at the start of the next call. A quoted cell that does not
-  // close within `max_row_bytes`, or has text after its closing quote, makes its first line a row of its own.
-  // Throws UnreadableRow for a line longer than `max_row_bytes`.
-  Rows parse(std::span<const char> bytes, bool last);
+  // Parses the complete rows of `bytes`, `max_rows` at most; with `last`, the end of the bytes ends a row too. What
+  // lies after `consumed` must come again at the start of the next call, whose `first_line` is higher by `lines`. A
+  // quoted cell that has text after its closing quote, or whose row does not end within `max_row_bytes`, makes its
+  // first line a row of its own. Throws UnreadableRow for a line longer than `max_row_bytes`.
+  //
+  // Several threads may call it at once.
+  Rows parse(std::span<const char> bytes, bool last, std::int64_t first_line) const;
+
+  const RowLayout& layout() const { return layout_; }
 
   static constexpr std::size_t max_row_bytes = std::size_t{1} << 20;
   static constexpr std::size_t max_rows = std::size_t{1} << 14;
 
  private:
+  struct Row {
+    std::string_view text;  // without its line end
+    const char* next;       // what follows it
+    std::size_t cells;
+    std::int64_t lines;
+    bool stray_quote;
+  };
+
+  bool delimit_quoted(std::span<const char> bytes, bool last, Row& row, std::vector<std::uint32_t>& starts) const;
+  void append(Rows& rows, std::span<const char> bytes, const Row& row, std::span<const std::uint32_t> starts,
+              std::vector<std::uint32_t>& others) const;
+
   RowLayout layout_;
-  std::vector<std::int32_t> number_of_cell_;  // cell index -> position in layout_.numbers, or -1
-  std::vector<std::int32_t> text_of_cell_;
-  std::int64_t line_;
+  const Kernels& kernels_;
 };
 
 }  // namespace etcc

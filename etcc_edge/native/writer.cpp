@@ -1,26 +1,29 @@
 #include "writer.hpp"
 
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <stdexcept>
 
 namespace etcc {
 namespace {
 
+// With four decimals, rounded half to even. The product is exact: 24 bits of the float, 10 of 10000 / 2^4.
 void append_confidence(std::string& out, float value) {
-  if (!std::isfinite(value)) return;
-  std::array<char, 64> text;
-  const auto result =
-      std::to_chars(text.data(), text.data() + text.size(), static_cast<double>(value), std::chars_format::fixed, 4);
-  out.append(text.data(), result.ptr);
+  if (!(value >= 0 && value <= 1)) throw std::invalid_argument("a confidence lies between 0 and 1");
+  const auto tenthousandths = static_cast<unsigned>(std::nearbyint(double{value} * 10000));
+  std::array<char, 6> text = {'0', '.'};
+  text[0] += static_cast<char>(tenthousandths / 10000);
+  unsigned rest = tenthousandths % 10000;
+  for (std::size_t i = text.size() - 1; i > 1; --i, rest /= 10) text[i] = static_cast<char>('0' + rest % 10);
+  out.append(text.data(), text.size());
 }
 
 }  // namespace
 
 std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
                         std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
-                        std::span<const float> confidence, std::span<const std::int8_t> known, const LabelColumns& labels, const RowFormat& format) {
+                        std::span<const float> confidence, std::span<const std::int8_t> known,
+                        const LabelColumns& labels, const RowFormat& format) {
   const std::size_t n = spans.size();
   const std::size_t levels = labels.names.size();
   if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || known.size() != n) {
@@ -43,7 +46,8 @@ std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> s
       const std::int32_t code = codes[level * n + row];
       if (code >= 0) out.append(labels.names[level].at(static_cast<std::size_t>(code)));
       out.push_back(',');
-      if (code >= 0) append_confidence(out, confidence[level * n + row]);
+      const float sure = confidence[level * n + row];
+      if (code >= 0 && !std::isnan(sure)) append_confidence(out, sure);
     }
     out.push_back(',');
     if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');

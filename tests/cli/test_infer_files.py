@@ -147,6 +147,26 @@ def test_an_application_that_is_less_sure_than_wanted_stays_empty(infer):
     assert 0 < sum(row[9] != "" for row in table()[1:]) < sum(row[9] != "" for row in every)
 
 
+@pytest.mark.parametrize("data", [HEADER + b"".join(rows(40_000)), (HEADER + b"".join(rows(40_000)) + b'1,"2"')])
+def test_the_number_of_threads_changes_nothing(infer, data):
+    Path("flows.csv").write_bytes(data)  # several blocks
+    infer("flows.csv", "--threads", "1")
+    alone = Path("flows.labels.csv").read_bytes()
+    assert alone.count(b"\n") > 40_000
+    for threads in ("2", "3"):
+        infer("flows.csv", "--force", "--threads", threads)
+        assert Path("flows.labels.csv").read_bytes() == alone
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_the_rows_before_a_damaged_part_are_written_to_standard_output(infer, threads):
+    flows = HEADER + b"".join(rows(60_000))
+    Path("flows.csv").write_bytes(gzip.compress(flows)[:-9])
+    result = infer("flows.csv", "-o", "-", "--threads", threads)
+    assert "cannot be read to its end" in failed(result, 1)
+    assert result.stdout_bytes.count(b"\n") > 10_000
+
+
 def test_labels_alone(infer):
     assert infer("flows.csv", "--columns", "labels").exit_code == 0
     header, *lines = Path("flows.labels.csv").read_bytes().splitlines()

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -36,12 +37,18 @@ def opened(tmp_path) -> Iterator[Callable[[bytes], FlowFile]]:
         yield opened
 
 
+def cut_into_blocks(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Makes the reader take so many bytes at once, the header among them."""
+    monkeypatch.setattr(reader, "_START_BYTES", size)
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", size)
+
+
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
 def number(cell: bytes, factor: float = 1.0) -> float | None:
     """A cell as the parser reads it; None where it is no number."""
-    parser = _native.RowParser(width=2, numbers=[(1, factor)], texts=[], header=b"", first_line=1)
+    parser = _native.RowParser(width=2, numbers=[(1, factor)], texts=[], header=b"")
     rows = parser.parse(b"x," + cell, last=True)
     return None if rows["status"][0] == NOT_A_NUMBER else float(rows["features"][0, 0])
 
@@ -116,6 +123,32 @@ def test_a_cell_without_a_finite_float32_is_no_value(cell):
 )
 def test_text_is_no_number(cell):
     assert number(cell) is None
+
+
+def numbers(cells: list[bytes], factor: float, instruction_set: str) -> list[float | None]:
+    """The same of many cells, which are no quoted ones, in rows that follow each other."""
+    parser = _native.RowParser(2, [(1, factor)], [], header=b"", instruction_set=instruction_set)
+    rows = parser.parse(b"".join(b"x,%b\n" % cell for cell in cells), last=True)
+    pairs = zip(rows["status"], rows["features"][:, 0].tolist(), strict=True)
+    return [None if status == NOT_A_NUMBER else value for status, value in pairs]
+
+
+DIGITS = st.from_regex(rb"-?[0-9]{0,18}(\.[0-9]{0,18})?", fullmatch=True)
+NEARLY_DIGITS = st.text("0019.-+eE /:", max_size=20).map(str.encode)
+ODD_BYTES = st.binary(max_size=18).map(lambda cell: bytes(byte for byte in cell if byte not in b'",\r\n'))
+EXTREMES = (b"-", b".", b"-.", b"5.", b"-0", b"--1", b"1..2", b"9007199254740992", b"9007199254740993", b"9" * 16)
+
+
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@PROPERTY
+@given(
+    st.lists(DIGITS | NEARLY_DIGITS | ODD_BYTES | st.sampled_from(EXTREMES), min_size=30, max_size=30),
+    st.sampled_from([1.0, 1e6, 1e-3, 1e300]),
+)
+def test_a_number_is_the_same_however_it_is_read(instruction_set, cells, factor):
+    """Quoted cells are read one by one, others in vectors."""
+    exact = [number(b'"%b"' % cell, factor) for cell in cells]
+    assert list(map(repr, numbers(cells, factor, instruction_set))) == list(map(repr, exact))
 
 
 def test_a_number_is_scaled_before_it_is_rounded():
@@ -358,7 +391,7 @@ def test_times_in_seconds_become_microseconds_even_of_a_single_flow(opened, end)
 
 
 def test_gzip_that_is_cut_short_is_an_error_after_the_rows_before_the_cut(opened, monkeypatch):
-    monkeypatch.setattr(reader, "_BLOCK_BYTES", 500)
+    cut_into_blocks(monkeypatch, 500)
     packed = gzip.compress(HEADER + b"".join(ROW.replace(b"a", b"%d" % i) for i in range(1000)))
     batches = opened(packed[:-200]).batches(FEATURES)
     assert len(next(batches)) > 0
@@ -389,20 +422,56 @@ def test_rows_are_the_same_wherever_the_blocks_are_cut(opened, monkeypatch, bloc
         return columns, file.counts
 
     whole = read()
-    monkeypatch.setattr(reader, "_BLOCK_BYTES", block)
+    cut_into_blocks(monkeypatch, block)
     assert read() == whole
 
 
-def parse(*pieces: bytes) -> object:
+@pytest.mark.parametrize("rows", [ROW, ROW.replace(b"a", b'"a\n"')], ids=["plain", "quoted"])
+def test_batches_may_be_parsed_in_any_order_and_in_several_threads(opened, monkeypatch, rows):
+    cut_into_blocks(monkeypatch, 500)
+    data = HEADER + b"".join(rows.replace(b"800", b"%d" % i) for i in range(1000))
+    expected = list(opened(data).batches(FEATURES))
+    file = opened(data)
+    calls = list(file.unparsed_batches(FEATURES))
+    with ThreadPoolExecutor(4) as pool:
+        batches = [batch for batch in reversed(list(pool.map(lambda call: call(), reversed(calls)))) if len(batch)]
+    assert [batch.features.tolist() for batch in batches] == [batch.features.tolist() for batch in expected]
+    assert [batch.line.tolist() for batch in batches] == [batch.line.tolist() for batch in expected]
+    assert file.counts.rows == 1000
+
+
+WIDE_ROWS = st.lists(st.lists(st.integers(0, 40), min_size=85, max_size=95), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@PROPERTY
+@given(WIDE_ROWS, st.sampled_from([0, 3, 84]))
+def test_cells_of_wide_rows_are_found(instruction_set, rows, asked):
+    """A cell of n characters holds its place in the row and blanks, or nothing."""
+    cells = [[b"%*d" % (n, i) if n > 2 else b"" for i, n in enumerate(row)] for row in rows]
+    parser = _native.RowParser(85, [(asked, 1.0)], [84], header=b"", instruction_set=instruction_set)
+    lines = [b",".join(row) for row in cells]
+    block = b"\n".join(lines)
+    parsed = parser.parse(block, last=True)
+    assert parsed["cells"].tolist() == list(map(len, rows))
+    assert [block[begin:end] for begin, end in parsed["spans"]] == [b",".join(row[:85]) for row in cells]
+    assert [block[begin:end] for begin, end in parsed["texts"][:, 0]] == [row[84] for row in cells]
+    expected = [float(row[asked]) if row[asked] else np.nan for row in cells]
+    np.testing.assert_array_equal(parsed["features"][:, 0], expected)
+
+
+def parse(*pieces: bytes, instruction_set: str = "") -> object:
     """All rows of the data given to a parser in pieces, or the message of its error."""
-    parser = _native.RowParser(width=2, numbers=[(0, 1.0)], texts=[1], header=b"a,1", first_line=1, comment="%")
+    parser = _native.RowParser(2, [(0, 1.0)], [1], header=b"a,1", comment="%", instruction_set=instruction_set)
     flows: list[object] = []
     blank_lines = repeated_headers = 0
+    line = 1
     rest = b""
     try:
         for i, piece in enumerate(pieces, start=1):
             block = rest + piece
-            rows = parser.parse(block, last=i == len(pieces))
+            rows = parser.parse(block, last=i == len(pieces), first_line=line)
+            line += rows["lines"]
             rest = block[rows["consumed"] :]
             blank_lines += rows["blank_lines"]
             repeated_headers += rows["repeated_headers"]
@@ -420,7 +489,9 @@ def parse(*pieces: bytes) -> object:
 @given(st.text('",\n\r a1%', max_size=40).map(str.encode), st.lists(st.integers(0, 40), max_size=6))
 def test_any_cut_of_the_bytes_gives_the_rows_of_one_parse(data, cuts):
     bounds = [0, *sorted(cuts), max([len(data), *cuts])]
-    assert parse(*(data[begin:end] for begin, end in pairwise(bounds))) == parse(data)
+    whole = parse(data)
+    for instruction_set in _native.instruction_sets():
+        assert parse(*(data[begin:end] for begin, end in pairwise(bounds)), instruction_set=instruction_set) == whole
 
 
 # --- against other readers ----------------------------------------------------------------------------------
@@ -447,7 +518,7 @@ TABLES = st.lists(st.lists(CELLS, min_size=2, max_size=5).map(",".join), max_siz
 @given(TABLES, st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_rows_are_those_of_pythons_csv_module_and_numbers_those_of_float(rows, line_end, ended):
     text = line_end.join(rows) + line_end * ended
-    parser = _native.RowParser(width=3, numbers=[(0, 1.0), (2, 1.0)], texts=[1], header=b"", first_line=1)
+    parser = _native.RowParser(width=3, numbers=[(0, 1.0), (2, 1.0)], texts=[1], header=b"")
     parsed = parser.parse(text.encode(), last=True)
     expected = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     assert parsed["cells"].tolist() == [len(row) for row in expected]

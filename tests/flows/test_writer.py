@@ -7,6 +7,7 @@ import os
 import stat
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ NAMES = (("Tor", "VPN"), ("Chat", "a, b"))
 def parsed(data: bytes) -> tuple[Header, FlowBatch]:
     """A table's header and its rows, without any features."""
     header = read_header(data, "f.csv")
-    parser = _native.RowParser(len(header.cells), [], [], header.line, header.lines + 1)
+    parser = _native.RowParser(len(header.cells), [], [], header.line)
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
@@ -43,7 +44,7 @@ def labelled(
     header, batch = parsed(data)
     writer = LabelWriter(out, header, LEVELS, NAMES, keep_columns=keep_columns)
     judged = np.array(known or [-1] * len(codes[0]), np.int8)
-    writer.write(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged)
+    writer.write(writer.format(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged))
     return out.getvalue()
 
 
@@ -85,6 +86,30 @@ def test_without_the_inputs_columns_only_labels_are_written():
 )
 def test_a_confidence_has_four_decimals(value, cell):
     assert labelled(b"x,y\n1,2\n", [[0], [-1]], [[value], [np.nan]]).endswith(b",Tor," + cell + b",,,\n")
+
+
+def confidence_cells(values: npt.NDArray[np.float32]) -> list[str]:
+    lines = labelled(b"x\n" + b"1\n" * len(values), [[0] * len(values)] * 2, [values.tolist()] * 2)
+    return [line.split(",")[2] for line in lines.decode().splitlines()[1:]]
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=50))
+def test_the_four_decimals_are_pythons(values):
+    assert confidence_cells(np.array(values, np.float32)) == [f"{value:.4f}" for value in values]
+
+
+def test_a_confidence_halfway_between_two_goes_to_the_even_one():
+    values = np.arange(2**13 + 1, dtype=np.float32) / 2**13
+    odd = np.nextafter(values, np.float32(0.5))
+    for some in (values, odd):
+        assert confidence_cells(some) == [f"{value:.4f}" for value in some.tolist()]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0001, np.inf])
+def test_a_confidence_outside_0_to_1_is_refused(value):
+    with pytest.raises(ValueError, match="a confidence lies between 0 and 1"):
+        confidence_cells(np.array([value], np.float32))
 
 
 def test_a_label_is_quoted_where_csv_needs_it():

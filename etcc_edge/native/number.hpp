@@ -1,0 +1,13 @@
+// The number in a cell.
+#pragma once
+
+#include <string_view>
+
+namespace etcc {
+
+// By the reader's rule: surrounding blanks, one plus sign and one pair of quotes are dropped; empty, "?", NaN,
+// infinities and what exceeds float32 give NaN; anything else that is not a whole decimal number gives false. The
+// value is rounded to double, multiplied by `factor` and rounded to float32.
+bool parse_number(std::string_view text, double factor, float& value);
+
+}  // namespace etcc

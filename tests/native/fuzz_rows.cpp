@@ -1,0 +1,118 @@
+// Any bytes as rows: no instruction set and no cut may change what is read, and labelled rows come out of it.
+// The first byte of the input says where the rest is cut.
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "isa.hpp"
+#include "reader.hpp"
+#include "writer.hpp"
+
+namespace {
+
+struct Row {
+  std::vector<std::uint32_t> features;  // their bits
+  std::string text;
+  std::vector<std::string> texts;
+  etcc::RowStatus status;
+  std::int32_t cells, bad_feature;
+  std::int64_t line;
+  bool operator==(const Row&) const = default;
+};
+
+struct Table {
+  std::vector<Row> rows;
+  std::int64_t missing = 0, blank_lines = 0, repeated_headers = 0, lines = 0;
+  bool operator==(const Table&) const = default;
+};
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+const etcc::RowLayout& layout() {
+  static const etcc::RowLayout made{4, {{0, 1.0}, {2, 1e6}, {3, 1.0}}, {1, 3}, "a,b,c,d", '%'};
+  return made;
+}
+
+// Adds what `parse` gave for the bytes.
+void add(Table& table, const etcc::Rows& rows, std::string_view bytes) {
+  const std::size_t numbers = layout().numbers.size(), texts = layout().texts.size();
+  const auto piece = [bytes](const etcc::ByteSpan& span) {
+    require(span.begin >= 0 && span.begin <= span.end && static_cast<std::size_t>(span.end) <= bytes.size());
+    const auto begin = static_cast<std::size_t>(span.begin);
+    return std::string(bytes.substr(begin, static_cast<std::size_t>(span.end) - begin));
+  };
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    Row row{{}, piece(rows.spans[i]), {}, rows.status[i], rows.cells[i], rows.bad_feature[i], rows.line[i]};
+    for (std::size_t f = 0; f < numbers; ++f) {
+      row.features.push_back(std::bit_cast<std::uint32_t>(rows.features[i * numbers + f]));
+    }
+    for (std::size_t t = 0; t < texts; ++t) row.texts.push_back(piece(rows.texts[i * texts + t]));
+    table.rows.push_back(row);
+  }
+  table.missing += rows.missing;
+  table.blank_lines += rows.blank_lines;
+  table.repeated_headers += rows.repeated_headers;
+  table.lines += rows.lines;
+}
+
+Table read(const etcc::RowParser& parser, std::string_view bytes, std::size_t cut) {
+  Table table;
+  const etcc::Rows first = parser.parse(bytes.substr(0, cut), cut == bytes.size(), 1);
+  require(first.consumed <= cut);
+  add(table, first, bytes.substr(0, cut));
+  const std::string_view rest = bytes.substr(first.consumed);
+  if (cut < bytes.size()) add(table, parser.parse(rest, true, 1 + table.lines), rest);
+  return table;
+}
+
+void write(const etcc::RowParser& parser, std::string_view bytes) {
+  const etcc::Rows rows = parser.parse(bytes, true, 1);
+  const std::size_t n = rows.size();
+  std::vector<std::int32_t> codes(n);
+  std::vector<float> sure(n);
+  std::vector<std::int8_t> known(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    codes[i] = static_cast<std::int32_t>(i % 3) - 1;
+    sure[i] = static_cast<float>(i % 5) / 4;
+    known[i] = static_cast<std::int8_t>(i % 3 - 1);
+  }
+  const std::string text = etcc::format_rows(bytes, rows.spans, rows.cells, codes, sure, known, {{{"x", "y"}}},
+                                             {layout().width, true, "\n"});
+  std::size_t size = 0;
+  for (const etcc::ByteSpan& span : rows.spans) size += static_cast<std::size_t>(span.end - span.begin);
+  require(text.size() >= size + 4 * n);
+}
+
+std::vector<etcc::RowParser> parsers() {
+  static std::vector<etcc::Kernels> kernels;
+  kernels.resize(1);
+  etcc::portable::fill_row_kernels(kernels[0]);
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) etcc::avx2::fill_row_kernels(kernels.emplace_back());
+  if (__builtin_cpu_supports("avx512bw")) etcc::avx512::fill_row_kernels(kernels.emplace_back());
+#elif defined(__aarch64__)
+  etcc::neon::fill_row_kernels(kernels.emplace_back());
+#endif
+  std::vector<etcc::RowParser> made;
+  for (const etcc::Kernels& one : kernels) made.emplace_back(layout(), one);
+  return made;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const std::vector<etcc::RowParser> all = parsers();
+  if (size == 0) return 0;
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const Table whole = read(all.front(), bytes, bytes.size());
+  for (const etcc::RowParser& parser : all) {
+    require(read(parser, bytes, bytes.size()) == whole);
+    require(read(parser, bytes, std::min(bytes.size(), std::size_t{data[0]})) == whole);
+    write(parser, bytes);
+  }
+  return 0;
+}
