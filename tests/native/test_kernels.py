@@ -15,19 +15,22 @@ from etcc_edge.bundle.network import parameter_shapes, parse_network
 
 NATIVE = Path(__file__).parents[2] / "etcc_edge" / "native"
 SOURCES = ("cascade", "kernels", "maps", "network", "pool", "router", "scaler")
+COMMON = ("network", "row", "scale")
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma")
 # A kernel file, a name to compile it under, and the flags for that. kernels.cpp refers to all of a processor family.
 Compiled = tuple[str, str, tuple[str, ...]]
 X86: tuple[Compiled, ...] = (
-    *((part, *to) for part in ("network", "row", "scale") for to in (("portable", ()), ("avx2", AVX2), ("avx512", AVX512))),
+    *((part, "portable", ()) for part in COMMON),
+    *((part, "avx2", AVX2) for part in COMMON),
+    *((part, "avx512", AVX512) for part in COMMON),
     ("int8", "avx2", AVX2),
     ("int8", "avxvnni", (*AVX2, "-mavxvnni")),
     ("int8", "avx512", AVX512),
     ("int8", "avx512vnni", (*AVX512, "-mavx512vnni")),
 )
 ARM: tuple[Compiled, ...] = (
-    *((part, to, ()) for part in ("network", "row", "scale") for to in ("portable", "neon")),
+    *((part, to, ()) for part in COMMON for to in ("portable", "neon")),
     ("int8", "dotprod", ("-march=armv8.2-a+dotprod",)),
 )
 HERE = X86 if platform.machine() == "x86_64" else ARM
