@@ -1,8 +1,9 @@
 """The native cascade against ONNX Runtime's, paired: ``python -m etcc_edge.bench.native [cpu]`` (extra bench).
 
 The networks are the paper's five CNNs on 41 features with random weights, and the shipped default bundle on
-generated flows. ONNX Runtime gets the routed cascade at the best of several block sizes. With ``cpu``, seconds of
-processor time instead of wall clock, for a machine that others use too, and one thread only.
+generated flows, at fp32 and at int8; where the native engine has no int8, its fp32 stands there. ONNX Runtime gets the
+routed cascade at the best of several block sizes, the paper's networks quantized as bundles are. With ``cpu``, seconds
+of processor time instead of wall clock, for a machine that others use too, and one thread only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from etcc_edge.bench.timing import Paired, Spread, time_paired
 from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, load_bundle
 from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.cascade import Cascade, open_cascade
-from etcc_edge.engine import Choice
+from etcc_edge.engine import BACKENDS, Choice
 from etcc_edge.export.graph import build_onnx
+from etcc_edge.export.quantize import export_precisions
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.training.networks import PAPER, network
@@ -32,7 +34,7 @@ Clock = Callable[[], float]
 
 PROTOCOLS = ("Tor", "Non-Tor", "VPN", "Non-VPN")
 APPLICATIONS = ("Audio", "Chat", "E-mail", "File transfer", "Video")
-BLOCKS = (16, 64, 128, 256, 1024)
+BLOCKS = (16, 64, 128, 256, 1024, 4096)
 FLOWS = 4096
 
 
@@ -56,7 +58,10 @@ def paper_bundle(inputs: int = 41, seed: int = 0) -> Bundle:
             model = _session(build_onnx(layers, inputs, own).SerializeToString())
             own[last] = own[last] - model(probe).mean(axis=0)
         weights.update({f"{node_id}/{name}": array for name, array in own.items()})
-        onnx[node_id, "fp32"] = build_onnx(layers, inputs, own).SerializeToString()
+        made = export_precisions(
+            build_onnx(layers, inputs, own).SerializeToString(), *rng.random((2, 2048, inputs), np.float32)
+        ).models
+        onnx.update({(node_id, precision): made[precision] for precision in ("fp32", "int8")})
         return Node(node_id, labels, layers, scaler, 1.0, children)
 
     children = {
@@ -89,8 +94,8 @@ def _session(model: bytes):  # type: ignore[no-untyped-def]
     return OnnxRuntimeEngine(model).run
 
 
-def opened(bundle: Bundle, backend: str, block: int, threads: int = 1) -> Cascade:
-    return open_cascade(bundle, Choice(backend, "fp32", ""), block=block, threads=threads)
+def opened(bundle: Bundle, backend: str, block: int, threads: int = 1, precision: str = "fp32") -> Cascade:
+    return open_cascade(bundle, Choice(backend, precision, ""), block=block, threads=threads)
 
 
 def even_flows(bundle: Bundle, seed: int = 1) -> F32:
@@ -113,19 +118,35 @@ def generated_flows(bundle: Bundle) -> F32:
             return np.concatenate([batch.features for batch in file.batches(bundle.features)])
 
 
-def throughput(bundle: Bundle, raw: F32, threads: int, clock: Clock) -> tuple[Paired, str]:
-    """Seconds of one pass over the flows, and the name of ONNX Runtime's best block size."""
-    cascades = {f"onnxruntime, blocks of {block}": opened(bundle, "onnxruntime", block, threads) for block in BLOCKS}
-    cascades["native"] = opened(bundle, "native", 1024, threads)
-    paired = time_paired({name: lambda c=c: c.run(raw) for name, c in cascades.items()}, 15, 2, clock)  # type: ignore[misc]
-    medians = {name: spread.median for name, spread in paired.seconds.items() if name != "native"}
-    return paired, min(medians, key=lambda name: medians[name])
+def precisions(bundle: Bundle, backend: str) -> tuple[str, ...]:
+    """Those of fp32 and int8 that the backend has for the bundle."""
+    return tuple(p for p in ("fp32", "int8") if not BACKENDS[backend].why_not(bundle, p))
 
 
-def latency(bundle: Bundle, raw: F32, clock: Clock, turns: int = 2000) -> Paired:
-    """Seconds of one flow alone."""
-    flows = iter(np.resize(raw, (4 * turns + 400, raw.shape[1]))[:, None, :])
-    cascades = {name: opened(bundle, name, 1024) for name in ("native", "onnxruntime")}
+def throughput(bundle: Bundle, raw: F32, threads: int, clock: Clock) -> Paired:
+    """Seconds of one pass over the flows, by backend, precision and ONNX Runtime's block size."""
+    cascades = {
+        f"onnxruntime {precision}, blocks of {block}": opened(bundle, "onnxruntime", block, threads, precision)
+        for precision in precisions(bundle, "onnxruntime")
+        for block in BLOCKS
+    }
+    for precision in precisions(bundle, "native"):
+        cascades[f"native {precision}"] = opened(bundle, "native", 1024, threads, precision)
+    return time_paired({name: lambda c=c: c.run(raw) for name, c in cascades.items()}, 15, 2, clock)  # type: ignore[misc]
+
+
+def fastest(paired: Paired, *starts: str) -> str:
+    """By median, of the contenders whose names start with the first of ``starts`` that any has."""
+    for start in starts:
+        if names := [name for name in paired.seconds if name.startswith(start)]:
+            return min(names, key=lambda name: paired.seconds[name].median)
+    raise ValueError(f"no contender {starts}")
+
+
+def latency(bundle: Bundle, raw: F32, names: Sequence[str], clock: Clock, turns: int = 2000) -> Paired:
+    """Seconds of one flow alone; ``names`` are backends with precisions, ``native int8`` say."""
+    cascades = {name: opened(bundle, name.split()[0], 1024, 1, name.split()[1]) for name in names}
+    flows = iter(np.resize(raw, (len(names) * (turns + 100), raw.shape[1]))[:, None, :])
     return time_paired({name: lambda c=c: c.run(next(flows)) for name, c in cascades.items()}, turns, 100, clock)  # type: ignore[misc]
 
 
@@ -136,17 +157,23 @@ def main(clock: Clock) -> None:
     ):
         report: dict[str, object] = {"bundle": bundle.name}
         for threads in (1,) if clock is time.process_time else (1, 2):
-            paired, best = throughput(bundle, raw, threads, clock)
-            per_second = {name: round(len(raw) / paired.seconds[name].median) for name in ("native", best)}
-            ratio = paired.speed_up("native", best)
-            report[f"flows a second, {threads} thread(s)"] = {**per_second, "ratio": _three(ratio)}
-        paired = latency(bundle, raw, clock)
-        for percent in (50, 99):
-            each = {name: spread.percentile(percent) for name, spread in paired.seconds.items()}
-            report[f"µs a flow alone, p{percent}"] = {
-                **{name: round(seconds * 1e6, 1) for name, seconds in each.items()},
-                "ratio": round(each["onnxruntime"] / each["native"], 2),
-            }
+            paired = throughput(bundle, raw, threads, clock)
+            for precision in precisions(bundle, "onnxruntime"):
+                pair = fastest(paired, f"native {precision}", "native"), fastest(paired, f"onnxruntime {precision}")
+                report[f"flows a second at {precision}, {threads} thread(s)"] = {
+                    **{name: round(len(raw) / paired.seconds[name].median) for name in pair},
+                    "ratio": _three(paired.speed_up(*pair)),
+                }
+        ours = precisions(bundle, "native")
+        for precision in precisions(bundle, "onnxruntime"):
+            names = (f"native {precision if precision in ours else 'fp32'}", f"onnxruntime {precision}")
+            paired = latency(bundle, raw, names, clock)
+            for percent in (50, 99):
+                each = {name: spread.percentile(percent) for name, spread in paired.seconds.items()}
+                report[f"µs a flow alone at {precision}, p{percent}"] = {
+                    **{name: round(seconds * 1e6, 1) for name, seconds in each.items()},
+                    "ratio": round(each[names[1]] / each[names[0]], 2),
+                }
         print(json.dumps(report, indent=2, ensure_ascii=False))
 
 
