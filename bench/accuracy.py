@@ -6,7 +6,7 @@ Needs the ``bench`` extra. One JSON line a model, split and seed, as each is don
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from etcc_edge.bench.trees import TREES, TreesCascade, fit_trees
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.hashing import feature_hashes
-from etcc_edge.cascade import Result
-from etcc_edge.evaluation import codes_of, evaluate
+from etcc_edge.evaluation import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
@@ -28,63 +28,6 @@ F32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 MIN_GROUPS = 3  # of a pair of labels, so that a split by groups can train, validate and test it
-
-
-class TreesCascade:
-    """The two stages with a tree model each, trained on the given rows of the flows."""
-
-    def __init__(self, bundle: Bundle, models: dict[str, Any]) -> None:
-        self._bundle, self._models = bundle, models
-
-    def run(self, raw: F32) -> Result:
-        names = self._bundle.vocabulary()
-        codes = np.full((len(names), len(raw)), -1, np.int32)
-        confidence = np.full((len(names), len(raw)), np.nan, np.float32)
-        reached = [(self._bundle.root, np.arange(len(raw)), 0)]
-        while reached:
-            node, rows, depth = reached.pop()
-            if not len(rows):
-                continue
-            probability = self._models[node.id].predict_proba(raw[rows])
-            label = self._models[node.id].classes_[probability.argmax(axis=1)]
-            codes[depth, rows] = np.array([names[depth].index(name) for name in node.labels])[label]
-            confidence[depth, rows] = probability.max(axis=1)
-            reached += [
-                (child, rows[label == node.labels.index(name)], depth + 1) for name, child in node.children.items()
-            ]
-        return Result(self._bundle.levels, names, codes, confidence, np.full_like(confidence, np.nan))
-
-
-def _xgboost(seed: int) -> Any:
-    from xgboost import XGBClassifier
-
-    return XGBClassifier(n_estimators=400, max_depth=10, learning_rate=0.1, tree_method="hist", random_state=seed)
-
-
-def _forest(seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier
-
-    return RandomForestClassifier(n_estimators=200, n_jobs=-1, random_state=seed)
-
-
-TREES: dict[str, Callable[[int], Any]] = {"xgboost": _xgboost, "random forest": _forest}
-
-
-def fit_trees(
-    bundle: Bundle, flows: LabelledFlows, rows: Rows, make: Callable[[int], Any], seed: int
-) -> dict[str, Any]:
-    """A model for each node of the bundle, by its id; ``flows`` has the bundle's features."""
-    raw = np.where(np.isfinite(flows.features), flows.features, np.nan)
-    protocol = codes_of(bundle.root.labels, flows.protocol)
-    labels = {bundle.root.id: protocol}
-    for name, child in bundle.root.children.items():
-        belongs = protocol == bundle.root.labels.index(name)
-        labels[child.id] = np.where(belongs, codes_of(child.labels, flows.application), -1)
-    models = {}
-    for node_id, label in labels.items():
-        learn = rows[label[rows] >= 0]
-        models[node_id] = make(seed).fit(raw[learn], label[learn])
-    return models
 
 
 def without_repeats(flows: LabelledFlows) -> LabelledFlows:
@@ -117,7 +60,7 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
         if model == "networks":
             figures = bundle.metrics["test"]
         else:
-            fitted = fit_trees(bundle, flows, learn, TREES[model], plan.seed)
+            fitted = fit_trees(bundle, flows, learn, model, plan.seed)
 
             def trees(part: Bundle, fitted: dict[str, Any] = fitted) -> TreesCascade:
                 return TreesCascade(part, fitted)

@@ -89,11 +89,13 @@ def measure(bundle: Bundle, backend: str, precision: str, flows: Flows) -> dict[
         "change_points": comparison.cascade.change,
         "networks": {name: vars(drift) for name, drift in comparison.networks.items()},
         "verdict": comparison.verdict() or "passed",
-        "latency": {node.id: _latency(engines[node.id], node.scaler.transform(flows.raw)) for node in bundle.nodes()},
+        "latency": {
+            node.id: latency_by_batch(engines[node.id], node.scaler.transform(flows.raw)) for node in bundle.nodes()
+        },
     }
 
 
-def _latency(engine: Engine, scaled: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, dict[str, float]]:
+def latency_by_batch(engine: Engine, scaled: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, dict[str, float]]:
     """By batch: milliseconds of the GPU alone (CUDA events), and of a whole call with its copies."""
     made: dict[str, dict[str, float]] = {}
     for batch in BATCHES:

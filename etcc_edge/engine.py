@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from etcc_edge import recommendation
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
 
@@ -71,7 +72,8 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
     """The backend and precision to run with, for any bundle or for a given one.
 
     ``auto`` takes the first backend of `BACKENDS` that this machine has and that can run the bundle; precision ``auto``
-    is that backend's own (`Backend.auto`).
+    is that backend's own (`Backend.auto`). At that precision it takes the backend that a bench found fastest here with
+    the same labels, if it was saved for the bundle.
     Raises BackendError for one that is unknown, absent, unable, or does not have the precision.
     """
     if backend != "auto" and backend not in BACKENDS:
@@ -88,6 +90,21 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
             unable += f"; not {name}: {why_not}"
         else:
             at = "" if precision == "auto" else f" at {wanted}"
-            fastest = f"the fastest that this machine has{at}{unable}"
-            return Choice(name, wanted, fastest if backend == "auto" else "as asked for")
+            if backend != "auto":
+                return Choice(name, wanted, "as asked for")
+            usual = Choice(name, wanted, f"the fastest that this machine has{at}{unable}")
+            return _recommended(usual, bundle) if bundle else usual
     raise BackendError("; ".join(reasons) if backend != "auto" else "no backend can run here: " + "; ".join(reasons))
+
+
+def _recommended(usual: Choice, bundle: Bundle) -> Choice:
+    """What a bench of this machine and bundle recommends at the usual choice's precision, if it can run."""
+    found, ignored = recommendation.read(bundle)
+    if found is None:
+        return replace(usual, reason=f"{usual.reason}; {ignored}, so it is ignored") if ignored else usual
+    name = found.backends.get(usual.precision, usual.backend)
+    if name not in BACKENDS or usual.precision not in BACKENDS[name].precisions:
+        return replace(usual, reason=f"{usual.reason}; the bench of {found.made} names {name!r}, which is none")
+    if reason := BACKENDS[name].why_not(bundle, usual.precision):
+        return replace(usual, reason=f"{usual.reason}; the bench of {found.made} says {name}, but {reason}")
+    return replace(usual, backend=name, reason=f"by the bench of {found.made}")

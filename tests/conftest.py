@@ -16,6 +16,12 @@ DATA = Path(__file__).parent / "data"
 REAL_FLOWS = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def no_recommendation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a bench on this machine saved decides no test."""
+    monkeypatch.setenv("ETCC_EDGE_CACHE", str(tmp_path / "etcc-edge-cache"))
+
+
 @pytest.fixture(scope="session")
 def real_flows() -> Path:
     """The folder of real flows, which the project does not ship."""

@@ -21,6 +21,7 @@ _COMMANDS = {
     "train": "Train a bundle on labelled flows.",
     "select-features": "Choose the features to train with.",
     "build-engines": "Build engines at every precision and measure their drift.",
+    "bench": "How fast each backend is here, and what it costs in accuracy.",
     "info": "What a bundle is, and which backends this machine has.",
     "sample": "Write generated flows in CICFlowMeter's form.",
 }

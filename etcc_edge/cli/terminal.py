@@ -6,9 +6,12 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class NumberRange(click.FloatRange):
@@ -33,11 +36,7 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
     if hidden or not sys.stderr.isatty():
         yield lambda position, size: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    progress = _bar()
     task = progress.add_task(label, total=None)
 
     def show(position: int, size: int | None) -> None:
@@ -48,6 +47,26 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
         yield show
     finally:
         progress.stop()
+
+
+@contextlib.contextmanager
+def step_progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar on a terminal; the yielded function takes what is done from now on, and how much of how much is done."""
+    if not sys.stderr.isatty():
+        yield lambda text, done, total: None
+        return
+    progress = _bar()
+    task = progress.add_task("", total=None)
+    with progress:
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextlib.contextmanager

@@ -102,6 +102,15 @@ void bind_cascade(nb::module_& m) {
   m.def(
       "has_int8", [](std::string_view instruction_set) { return etcc::kernels(instruction_set).multiply8 != nullptr; },
       "instruction_set"_a = "");
+  m.def(
+      "spin",
+      [](std::size_t rounds, std::string_view instruction_set) {
+        const auto& kernels = etcc::kernels(instruction_set);
+        nb::gil_scoped_release release;
+        [[maybe_unused]] const volatile float kept = kernels.spin(rounds);
+        return rounds * kernels.peak;
+      },
+      "rounds"_a, "instruction_set"_a = "", "Does nothing but multiply-adds in registers; returns their number.");
 
   nb::class_<PyNetwork>(m, "Network")
       .def(

@@ -112,6 +112,7 @@ struct Kernels {
   std::size_t lanes;  // floats a vector
   std::size_t panel;  // columns of a packed panel, a multiple of `lanes`
   std::size_t tile;   // rows in registers
+  std::size_t peak;   // multiply-adds of a round of `spin`
   void (*multiply)(const Product&);
   void (*dot)(const Dot&);
   void (*quantize)(const Quantize&);  // null, as the next, where 8 bits are not faster
@@ -119,6 +120,7 @@ struct Kernels {
   void (*winograd_in)(const WinogradIn&);
   void (*winograd_out)(const WinogradOut&);
   void (*lookup)(const Lookup&);
+  float (*spin)(std::size_t rounds);  // nothing but multiply-adds that stay in registers, for measuring their peak
 
   // Scaled values [n][count] of the raw rows `index` (row-major, `features` wide), at most y[k + 1] after the knot k.
   void (*scale)(const Column* columns, std::size_t count, const float* raw, std::size_t features,

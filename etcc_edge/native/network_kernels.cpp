@@ -290,6 +290,21 @@ void lookup(const Lookup& p) {
   }
 }
 
+constexpr int spinning = 12;  // sums, enough to hide the latency of a multiply-add
+
+float spin(std::size_t rounds) {
+  const Vec factor = Vec{} + 0.999F;
+  Vec sum[spinning];
+  for (int k = 0; k < spinning; ++k) sum[k] = Vec{} + static_cast<float>(k);
+  for (std::size_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 12
+    for (int k = 0; k < spinning; ++k) sum[k] = sum[k] * factor + factor;
+  }
+  Vec all{};
+  for (int k = 0; k < spinning; ++k) all += sum[k];
+  return all[0];
+}
+
 }  // namespace
 
 void fill_network_kernels(Kernels& kernels) {
@@ -301,6 +316,8 @@ void fill_network_kernels(Kernels& kernels) {
   kernels.winograd_in = winograd_in;
   kernels.winograd_out = winograd_out;
   kernels.lookup = lookup;
+  kernels.spin = spin;
+  kernels.peak = spinning * lanes;
 }
 
 }  // namespace etcc::ETCC_ISA

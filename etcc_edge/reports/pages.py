@@ -1,9 +1,9 @@
-"""Evaluations as one page: Markdown, or HTML that needs no other file."""
+"""Tables and plots as one page, of evaluations say: Markdown, or HTML that needs no other file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import accumulate, groupby
@@ -26,11 +26,23 @@ from etcc_edge.reports.tables import (
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
+    """``plots``: SVG text, for which ``key`` names the colours."""
+
     title: str
     text: str
     tables: list[Table]
-    plots: Callable[[Sequence[Evaluation]], list[str]] = field(default=lambda _: [])
+    plots: list[str] = field(default_factory=list)
+    key: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A paragraph of the introduction that starts with "Warning" stands out."""
+
+    heading: str
+    introduction: list[str]
+    sections: list[Section]
 
 
 def _heading(evaluations: Sequence[Evaluation]) -> str:
@@ -56,48 +68,69 @@ def _introduction(evaluations: Sequence[Evaluation]) -> list[str]:
     return paragraphs
 
 
-def _sections(evaluations: Sequence[Evaluation]) -> list[_Section]:
+def _sections(evaluations: Sequence[Evaluation]) -> list[Section]:
+    key = titles(evaluations) if len(evaluations) > 1 else []
     return [
-        _Section(
+        Section(
             "Accuracy (%)",
             "Precision, recall and F1 are means over the labels that occur. Applications are given the true protocol; "
             "end to end wants both labels right. A known application is one that the bundle's network of the true "
             "protocol knows. Rows of applications: as Tables 4 and 5 of Li and Lu 2021.",
             [score_table(evaluations), attribution_table(evaluations)],
         ),
-        _Section(
+        Section(
             "Applications",
             "Given the true protocol: by protocol as Tables 6 and 7 of Li and Lu 2021, and their mean as Table 8.",
             [*application_tables(evaluations), mean_table(evaluations)],
         ),
-        _Section(
+        Section(
             "Confusion",
             "True labels by row, given labels by column, as Figure 6 of Li and Lu 2021.",
             confusion_tables(evaluations),
         ),
-        _Section("By label", "Applications are given the true protocol.", label_tables(evaluations), recall_plots),
-        _Section(
+        Section(
+            "By label",
+            "Applications are given the true protocol.",
+            label_tables(evaluations),
+            recall_plots(evaluations),
+            key,
+        ),
+        Section(
             "Calibration",
             "A confidence of 80 % should be right four times in five. End to end, the confidence is that of the pair: "
             "protocol times application. The error is the mean distance over 15 bins.",
             [calibration_table(evaluations)],
-            reliability_plots,
+            reliability_plots(evaluations),
+            key,
         ),
-        _Section(
+        Section(
             "Refusing the least sure",
             "Accuracy over the flows that are left when the flows of least confidence are refused; end to end by the "
             "confidence of the pair.",
             [coverage_table(evaluations)],
-            coverage_plots,
+            coverage_plots(evaluations),
+            key,
         ),
     ]
 
 
+def _page(evaluations: Sequence[Evaluation]) -> Page:
+    return Page(_heading(evaluations), _introduction(evaluations), _sections(evaluations))
+
+
 def markdown(evaluations: Sequence[Evaluation]) -> str:
+    return markdown_page(_page(evaluations))
+
+
+def html(evaluations: Sequence[Evaluation]) -> str:
+    return html_page(_page(evaluations))
+
+
+def markdown_page(page: Page) -> str:
     """Every table, as GitHub's Markdown."""
-    parts = [f"# {_markdown_text(_heading(evaluations))}", *map(_markdown_text, _introduction(evaluations))]
-    for section in _sections(evaluations):
-        parts += [f"## {section.title}", section.text]
+    parts = [f"# {_markdown_text(page.heading)}", *map(_markdown_text, page.introduction)]
+    for section in page.sections:
+        parts += [f"## {section.title}", _markdown_text(section.text)]
         for table in section.tables:
             parts += [f"**{_markdown_text(table.title)}**", _markdown_table(table)]
     return "\n\n".join(parts) + "\n"
@@ -120,12 +153,13 @@ table { border-collapse: collapse; max-width: 100%; margin: .8rem 0; font-varian
   break-inside: avoid; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; white-space: nowrap; }
 th, td { padding: .18rem .5rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; }
+th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; white-space: nowrap; }
 .first { padding-left: 1.4rem; } .shaded td { text-align: center; min-width: 3rem; }
 .shaded thead tr:last-child th:not(:first-child) { text-align: center; }
 thead tr:last-child th { border-bottom: 1px solid #666; } th.group { text-align: center; }
 .row { display: flex; flex-wrap: wrap; gap: 0 2.2rem; align-items: flex-start; overflow-x: auto; }
-.plots { gap: 0 1rem; } .key span { display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem; }
+.plots { gap: 0 1rem; } .key span { white-space: nowrap; margin-right: 1rem; }
+.key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem; }
 svg { margin: .6rem 0; break-inside: avoid; font: 11px system-ui, sans-serif; }
 svg text { fill: #222; } .warning { font-weight: 600; }
 * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -136,18 +170,17 @@ svg text { fill: #222; } .warning { font-weight: 600; }
 """
 
 
-def html(evaluations: Sequence[Evaluation]) -> str:
+def html_page(page: Page) -> str:
     """Every table and plot in one page that loads and runs nothing."""
-    heading = escape(_heading(evaluations))
+    heading = escape(page.heading)
     body = [f"<h1>{heading}</h1>"]
-    for paragraph in _introduction(evaluations):
+    for paragraph in page.introduction:
         kind = ' class="warning"' if paragraph.startswith("Warning") else ""
         body.append(f"<p{kind}>{escape(paragraph)}</p>")
-    for section in _sections(evaluations):
-        plots = section.plots(evaluations)
+    for section in page.sections:
         body += [f"<h2>{escape(section.title)}</h2>", f"<p>{escape(section.text)}</p>"]
-        if plots:
-            body += [_key(evaluations), f'<div class="row plots">{"".join(plots)}</div>']
+        if section.plots:
+            body += [_key(section.key), f'<div class="row plots">{"".join(section.plots)}</div>']
         body.append(f'<div class="row">{"".join(map(_html_table, section.tables))}</div>')
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -157,14 +190,12 @@ def html(evaluations: Sequence[Evaluation]) -> str:
     )
 
 
-def _key(evaluations: Sequence[Evaluation]) -> str:
-    if len(evaluations) == 1:
-        return ""
+def _key(names: Sequence[str]) -> str:
     entries = (
-        f'<span style="background:{COLOURS[i % len(COLOURS)]}"></span>{escape(title)}'
-        for i, title in enumerate(titles(evaluations))
+        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(name)}</span>'
+        for i, name in enumerate(names)
     )
-    return f'<p class="key">{"".join(entries)}</p>'
+    return f'<p class="key">{" ".join(entries)}</p>' if names else ""
 
 
 def _html_table(table: Table) -> str:

@@ -1,16 +1,17 @@
-"""The plots of evaluations as SVG text: small, without a library, and with text that can be searched."""
+"""Plots as SVG text: small, without a library, and with text that can be searched."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from etcc_edge.reports.tables import Evaluation, networks, stages
 
 # Apart in grey and for the colour-blind too (Okabe and Ito); a line's dash tells it apart as well.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 4")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a7a00")
+_DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 4", "1 2", "12 2 2 2")
 
 _WIDTH, _HEIGHT = 250, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 26, 36
@@ -28,7 +29,8 @@ def reliability_plots(evaluations: Sequence[Evaluation]) -> list[str]:
             most = max([1, *bins["flows"]])
             bins = zip(bins["confidence"], bins["accuracy"], bins["flows"], strict=True)
             lines.append([(100 * x, 100 * y, 1.5 + 4 * math.sqrt(n / most)) for x, y, n in bins if n])
-        plots.append(_lines(name, lines, "confidence, %", "accuracy, %", (0, 100), 0, diagonal=True))
+        axes = percent_axis("confidence, %"), percent_axis("accuracy, %")
+        plots.append(line_plot(name, lines, *axes, diagonal=True, pale=True))
     return plots
 
 
@@ -41,7 +43,8 @@ def coverage_plots(evaluations: Sequence[Evaluation]) -> list[str]:
     }
     least = min((y for lines in curves.values() for line in lines for _, y, _ in line), default=0.0)
     floor = min(90, math.floor(least / 10) * 10)
-    return [_lines(name, lines, "refused, %", "accuracy, %", (0, 100), floor) for name, lines in curves.items()]
+    axes = percent_axis("refused, %"), percent_axis("accuracy, %", floor)
+    return [line_plot(name, lines, *axes) for name, lines in curves.items()]
 
 
 def _curve(figures: Evaluation) -> Points:
@@ -62,52 +65,120 @@ def recall_plots(evaluations: Sequence[Evaluation]) -> list[str]:
     return plots
 
 
-def _lines(
+@dataclass(frozen=True)
+class Axis:
+    """``ticks``: places with their texts. With ``log`` values are positive."""
+
+    name: str
+    low: float
+    high: float
+    ticks: Sequence[tuple[float, str]]
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """0 at the low end, 1 at the high."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def percent_axis(name: str, floor: int = 0) -> Axis:
+    """From ``floor`` to 100 %."""
+    step = 20 if floor < 50 else 10 if floor < 80 else 5
+    return Axis(name, floor, 100, [(tick, str(tick)) for tick in range(floor, 101, step)])
+
+
+def log_axis(name: str, values: Sequence[float]) -> Axis:
+    """The decades around positive values, each with a tick at 1, and at 2 and 5 where they are few."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 1e-9)
+    steps = (1, 2, 5) if high - low < 2 else (1,)
+    ticks = [step * 10.0**decade for decade in range(low, high) for step in steps] + [10.0**high]
+    return Axis(name, ticks[0], ticks[-1], [(tick, _short(tick)) for tick in ticks], log=True)
+
+
+def _short(value: float) -> str:
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def line_plot(
     title: str,
     lines: Sequence[Points],
-    x_name: str,
-    y_name: str,
-    x_range: tuple[float, float],
-    y_floor: float,
+    x_axis: Axis,
+    y_axis: Axis,
+    *,
     diagonal: bool = False,
+    pale: bool = False,
+    joined: bool = True,
+    step: Sequence[tuple[float, float]] = (),
+    size: tuple[int, int] = (_WIDTH, _HEIGHT),
 ) -> str:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    """Lines of points, in the order of `COLOURS`. ``pale`` lines only guide the eye from dot to dot, not ``joined``
+    ones are dots alone; ``step`` is one more line, in grey, that goes sideways before it goes up."""
+    width, height = size
+    right, bottom = width - max(_RIGHT, 4 * len(x_axis.ticks[-1][1])), height - _BOTTOM
+    left = max(_LEFT, 24 + 7 * max(len(text) for _, text in y_axis.ticks))
 
     def x(value: float) -> float:
-        return _LEFT + (value - x_range[0]) / (x_range[1] - x_range[0]) * (right - _LEFT)
+        return left + x_axis.place(value) * (right - left)
 
     def y(value: float) -> float:
-        return bottom - (value - y_floor) / (100 - y_floor) * (bottom - _TOP)
+        return bottom - y_axis.place(value) * (bottom - _TOP)
 
-    parts = [_text(_LEFT, 14, title, "start", bold=True)]
-    for tick in range(0, 101, 20):
-        parts.append(_text(x(tick), bottom + 14, str(tick), "middle"))
-    step = 20 if y_floor < 50 else 10 if y_floor < 80 else 5
-    for tick in range(int(y_floor), 101, step):
-        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
-        parts.append(_text(_LEFT - 5, y(tick) + 4, str(tick), "end"))
-    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 6, x_name, "middle"))
+    parts = [_text(left, 14, title, "start", bold=True, length=width // 6)]
+    for tick, text in x_axis.ticks:
+        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{bottom}" y2="{bottom + 3}" stroke="#999"/>')
+        parts.append(_text(x(tick), bottom + 14, text, "middle"))
+    for tick, text in y_axis.ticks:
+        parts.append(f'<line x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
+        parts.append(_text(left - 5, y(tick) + 4, text, "end"))
+    parts.append(_text((left + right) / 2, height - 6, x_axis.name, "middle"))
     middle = (_TOP + bottom) / 2
     parts.append(
-        f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">{escape(y_name)}'
-        "</text>"
+        f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">'
+        f"{escape(y_axis.name)}</text>"
     )
     if diagonal:
+        ends = (x(x_axis.low), y(y_axis.low), x(x_axis.high), y(y_axis.high))
         parts.append(
-            f'<line x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(100):.1f}" y2="{y(100):.1f}" stroke="#999" '
-            'stroke-dasharray="3 3"/>'
+            '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="#999" stroke-dasharray="3 3"/>'.format(*ends)
         )
+    if step:
+        path = f"M{x(step[0][0]):.1f},{y(step[0][1]):.1f}" + "".join(f"H{x(a):.1f}V{y(b):.1f}" for a, b in step[1:])
+        parts.append(f'<path d="{path}" fill="none" stroke="#888" stroke-dasharray="3 3"/>')
     for i, points in enumerate(lines):
         colour, dash = COLOURS[i % len(COLOURS)], _DASHES[i % len(_DASHES)]
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b, _ in points)
-        # Where dots have weights, the line between them only guides the eye.
-        pale = 0.35 if any(r for *_, r in points) else 1
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-opacity="{pale}" '
-            f'stroke-dasharray="{dash}"/>'
-        )
+        if joined:
+            parts.append(
+                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" '
+                f'stroke-opacity="{0.35 if pale else 1}" stroke-dasharray="{dash}"/>'
+            )
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="{r:.1f}" fill="{colour}"/>' for a, b, r in points if r]
-    return _svg(_WIDTH, _HEIGHT, title, parts)
+    return _svg(width, height, title, parts)
+
+
+def share_plot(title: str, rows: dict[str, list[float]], width: int = 640) -> str:
+    """A bar a row, parted by shares of 1, in the order of `COLOURS`; shares of 4 % and more are written in."""
+    left, thick = 170, 20
+    parts = [_text(0, 14, title, "start", bold=True)]
+    top = 24.0
+    for name, shares in rows.items():
+        parts.append(_text(left - 6, top + thick / 2 + 3, name, "end", length=28))
+        at = float(left)
+        for i, share in enumerate(shares):
+            wide, colour = share * (width - left - 6), COLOURS[i % len(COLOURS)]
+            parts.append(
+                f'<rect x="{at:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{thick}" fill="{colour}" '
+                'fill-opacity="0.55"/>'
+            )
+            if share >= 0.04:
+                parts.append(_text(at + wide / 2, top + thick / 2 + 4, f"{100 * share:.0f}", "middle"))
+            at += wide
+        top += thick + 6
+    return _svg(width, top + 2, title, parts)
 
 
 def _bars(title: str, values: dict[str, list[float | None]]) -> str:

@@ -1,0 +1,118 @@
+"""What a precision costs in accuracy: on the user's flows, or as the bundle recorded it at training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from etcc_edge.bundle.model import Bundle
+from etcc_edge.cascade import Result, RoutedCascade
+from etcc_edge.engine import Engine
+from etcc_edge.engines.build import Flows
+from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
+from etcc_edge.evaluation import codes_of
+from etcc_edge.metrics import Confusion
+
+MOST_MOVES = 5
+
+
+def measured(
+    bundle: Bundle, reference: Mapping[str, Engine], other: Mapping[str, Engine], flows: Flows, max_drift: float
+) -> dict[str, Any]:
+    """Drift of engines, by node id, from the reference's on flows with or without labels. Keys:
+
+    ``source`` is ``measured``; ``flows``; ``agreement``; ``accuracy``, ``reference_accuracy`` (end to end) and
+    ``change_points``, None without labels; ``networks.<id>`` the same of each network, with
+    ``largest_logit_change``; ``recall_change_points.<level>.<label>``; ``moves``, the pairs of labels that most flows
+    moved between; ``verdict``, empty where the drift passes.
+    """
+    labels = (flows.protocol, flows.application)
+    comparison = compare(bundle, lambda n: reference[n.id], lambda n: other[n.id], flows.raw, *labels)
+    ours, theirs = (
+        RoutedCascade(bundle, lambda node, engines=engines: engines[node.id]).run(flows.raw)  # type: ignore[misc]
+        for engines in (reference, other)
+    )
+    networks = {}
+    for node in bundle.nodes():
+        scaled = node.scaler.transform(flows.raw)
+        change = float(np.abs(reference[node.id].run(scaled) - other[node.id].run(scaled)).max())
+        drift = comparison.networks.get(node.id)
+        networks[node.id] = {**(_figures(drift) if drift else {}), "largest_logit_change": change}
+    return {
+        "source": "measured",
+        **_figures(comparison.cascade),
+        "networks": networks,
+        "recall_change_points": _recall_changes(bundle, ours, theirs, flows),
+        "moves": _moves(ours, theirs),
+        "verdict": comparison.verdict(max_drift),
+    }
+
+
+def of_result(bundle: Bundle, result: Result, flows: Flows) -> dict[str, Any] | None:
+    """The accuracy end to end of other models than the bundle's networks, over the flows that `compare` counts;
+    None without labels."""
+    if flows.protocol is None or flows.application is None:
+        return None
+    protocol, application = (
+        codes_of(bundle.root.labels, flows.protocol),
+        codes_of(bundle.vocabulary()[1], flows.application),
+    )
+    counted = np.zeros(len(result), bool)
+    for label, child in bundle.root.children.items():
+        counted |= (protocol == bundle.root.labels.index(label)) & (codes_of(child.labels, flows.application) >= 0)
+    right = (result.codes[0] == protocol) & (result.codes[1] == application)
+    return {"source": "measured", "flows": int(counted.sum()), "accuracy": float(right[counted].mean())}
+
+
+def recorded(bundle: Bundle, precision: str, max_drift: float = MAX_DRIFT) -> dict[str, Any] | None:
+    """The drift that the bundle recorded at training, in the form of `measured`; None where it recorded none.
+    ``source`` is ``recorded at training``."""
+    accuracy = bundle.metrics.get("test", {}).get("end_to_end", {}).get("accuracy")
+    if precision == "fp32":
+        return accuracy and {"source": "recorded at training", "accuracy": accuracy, "verdict": ""}
+    figures = bundle.metrics.get("drift", {}).get(precision)
+    if figures is None:
+        return None
+    end = figures["end_to_end"]
+    change = end.get("change_points")
+    drift = Drift(end["flows"], end["agreement"], change and change / 100, 0.0)
+    return {
+        "source": "recorded at training",
+        "flows": end["flows"],
+        "agreement": end["agreement"],
+        "change_points": change,
+        "accuracy": None if accuracy is None or change is None else accuracy + change / 100,
+        "networks": dict(figures["networks"]),
+        "verdict": Comparison(drift, {}).verdict(max_drift),
+    }
+
+
+def _figures(drift: Drift) -> dict[str, Any]:
+    return {**vars(drift), "change_points": drift.change}
+
+
+def _moves(ours: Result, theirs: Result) -> list[dict[str, Any]]:
+    changed = np.flatnonzero((ours.codes != theirs.codes).any(axis=0))
+    pairs = [
+        ["/".join(parts) for parts in zip(*(result.labels(level)[changed] for level in result.levels), strict=True)]
+        for result in (ours, theirs)
+    ]
+    most = Counter(zip(*pairs, strict=True)).most_common(MOST_MOVES)
+    return [{"from": before, "to": after, "flows": flows} for (before, after), flows in most]
+
+
+def _recall_changes(bundle: Bundle, ours: Result, theirs: Result, flows: Flows) -> dict[str, dict[str, float]]:
+    """Percentage points of each label's recall, over the whole cascade."""
+    if flows.protocol is None or flows.application is None:
+        return {}
+    made = {}
+    for i, truth in enumerate((flows.protocol, flows.application)):
+        labels = bundle.vocabulary()[i]
+        true = codes_of(labels, truth)
+        before, after = (Confusion.of(labels, true, result.codes[i]).recall for result in (ours, theirs))
+        changes = dict(zip(labels, (100 * (after - before)).tolist(), strict=True))
+        made[bundle.levels[i]] = {label: change for label, change in changes.items() if not np.isnan(change)}
+    return made

@@ -1,0 +1,123 @@
+"""Where the time of labelling a file goes: parse, scale, stage 1, route, stage 2, write."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.bench.measure import Clock, median_interval, relative_spread
+from etcc_edge.bundle.model import Bundle, Node, Scaler
+from etcc_edge.cascade import Cascade, Result, RoutedCascade
+from etcc_edge.engine import Engine, OpenEngine
+from etcc_edge.flows.reader import FlowFile
+from etcc_edge.flows.writer import LabelWriter
+
+F32 = npt.NDArray[np.float32]
+
+# A backend that runs the cascade in one call has no scale and no route of its own: they are in its stages.
+STAGES = ("parse", "scale", "stage 1", "route", "stage 2", "write")
+
+
+class Stopwatch:
+    """Seconds by name."""
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self.clock = clock
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        start = self.clock()
+        try:
+            return call(*arguments)
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
+
+
+class _TimedEngine:
+    def __init__(self, engine: Engine, stage: str, watch: Stopwatch) -> None:
+        self._engine, self._stage, self._watch = engine, stage, watch
+
+    def run(self, scaled: F32) -> F32:
+        logits: F32 = self._watch.timed(self._stage, self._engine.run, scaled)
+        return logits
+
+
+class _TimedScaler(Scaler):
+    watch: Stopwatch
+
+    def transform(self, raw: F32, rows: npt.NDArray[np.int64] | None = None) -> F32:
+        scaled: F32 = self.watch.timed("scale", super().transform, raw, rows)
+        return scaled
+
+
+def _timed_node(node: Node, watch: Stopwatch) -> Node:
+    scaler = _TimedScaler(*(getattr(node.scaler, field.name) for field in fields(Scaler)))
+    object.__setattr__(scaler, "watch", watch)
+    return replace(node, scaler=scaler, children={name: _timed_node(c, watch) for name, c in node.children.items()})
+
+
+def stage_seconds(
+    path: str | os.PathLike[str], bundle: Bundle, opener: OpenEngine, watch: Stopwatch, block: int
+) -> dict[str, float]:
+    """Seconds of each of `STAGES` for labelling a file once, on one thread, stage by stage."""
+    timed = replace(bundle, root=_timed_node(bundle.root, watch))
+    cascade = RoutedCascade(
+        timed,
+        lambda node: _TimedEngine(opener(node), "stage 1" if node is timed.root else "stage 2", watch),
+        block=block,
+    )
+    watch.seconds = dict.fromkeys((*STAGES, "cascade"), 0.0)
+    _label(path, bundle, watch, lambda raw: watch.timed("cascade", cascade.run, raw))
+    networks = sum(watch.seconds[stage] for stage in ("scale", "stage 1", "stage 2"))
+    watch.seconds["route"] = watch.seconds.pop("cascade") - networks
+    return watch.seconds
+
+
+def fused_seconds(
+    path: str | os.PathLike[str], bundle: Bundle, open_fused: Callable[[Bundle], Cascade], watch: Stopwatch
+) -> dict[str, float]:
+    """The same where the cascade is one call: stage 1 is a cascade of it alone, with its scaling; stage 2 is what
+    the whole takes more, with its routing and scaling."""
+    whole = open_fused(bundle)
+    first = open_fused(replace(bundle, root=replace(bundle.root, children={}), levels=bundle.levels[:1]))
+
+    def run(raw: F32) -> Result:
+        watch.timed("stage 1", first.run, raw)
+        result: Result = watch.timed("stage 2", whole.run, raw)
+        return result
+
+    watch.seconds = dict.fromkeys(STAGES, 0.0)
+    _label(path, bundle, watch, run)
+    watch.seconds["stage 2"] = max(0.0, watch.seconds["stage 2"] - watch.seconds["stage 1"])
+    return watch.seconds
+
+
+def _label(path: str | os.PathLike[str], bundle: Bundle, watch: Stopwatch, run: Callable[[F32], Result]) -> None:
+    with FlowFile(path) as file:
+        writer = LabelWriter(io.BytesIO(), file.header, bundle.levels, bundle.vocabulary())
+        batches = file.batches(bundle.features)
+        while (batch := watch.timed("parse", next, batches, None)) is not None:
+            result = run(batch.features).without(batch.status != 0)
+            lines = watch.timed("write", writer.format, batch, result.codes, result.confidence, result.known(None))
+            watch.timed("write", writer.write, lines)
+
+
+def stage_figures(once: Callable[[], dict[str, float]], flows: int, turns: int) -> dict[str, Any]:
+    """Share and microseconds a flow of each stage, the medians of the turns after a first one that warms up."""
+    made = [once() for _ in range(turns + 1)][1:]
+    medians = {stage: float(np.median([seconds[stage] for seconds in made])) for stage in STAGES}
+    totals = [flows / sum(seconds.values()) for seconds in made]
+    return {
+        "us_a_flow": {stage: 1e6 * seconds / flows for stage, seconds in medians.items()},
+        "share": {stage: seconds / sum(medians.values()) for stage, seconds in medians.items()},
+        "flows_per_s": float(np.median(totals)),
+        "flows_per_s_interval": median_interval(totals),
+        "spread": relative_spread(totals),
+    }

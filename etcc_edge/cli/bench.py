@@ -1,0 +1,121 @@
+"""``etcc-edge bench``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etcc_edge.bench.compare import compare, differences
+from etcc_edge.bench.prepare import FULL, QUICK, Plan
+from etcc_edge.bench.report import FORMATS, as_json, read, write
+from etcc_edge.bench.run import run
+from etcc_edge.bench.tables import cautions, change_table, recommended, summary
+from etcc_edge.cli.terminal import NumberRange, note, print_table, step_progress
+
+REGRESSED = 3
+
+
+@click.command()
+@click.option("--bundle", default="default", show_default=True, metavar="NAME|PATH", help="Shipped name or a path.")
+@click.option(
+    "--flows", metavar="FILE", help="Measure on these flows, with labels also accuracy. Default: generated flows."
+)
+@click.option("--quick", is_flag=True, help="In less than a minute: fewer contenders, flows and repeats.")
+@click.option(
+    "--latency-bound",
+    default=10.0,
+    show_default=True,
+    type=NumberRange(min=0, min_open=True),
+    metavar="MS",
+    help="Of the server scenario: 99 % of the flows are answered within it.",
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="OUT.html|.md|.json|.csv",
+    help="Write every figure to a file as well; repeatable.",
+)
+@click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON.")
+@click.option(
+    "--compare", "compared", nargs=2, metavar="OLD.json NEW.json", help="Measure nothing; compare two reports."
+)
+@click.option(
+    "--max-regression",
+    default=5.0,
+    show_default=True,
+    type=NumberRange(min=0),
+    metavar="PERCENT",
+    help="With --compare: exit 3 where a throughput falls by more, beyond the noise.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    bundle: str,
+    flows: str | None,
+    quick: bool,
+    latency_bound: float,
+    reports: tuple[str, ...],
+    json_wanted: bool,
+    compared: tuple[str, str] | None,
+    max_regression: float,
+) -> None:
+    """Measure every backend and precision on this machine, beside other libraries, and recommend one.
+
+    What other libraries are compared needs the extra: pip install 'etcc-edge[bench]'. The recommendation is kept for
+    `infer --backend auto`. Ctrl-C keeps what was measured.
+
+    \b
+    Examples:
+      etcc-edge bench --quick
+      etcc-edge bench --flows flows.csv --report report.html --report report.json
+      etcc-edge bench --compare old.json new.json --max-regression 10
+    """
+    if compared:
+        _compare(ctx, *compared, max_regression)
+        return
+    for report in reports:
+        if Path(report).suffix not in FORMATS:
+            raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(FORMATS)}")
+        if not Path(report).parent.is_dir():
+            raise click.UsageError(f"--report {report}: there is no folder {Path(report).parent}")
+    figures: dict[str, Any] = {}
+    plan = Plan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000)
+    try:
+        with step_progress() as tell:
+            run(plan, figures, tell)
+    finally:
+        if figures.get("measurements"):
+            for report in reports:
+                write(report, figures)
+            _show(figures, json_wanted)
+
+
+def _show(figures: dict[str, Any], json_wanted: bool) -> None:
+    for line in cautions(figures):
+        note(line)
+    if json_wanted:
+        click.echo(as_json(figures))
+        return
+    note(
+        "flows/s: all flows in one call, on all threads; p50 and p99: µs of one flow alone; file to file: flows/s of a "
+        "whole process; right: both labels; drift: points of accuracy from fp32"
+    )
+    table = summary(figures, short=True)
+    print_table(table.head, table.rows)
+    for line in recommended(figures):
+        click.echo(line)
+
+
+def _compare(ctx: click.Context, old: str, new: str, max_regression: float) -> None:
+    before, after = read(old), read(new)
+    for line in differences(before, after):
+        note(line)
+    changes = compare(before, after, max_regression)
+    table = change_table(changes)
+    print_table([name for _, name in table.columns], table.rows)
+    if lost := [change for change in changes if change.regressed]:
+        note(f"{len(lost)} of {len(changes)} figures have regressed")
+        ctx.exit(REGRESSED)
