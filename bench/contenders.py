@@ -51,8 +51,8 @@ def backends(bundle: Bundle) -> list[Contender]:
     """Every backend at every precision, those that this machine lacks with the reason."""
     made = []
     for name, backend in BACKENDS.items():
-        why_not = backend.why_not(bundle)
         for precision in backend.precisions:
+            why_not = backend.why_not(bundle, precision)
             on_gpu = backend.auto != "fp32"
             missing = [n.id for n in bundle.nodes() if name != "native" and (n.id, precision) not in bundle.onnx]
             lacks = f"the bundle holds no {precision} network for {missing[0]}" if missing else ""

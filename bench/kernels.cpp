@@ -1,9 +1,8 @@
 // Multiply-adds a second of each kernel on each instruction set of this CPU, beside the peak of its multiply-add units.
 //
-//   N=etcc_edge/native; for isa in portable "avx2 -mavx2 -mfma" "avx512 -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma"
-//   do set -- $isa; g++ -std=c++20 -O3 -Wno-psabi -ffp-contract=fast -DETCC_ISA=$1 $2 $3 $4 $5 $6 -c $N/network_kernels.cpp -o $1_n.o
-//      g++ -std=c++20 -O3 -Wno-psabi -ffp-contract=off -DETCC_ISA=$1 $2 $3 $4 $5 $6 -c $N/scale_kernels.cpp -o $1_s.o; done
-//   g++ -std=c++20 -O3 -march=native -I$N bench/kernels.cpp $N/kernels.cpp *_[ns].o -o kernels && ./kernels
+//   pip install --no-build-isolation -e .   # compiles the kernels
+//   N=etcc_edge/native; O=$(find build -path '*kernels_*' -name '*_kernels.cpp.o')
+//   g++ -std=c++20 -O3 -march=native -I$N bench/kernels.cpp $N/kernels.cpp $O -o kernels && ./kernels
 //
 // Figures are the best of many short runs, so that a busy machine hardly shows.
 #include <algorithm>
@@ -83,7 +82,22 @@ void measure(const etcc::Kernels& kernels) {
                                 s.depth,       weight.data(), bias.data(), s.width, out.data(),
                                 s.rows / s.pool * s.width,    s.pool,      true,    false};
     const double seconds = best_seconds([&] { kernels.multiply(product); });
-    print(kernels.name, s.what, static_cast<double>(s.flows * s.rows * s.depth * s.width), seconds);
+    const auto multiply_adds = static_cast<double>(s.flows * s.rows * s.depth * s.width);
+    print(kernels.name, s.what, multiply_adds, seconds);
+    if (!kernels.multiply8 || s.depth % 4 != 0) continue;
+    etcc::Aligned<std::uint8_t> codes(in.size());
+    Floats scale(std::max(s.flows, s.width), 0.1F);
+    if (s.in_stride > 0) {
+      const double making = best_seconds(
+          [&] { kernels.quantize({in.data(), s.flows, s.in_stride, codes.data(), scale.data()}); });
+      std::printf("%-8s   %-34s %8.2f µs\n", kernels.name, "its inputs' 8-bit codes", making * 1e6);
+    }
+    const etcc::Aligned<std::int8_t> weight8(weight.size(), 13);
+    const etcc::Product8 product8{codes.data(),    scale.data(), s.flows, s.in_stride, s.rows,
+                                  s.step,          s.depth,      weight8.data(), scale.data(), bias.data(),
+                                  s.width,         out.data(),   s.rows / s.pool * s.width,    s.pool,
+                                  true};
+    print(kernels.name, "  in 8 bits", multiply_adds, best_seconds([&] { kernels.multiply8(product8); }));
   }
   constexpr std::size_t flows = 64, depth = 2176, classes = 4;
   const Floats in(flows * depth, 0.1F), weight(classes * depth, 0.1F), bias(classes);

@@ -32,6 +32,7 @@ Report = dict[str, Any]
 Tell = Callable[[str, float, float], None]  # what is done from now on, and how much of how much is done
 
 SCHEMA = 1
+_RECORDED = ("native fp32", "onnxruntime fp32", "onnxruntime int8")  # backends whose drift training measured
 MANY_THREADS_FROM = 256  # flows a batch: smaller ones are one block, which one thread labels
 
 
@@ -156,9 +157,9 @@ def _drift(bench: _Bench) -> None:
                 reference = engines
             bench.entry(contender).update(_gpu_latency(bench, contender, engines))
             if material.unseen is None:
-                # What was recorded was run on a CPU, from other files than a GPU's.
-                on_cpu = BACKENDS[contender.name].auto == "fp32" if contender.kind == BACKEND else True
-                made = drift.recorded(material.bundle, contender.precision, bench.plan.max_drift) if on_cpu else None
+                made = None
+                if contender.kind != BACKEND or contender.key in _RECORDED:
+                    made = drift.recorded(material.bundle, contender.precision, bench.plan.max_drift)
             else:
                 reference = reference or _open_reference(material)
                 made = drift.measured(material.bundle, reference, engines, material.unseen, bench.plan.max_drift)
@@ -305,7 +306,7 @@ def _roofline(bench: _Bench, threads: int) -> None:
         )
         for row in bench.report["measurements"]
         if row["scenario"] == "offline" and row["threads"] == threads and row.get("flows_per_cpu_s")
-        if row["contender"] not in TREES
+        if row["precision"] == "fp32" and row["contender"] not in TREES
     }
     bench.report["roofline"] = {"peak": peak, "contenders": rows}
 

@@ -14,6 +14,7 @@ from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.export.graph import build_onnx
+from etcc_edge.export.quantize import export_precisions
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.training.networks import PAPER, network
@@ -47,7 +48,9 @@ def paper_bundle(seed: int = 0) -> Bundle:
             last = f"{len(layers) - 1}.bias"
             own[last] -= np.median(engine.run(scaler.transform(raw)), axis=0)
         weights.update({f"{node_id}/{name}": array for name, array in own.items()})
-        onnx[node_id, "fp32"] = build_onnx(layers, INPUTS, own).SerializeToString()
+        fp32 = build_onnx(layers, INPUTS, own).SerializeToString()
+        made = export_precisions(fp32, *np.array_split(scaler.transform(raw), 2)).models
+        onnx.update({(node_id, precision): data for precision, data in made.items()})
         return Node(node_id, labels, layers, scaler, 1.0, children)
 
     children = {

@@ -11,7 +11,7 @@ from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
 
 
-def why_not(bundle: Bundle | None = None) -> str:
+def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
     if importlib.util.find_spec("onnxruntime") is None:
         return "the package onnxruntime is not installed"
     return ""

@@ -14,7 +14,7 @@ from etcc_edge.engines.plan import TENSORRT, plan
 from etcc_edge.errors import BackendError
 
 
-def why_not(bundle: Bundle | None = None) -> str:
+def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
     if importlib.util.find_spec("tensorrt") is None:
         return "the package tensorrt is not installed (pip install 'etcc-edge[gpu]')"
     return why_no_gpu()

@@ -17,7 +17,7 @@ from etcc_edge.engines.plan import RTX_TARGETS, TENSORRT_RTX, Plan, plan
 from etcc_edge.errors import BackendError
 
 
-def why_not(bundle: Bundle | None = None) -> str:
+def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
     return why_not_compile() or why_no_gpu()
 
 

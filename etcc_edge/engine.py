@@ -27,17 +27,18 @@ OpenEngine = Callable[[Node], Engine]
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to run networks. Its module has ``why_not(bundle | None) -> str``, empty where this machine can use it
-    (for that bundle), and ``open_engine(bundle, node, precision) -> Engine``; where it runs all stages at once, also
-    ``open_fused(bundle, precision, block, threads) -> Cascade``. It is imported only when it is asked for."""
+    """A way to run networks. Its module has ``why_not(bundle | None, precision) -> str``, empty where this machine can
+    use it (for that bundle), and ``open_engine(bundle, node, precision) -> Engine``; where it runs all stages
+    at once, also ``open_fused(bundle, precision, block, threads) -> Cascade``. It is imported only when it is asked
+    for."""
 
     module: str
     precisions: tuple[str, ...]
     summary: str
     auto: str = "fp32"  # the precision that ``auto`` means
 
-    def why_not(self, bundle: Bundle | None = None) -> str:
-        reason: str = importlib.import_module(self.module).why_not(bundle)
+    def why_not(self, bundle: Bundle | None = None, precision: str = "fp32") -> str:
+        reason: str = importlib.import_module(self.module).why_not(bundle, precision)
         return reason
 
     def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
@@ -51,7 +52,7 @@ class Backend:
 
 # In the order in which `auto` tries them.
 BACKENDS: Mapping[str, Backend] = {
-    "native": Backend("etcc_edge.engines.native", ("fp32",), "this package's own C++, the whole cascade at once"),
+    "native": Backend("etcc_edge.engines.native", ("fp32", "int8"), "this package's own C++, all stages at once"),
     "onnxruntime": Backend("etcc_edge.engines.onnxruntime", ("fp32", "int8"), "ONNX Runtime on the CPU"),
     "tensorrt-rtx": Backend(
         "etcc_edge.engines.tensorrt_rtx", ("fp32", "fp16", "int8"), "TensorRT-RTX on an RTX or GTX 16 GPU", "fp16"
@@ -82,9 +83,9 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
         wanted = BACKENDS[name].auto if precision == "auto" else precision
         if wanted not in BACKENDS[name].precisions:
             reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
-        elif why_not := BACKENDS[name].why_not():
+        elif why_not := BACKENDS[name].why_not(None, wanted):
             reasons.append(f"{name}: {why_not}")
-        elif bundle and (why_not := BACKENDS[name].why_not(bundle)):
+        elif bundle and (why_not := BACKENDS[name].why_not(bundle, wanted)):
             reasons.append(f"{name}: {why_not}")
             unable += f"; not {name}: {why_not}"
         else:
@@ -104,6 +105,6 @@ def _recommended(usual: Choice, bundle: Bundle) -> Choice:
     name = found.backends.get(usual.precision, usual.backend)
     if name not in BACKENDS or usual.precision not in BACKENDS[name].precisions:
         return replace(usual, reason=f"{usual.reason}; the bench of {found.made} names {name!r}, which is none")
-    if reason := BACKENDS[name].why_not(bundle):
+    if reason := BACKENDS[name].why_not(bundle, usual.precision):
         return replace(usual, reason=f"{usual.reason}; the bench of {found.made} says {name}, but {reason}")
     return replace(usual, backend=name, reason=f"by the bench of {found.made}")

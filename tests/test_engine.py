@@ -16,7 +16,7 @@ from etcc_edge.errors import BackendError
 def fake_backend(monkeypatch: pytest.MonkeyPatch, name: str, why_not: str, *precisions: str) -> Backend:
     """A backend whose module says ``why_not``."""
     module = ModuleType(f"fake_{name}")
-    module.why_not = lambda bundle: why_not  # type: ignore[attr-defined]
+    module.why_not = lambda bundle, precision: why_not  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return Backend(module.__name__, precisions, f"a fake {name}")
 
@@ -51,7 +51,7 @@ def test_the_first_that_can_is_chosen_unless_one_is_asked_for(asked: tuple[str, 
 def test_a_backend_that_cannot_run_the_bundle_is_passed_over_and_named(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(sys.modules["fake_native"], "why_not", lambda bundle: "no lstm" if bundle else "")
+    monkeypatch.setattr(sys.modules["fake_native"], "why_not", lambda bundle, precision: "no lstm" if bundle else "")
     assert choose(bundle=tiny_bundle) == Choice(
         "slow", "fp32", "the fastest that this machine has; not native: no lstm"
     )

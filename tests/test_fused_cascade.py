@@ -21,11 +21,17 @@ from etcc_edge.engines.native import INSTRUCTION_SET, open_engine
 from etcc_edge.flows.reader import FlowFile
 
 NATIVE = Choice("native", "fp32", "")
+INT8 = Choice("native", "int8", "")
 NETWORKS = (
     "conv 16 3, relu, conv 20 3, relu, max_pool 2, flatten",
     "tent 7, conv 12 inputs, relu, flatten, dense 9, relu",
     "flatten",
     "tent 3, conv 5 2, relu, flatten",
+)
+# With layers that gain from int8.
+WIDE_NETWORKS = (
+    "tent 7, conv 120 inputs, relu, flatten, dense 200, relu",
+    "conv 64 2, relu, conv 100 2, relu, flatten, dense 90, relu",
 )
 
 
@@ -48,14 +54,14 @@ def small_scaler(rng: np.random.Generator, features: int) -> Scaler:
     return Scaler(np.array(sources, np.int64), starts, np.concatenate(xs), np.concatenate(ys), missing)
 
 
-def random_bundle(seed: int) -> Bundle:
+def random_bundle(seed: int, networks: tuple[str, ...] = NETWORKS) -> Bundle:
     rng = np.random.default_rng(seed)
     features = int(rng.integers(4, 9))
     weights: dict[str, np.ndarray] = {}
 
     def node(node_id: str, labels: tuple[str, ...], **children: Node) -> Node:
         scaler = small_scaler(rng, features)
-        text = NETWORKS[int(rng.integers(len(NETWORKS)))].replace("inputs", str(scaler.inputs))
+        text = networks[int(rng.integers(len(networks)))].replace("inputs", str(scaler.inputs))
         if scaler.inputs < 6 and "conv 20" in text:
             text = "flatten"
         network = parse_network([*text.split(", "), f"dense {len(labels)}"])
@@ -95,8 +101,8 @@ def raw_flows(features: int, n: int, seed: int = 0) -> np.ndarray:
     return raw
 
 
-def routed(bundle: Bundle, raw: np.ndarray) -> Result:
-    return RoutedCascade(bundle, lambda node: open_engine(bundle, node, "fp32")).run(raw)
+def routed(bundle: Bundle, raw: np.ndarray, precision: str = "fp32") -> Result:
+    return RoutedCascade(bundle, lambda node: open_engine(bundle, node, precision)).run(raw)
 
 
 def assert_close(ours: Result, theirs: Result) -> None:
@@ -139,6 +145,21 @@ def test_the_bits_depend_on_neither_blocks_nor_threads(
     raw = raw_flows(len(bundle.features), 500)
     whole = open_cascade(bundle, NATIVE, block=500).run(raw)
     assert_same(open_cascade(bundle, NATIVE, block=block, threads=threads).run(raw), whole)
+
+
+@pytest.mark.skipif(not _native.has_int8(), reason="this CPU has no int8")
+def test_int8_gives_the_routed_int8_answer_for_any_blocks_and_threads() -> None:
+    bundle = random_bundle(5, WIDE_NETWORKS)
+    raw = raw_flows(len(bundle.features), 500)
+    whole = open_cascade(bundle, INT8, block=500).run(raw)
+    for block, threads in ((1, 1), (7, 2), (100, 3), (4096, 1)):
+        assert_same(open_cascade(bundle, INT8, block=block, threads=threads).run(raw), whole)
+    by_node = routed(bundle, raw, "int8")
+    assert (whole.codes == by_node.codes).mean() > 0.99
+    np.testing.assert_allclose(whole.energy[0], by_node.energy[0], atol=0.03)
+    fp32 = open_cascade(bundle, NATIVE).run(raw)
+    assert (whole.codes == fp32.codes).mean() > 0.97
+    assert (whole.energy[0] != fp32.energy[0]).all()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -206,6 +227,15 @@ def test_logits_that_are_not_finite_give_no_label_and_lead_nowhere(tiny_bundle: 
     assert (result.codes == -1).all()
     assert np.isnan(result.confidence).all()
     assert np.isnan(result.energy).all()
+
+
+@pytest.mark.skipif(not _native.has_int8(), reason="this CPU has no int8")
+def test_int8_labels_real_flows_as_fp32_does(real_flows: Path) -> None:
+    bundle = load_bundle("iscx-tor-vpn-15s")
+    with FlowFile(real_flows / "iscx-tor-vpn-15s" / "flows.csv") as flows:
+        raw = np.concatenate([batch.features for batch in flows.batches(bundle.features)])
+    fp32, int8 = (open_cascade(bundle, choice, threads=2).run(raw) for choice in (NATIVE, INT8))
+    assert (fp32.codes == int8.codes).all(axis=0).mean() > 0.998
 
 
 @pytest.mark.parametrize("name", ["default", "iscx-tor-vpn-15s"])

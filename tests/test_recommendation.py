@@ -24,7 +24,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def backend(name: str, why_not: str, *precisions: str) -> Backend:
         module = ModuleType(f"fake_{name}")
-        module.why_not = lambda bundle: why_not  # type: ignore[attr-defined]
+        module.why_not = lambda bundle, precision: why_not  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
         return Backend(module.__name__, precisions, f"a fake {name}")
 

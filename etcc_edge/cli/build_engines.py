@@ -17,7 +17,6 @@ from etcc_edge.errors import BackendError
 from etcc_edge.flows.source import STDIN
 
 GATE_FAILED = 3
-BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
 
 
 @click.command()
@@ -26,7 +25,7 @@ BUILDERS = ("onnxruntime", "tensorrt-rtx", "tensorrt")
     "--backend",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "onnxruntime", "tensorrt-rtx", "tensorrt"]),
+    type=click.Choice(["auto", *BACKENDS]),
     help="auto: what this machine has, and the targets that are named.",
 )
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
@@ -61,15 +60,15 @@ def command(
       etcc-edge build-engines --flows flows.csv
       etcc-edge build-engines --bundle no-ports --target sm75,sm86,sm89
     """
-    if backend in ("onnxruntime", "tensorrt") and target:
+    if backend not in ("auto", "tensorrt-rtx") and target:
         raise click.UsageError(f"--target is for tensorrt-rtx; leave out --backend {backend}")
-    if backend == "onnxruntime" and precision == "fp16":
-        raise click.UsageError("onnxruntime has no fp16 on a CPU; take fp32 or int8")
+    if backend != "auto" and precision not in ("auto", *BACKENDS[backend].precisions):
+        raise click.UsageError(f"{backend} has no {precision}; take {' or '.join(BACKENDS[backend].precisions)}")
     if flows == STDIN:
         raise click.UsageError("--flows names a file; standard input cannot be read twice")
     loaded = load_bundle(bundle)
     targets = parse_targets(target) if target else ()
-    if backend not in ("auto", "onnxruntime") and not targets and (reason := BACKENDS[backend].why_not()):
+    if backend != "auto" and not targets and (reason := BACKENDS[backend].why_not()):
         raise BackendError(f"{backend} cannot build for this machine: {reason}")
     with status() as tell:
         outcome = build_engines(
@@ -116,4 +115,4 @@ def _here(backend: str, precision: str, targets: bool) -> tuple[str, ...]:
     """The backends to build with for this machine itself."""
     if backend != "auto":
         return () if targets else (backend,)
-    return tuple(name for name in BUILDERS if precision == "auto" or precision in BACKENDS[name].precisions)
+    return tuple(name for name in BACKENDS if precision == "auto" or precision in BACKENDS[name].precisions)

@@ -21,6 +21,8 @@ struct AlignedAllocator {
   friend bool operator==(const AlignedAllocator&, const AlignedAllocator&) { return true; }
 };
 
-using Floats = std::vector<float, AlignedAllocator<float>>;
+template <class T>
+using Aligned = std::vector<T, AlignedAllocator<T>>;
+using Floats = Aligned<float>;
 
 }  // namespace etcc

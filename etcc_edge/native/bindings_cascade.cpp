@@ -70,11 +70,12 @@ using PyNode = std::tuple<const etcc::Scaler*, std::vector<PyLayer>, float, std:
                           std::vector<std::int32_t>>;
 
 void make_cascade(etcc::Cascade* self, const std::vector<PyNode>& nodes, std::size_t levels, std::size_t features,
-                  std::size_t block, std::size_t threads, std::string_view instruction_set) {
+                  std::size_t block, std::size_t threads, std::string_view instruction_set, bool int8) {
   const auto& kernels = etcc::kernels(instruction_set);
   std::vector<etcc::Cascade::Node> made;
   for (const auto& [scaler, layers, temperature, codes, children] : nodes) {
-    made.push_back({etcc::Network(scaler, scaler->inputs(), layers_of(layers), kernels), temperature, codes, children});
+    made.push_back({etcc::Network(scaler, scaler->inputs(), layers_of(layers), kernels, int8), temperature, codes,
+                    children});
   }
   new (self) etcc::Cascade(std::move(made), levels, features, block, threads);
 }
@@ -99,6 +100,9 @@ void bind_cascade(nb::module_& m) {
     return names;
   });
   m.def(
+      "has_int8", [](std::string_view instruction_set) { return etcc::kernels(instruction_set).multiply8 != nullptr; },
+      "instruction_set"_a = "");
+  m.def(
       "spin",
       [](std::size_t rounds, std::string_view instruction_set) {
         const auto& kernels = etcc::kernels(instruction_set);
@@ -111,14 +115,17 @@ void bind_cascade(nb::module_& m) {
   nb::class_<PyNetwork>(m, "Network")
       .def(
           "__init__",
-          [](PyNetwork* self, std::size_t inputs, const std::vector<PyLayer>& layers, std::string_view instruction_set) {
-            new (self) PyNetwork{etcc::Network(nullptr, inputs, layers_of(layers), etcc::kernels(instruction_set))};
+          [](PyNetwork* self, std::size_t inputs, const std::vector<PyLayer>& layers, std::string_view instruction_set,
+             bool int8) {
+            const auto& kernels = etcc::kernels(instruction_set);
+            new (self) PyNetwork{etcc::Network(nullptr, inputs, layers_of(layers), kernels, int8)};
           },
-          "inputs"_a, "layers"_a, "instruction_set"_a = "")
+          "inputs"_a, "layers"_a, "instruction_set"_a = "", "int8"_a = false)
+      .def_prop_ro("int8_layers", [](const PyNetwork& self) { return self.network.int8_layers(); })
       .def("run", &PyNetwork::run, "scaled"_a);
 
   nb::class_<etcc::Cascade>(m, "Cascade")
       .def("__init__", &make_cascade, "nodes"_a, "levels"_a, "features"_a, "block"_a, "threads"_a,
-           "instruction_set"_a = "")
+           "instruction_set"_a = "", "int8"_a = false)
       .def("run", &run_cascade, "raw"_a, "codes"_a.noconvert(), "confidence"_a.noconvert(), "energy"_a.noconvert());
 }

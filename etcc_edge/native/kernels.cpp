@@ -6,16 +6,37 @@
 
 #include "isa.hpp"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace etcc {
 namespace {
+
+#if defined(__x86_64__)
+// Not every compiler's __builtin_cpu_supports knows it.
+bool has_avxvnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4U & 1U) != 0;
+}
+#elif defined(__aarch64__)
+bool has_dotprod() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & (1UL << 20U)) != 0;  // HWCAP_ASIMDDP
+#else
+  return true;  // as on every Apple processor of this architecture
+#endif
+}
+#endif
 
 struct InstructionSet {
   Kernels kernels;
   bool usable;
 };
 
-#define ETCC_MAKE(name, usable) \
-  make(#name, usable, {name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels})
+#define ETCC_COMMON_KERNELS(name) name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels
 
 InstructionSet make(const char* name, bool usable, std::initializer_list<void (*)(Kernels&)> fill) {
   InstructionSet made{{}, usable};
@@ -25,21 +46,31 @@ InstructionSet make(const char* name, bool usable, std::initializer_list<void (*
 }
 
 const std::vector<InstructionSet>& all() {
-  static const std::vector<InstructionSet> sets = {
+  static const std::vector<InstructionSet> sets = [] {
 #if defined(__x86_64__)
-      ETCC_MAKE(avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                            __builtin_cpu_supports("fma")),
-      ETCC_MAKE(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")),
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    return std::vector<InstructionSet>{
+        make("avx512vnni", has_avx512 && __builtin_cpu_supports("avx512vnni"),
+             {ETCC_COMMON_KERNELS(avx512), avx512vnni::fill_int8_kernels}),
+        make("avx512", has_avx512, {ETCC_COMMON_KERNELS(avx512), avx512::fill_int8_kernels}),
+        make("avxvnni", has_avx2 && has_avxvnni(), {ETCC_COMMON_KERNELS(avx2), avxvnni::fill_int8_kernels}),
+        make("avx2", has_avx2, {ETCC_COMMON_KERNELS(avx2), avx2::fill_int8_kernels}),
 #elif defined(__aarch64__)
-      ETCC_MAKE(neon, true),
+    return std::vector<InstructionSet>{
+        make("dotprod", has_dotprod(), {ETCC_COMMON_KERNELS(neon), dotprod::fill_int8_kernels}),
+        make("neon", true, {ETCC_COMMON_KERNELS(neon)}),
+#else
+    return std::vector<InstructionSet>{
 #endif
-      ETCC_MAKE(portable, true),
-  };
+        make("portable", true, {ETCC_COMMON_KERNELS(portable)}),
+    };
+  }();
   return sets;
 }
 
-#undef ETCC_MAKE
+#undef ETCC_COMMON_KERNELS
 
 }  // namespace
 

@@ -47,6 +47,28 @@ struct Dot {
   float* out;
 };
 
+// A flow's floats, none below 0, as codes 0 … 127 times the flow's own scale. What is no number makes the scale one.
+struct Quantize {
+  const float* in;
+  std::size_t flows, size;  // floats a flow, a multiple of `lanes`
+  std::uint8_t* out;
+  float* scale;  // a flow
+};
+
+// As `Product` over such codes, with weights -127 … 127.
+struct Product8 {
+  const std::uint8_t* in;
+  const float* scale;  // a flow
+  std::size_t flows, in_stride, rows, step, depth;  // depth is a multiple of 4
+  const std::int8_t* packed;  // panels, each [depth / 4][columns][4]
+  const float* weight_scale;  // a column
+  const float* bias;
+  std::size_t width;
+  float* out;
+  std::size_t out_stride, pool;
+  bool relu;
+};
+
 // Winograd's form of a convolution with three taps, stride 1: `winograd_in` transforms the input of [flows][positions]
 // [channels] into five planes of [flows][tiles][channels], three outputs a tile; `winograd_out` brings five planes of
 // products [flows][tiles][width] back to [flows][rows / pool][width].
@@ -93,6 +115,8 @@ struct Kernels {
   std::size_t peak;   // multiply-adds of a round of `spin`
   void (*multiply)(const Product&);
   void (*dot)(const Dot&);
+  void (*quantize)(const Quantize&);  // null, as the next, where 8 bits are not faster
+  void (*multiply8)(const Product8&);
   void (*winograd_in)(const WinogradIn&);
   void (*winograd_out)(const WinogradOut&);
   void (*lookup)(const Lookup&);

@@ -165,6 +165,10 @@ Floats pack(const Floats& matrix, std::size_t depth, std::size_t width, std::siz
   return packed;
 }
 
+bool all_finite(const Floats& values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
 struct Epilogue {
   bool relu = false;
   std::size_t pool = 1;
@@ -178,8 +182,7 @@ class Multiply : public Step {
   Multiply(const Floats& matrix, Floats bias, std::size_t in_stride, std::size_t rows, std::size_t step,
            std::size_t depth, Epilogue after, const Kernels& kernels)
       : packed_(pack(matrix, depth, bias.size(), kernels.panel)), bias_(std::move(bias)), kernels_(kernels) {
-    const bool skip_zeros = rows == 1 && depth >= large &&
-                            std::all_of(matrix.begin(), matrix.end(), [](float w) { return std::isfinite(w); });
+    const bool skip_zeros = rows == 1 && depth >= large && all_finite(matrix);
     product_ = {nullptr,        0,
                 in_stride,      rows / after.pool * after.pool,
                 step,           depth,
@@ -201,6 +204,61 @@ class Multiply : public Step {
  private:
   Floats packed_, bias_;
   Product product_;
+  const Kernels& kernels_;
+};
+
+// The product in 8-bit codes: weights by a scale for each column, a flow's activations by one scale.
+class Multiply8 : public Step {
+ public:
+  static constexpr std::size_t least = 16384;  // multiply-adds of a flow; fewer do not pay for making the codes
+  static constexpr std::size_t deepest = (std::size_t{1} << 31) / (127 * 127) - 1;  // for sums of 32 bits
+
+  // `matrix` is [depth][bias.size()], finite.
+  Multiply8(const Floats& matrix, Floats bias, std::size_t in_stride, std::size_t rows, std::size_t step,
+            std::size_t depth, Epilogue after, const Kernels& kernels)
+      : bias_(std::move(bias)), kernels_(kernels) {
+    const std::size_t width = bias_.size();
+    Floats largest(width);
+    for (std::size_t i = 0; i < matrix.size(); ++i) {
+      largest[i % width] = std::max(largest[i % width], std::abs(matrix[i]));
+    }
+    for (const float weight : largest) scale_.push_back(std::max(weight, 1e-30F) / most);
+    for (std::size_t column = 0; column < width; column += kernels.panel) {
+      const std::size_t end = std::min(column + kernels.panel, width);
+      for (std::size_t k = 0; k < depth; k += 4) {
+        for (std::size_t c = column; c < end; ++c) {
+          for (std::size_t j = k; j < k + 4; ++j) {
+            packed_.push_back(static_cast<std::int8_t>(std::nearbyint(matrix[j * width + c] / scale_[c])));
+          }
+        }
+      }
+    }
+    product_ = {nullptr,        nullptr,       0,
+                in_stride,      rows / after.pool * after.pool,
+                step,           depth,         packed_.data(),
+                scale_.data(),  bias_.data(),  width,
+                nullptr,        rows / after.pool * width,
+                after.pool,     after.relu};
+  }
+
+  void run(Block& block) const override {
+    auto& space = block.space;
+    kernels_.quantize({space.front.data(), block.flows, product_.in_stride, space.codes.data(), space.scale.data()});
+    Product8 product = product_;
+    product.in = space.codes.data();
+    product.scale = space.scale.data();
+    product.out = space.back.data();
+    product.flows = block.flows;
+    kernels_.multiply8(product);
+    std::swap(space.front, space.back);
+  }
+
+ private:
+  static constexpr float most = 127.0F;
+
+  Aligned<std::int8_t> packed_;
+  Floats scale_, bias_;
+  Product8 product_;
   const Kernels& kernels_;
 };
 
@@ -305,8 +363,8 @@ class Flatten : public Step {
 // Turns layers into steps, and joins what one step can do.
 class Builder {
  public:
-  Builder(Network& network, const Scaler* scaler, std::span<const Layer> layers, const Kernels& kernels)
-      : network_(network), kernels_(kernels), shape_{1, network.inputs_, 1} {
+  Builder(Network& network, const Scaler* scaler, std::span<const Layer> layers, const Kernels& kernels, bool int8)
+      : network_(network), kernels_(kernels), shape_{1, network.inputs_, 1}, int8_(int8 && kernels.multiply8) {
     for (const Layer& layer : layers) {
       if (layer.op != "dropout") layers_.push_back(layer);
     }
@@ -355,6 +413,7 @@ class Builder {
     const Layer& conv = layers_[1];
     check(conv, conv.size * (layers_[0].size + 1) * conv.width);
     const bool relu = is(2, "relu");
+    rectified_ = relu;
     shape_ = {conv.size, 1, padded(conv.size)};
     const auto& step =
         add<LookUpRows>(*scaler, layers_[0].size, conv, shape_.stride, Network::block, relu, kernels_);
@@ -368,11 +427,13 @@ class Builder {
     const Layer& layer = layers_[next++];
     if (layer.op == "relu") {
       add<Relu>(shape_.floats());
+      rectified_ = true;
     } else if (layer.op == "tent") {
       if (flat_ || shape_.channels != 1 || layer.size == 0) throw std::invalid_argument("tent needs one channel");
       const Shape before = shape_;
       shape_ = {layer.size + 1, before.positions, padded(layer.size + 1)};
       add<ExpandTents>(layer.size, before.positions, before.stride, shape_.stride);
+      rectified_ = false;  // nothing is below 0, but a scaler joins the next convolution to a table
     } else if (layer.op == "max_pool") {
       if (flat_ || layer.width == 0 || layer.width > shape_.positions) throw std::invalid_argument("max_pool is too wide");
       add<MaxPool>(shape_, layer.width);
@@ -414,16 +475,20 @@ class Builder {
         }
       }
     }
+    const bool int8 = takes_int8(matrix, shape_.positions, before);
     // Fewer channels than this, and the transforms cost more than they save.
-    if (layer.width == 3 && before.channels >= 16 && before.stride % kernels_.lanes == 0 && shape_.positions >= 3) {
+    const bool winograd =
+        layer.width == 3 && before.channels >= 16 && before.stride % kernels_.lanes == 0 && shape_.positions >= 3;
+    if (winograd && !int8) {
       const auto& step = add<Winograd>(matrix, padded_bias(layer), before, after, kernels_);
       network_.transformed_ = std::max(network_.transformed_, step.transformed());
       network_.products_ = std::max(network_.products_, step.products());
     } else {
-      add<Multiply>(matrix, padded_bias(layer), before.floats(), shape_.positions, before.stride,
-                    layer.width * before.stride, after, kernels_);
+      multiply(int8, matrix, layer, before.floats(), shape_.positions, before.stride, layer.width * before.stride,
+               after);
     }
     shape_.positions /= after.pool;
+    rectified_ = after.relu;
   }
 
   void dense(const Layer& layer, std::size_t& next) {
@@ -451,7 +516,24 @@ class Builder {
     }
     const bool relu = is(next, "relu");
     if (relu) ++next;
-    add<Multiply>(matrix, padded_bias(layer), depth, 1, depth, depth, Epilogue{relu, 1}, kernels_);
+    multiply(takes_int8(matrix, 1, before), matrix, layer, depth, 1, depth, depth, Epilogue{relu, 1});
+    rectified_ = relu;
+  }
+
+  // Whether 8 bits are faster for these weights, and hold what they meet: nothing below 0.
+  bool takes_int8(const Floats& matrix, std::size_t rows, const Shape& before) const {
+    return int8_ && rectified_ && rows * matrix.size() >= Multiply8::least && before.stride % kernels_.lanes == 0 &&
+           matrix.size() / shape_.stride <= Multiply8::deepest && all_finite(matrix);
+  }
+
+  void multiply(bool int8, const Floats& matrix, const Layer& layer, std::size_t in_stride, std::size_t rows,
+                std::size_t step, std::size_t depth, Epilogue after) {
+    if (int8) {
+      add<Multiply8>(matrix, padded_bias(layer), in_stride, rows, step, depth, after, kernels_);
+      ++network_.int8_layers_;
+    } else {
+      add<Multiply>(matrix, padded_bias(layer), in_stride, rows, step, depth, after, kernels_);
+    }
   }
 
   Floats padded_bias(const Layer& layer) const {
@@ -465,17 +547,20 @@ class Builder {
   std::vector<Layer> layers_;
   Shape shape_;
   bool flat_ = false;  // after flatten: a vector, channel after channel in PyTorch's order
+  bool int8_;
+  bool rectified_ = false;  // since the last weights
   bool done_ = false;  // the logits are written
 };
 
-Network::Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels)
+Network::Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels,
+                 bool int8)
     : inputs_(inputs), features_(inputs) {
   if (scaler) {
     if (scaler->inputs() != inputs) throw std::invalid_argument("the scaler has other inputs than the network");
     features_ = 0;
     for (std::size_t i = 0; i < inputs; ++i) features_ = std::max(features_, scaler->input(i).source + 1);
   }
-  Builder(*this, scaler, layers, kernels);
+  Builder(*this, scaler, layers, kernels, int8);
 }
 
 void Network::reserve(Workspace& space) const {
@@ -488,13 +573,17 @@ void Network::reserve(Workspace& space) const {
   grow(space.products, products_);
   grow(space.fraction, columns_);
   grow(space.row, columns_);
+  if (int8_layers_ == 0) return;
+  grow(space.codes, activation_);
+  grow(space.scale, block);
 }
 
 void Network::run(const float* raw, std::size_t features, std::span<const std::int64_t> index, float* logits,
                   Workspace& space) const {
   if (features < features_) throw std::invalid_argument("the rows have fewer features than the network reads");
-  for (std::size_t first = 0; first < index.size(); first += block) {
-    const std::size_t flows = std::min(block, index.size() - first);
+  const std::size_t together = activation_ > many ? block / 2 : block;
+  for (std::size_t first = 0; first < index.size(); first += together) {
+    const std::size_t flows = std::min(together, index.size() - first);
     Block rows{raw, features, index.data() + first, flows, logits + first * classes_, space};
     for (const auto& step : steps_) step->run(rows);
   }

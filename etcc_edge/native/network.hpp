@@ -29,6 +29,8 @@ struct Workspace {
   Floats transformed, products;
   Floats fraction;
   std::vector<std::int32_t> row;
+  Aligned<std::uint8_t> codes;
+  std::vector<float> scale;  // of a flow's codes
 };
 
 // Rows on their way through a network.
@@ -51,12 +53,15 @@ class Step {
 class Network {
  public:
   // Throws std::invalid_argument for a layer that is unknown or does not fit. Without scaler, rows are scaled inputs.
-  Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels);
+  // With `int8`, layers that gain from it multiply 8-bit codes; there may be none.
+  Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels,
+          bool int8 = false);
   Network(Network&&) = default;
 
   std::size_t inputs() const { return inputs_; }
   std::size_t classes() const { return classes_; }
   std::size_t features() const { return features_; }  // that a row must have at least
+  std::size_t int8_layers() const { return int8_layers_; }
   void reserve(Workspace& space) const;
 
   // Logits [n][classes] of the rows `index` of `raw`, row-major and `features` wide.
@@ -66,9 +71,10 @@ class Network {
  private:
   friend class Builder;
 
-  static constexpr std::size_t block = 64;  // flows that go through the steps together
+  static constexpr std::size_t block = 64;  // flows at most that go through the steps together
+  static constexpr std::size_t many = std::size_t{1} << 16;  // floats of a block; half as many flows stay in cache
 
-  std::size_t inputs_, classes_ = 0, features_ = 0;
+  std::size_t inputs_, classes_ = 0, features_ = 0, int8_layers_ = 0;
   std::size_t activation_ = 0, transformed_ = 0, products_ = 0, columns_ = 0;  // floats, of a block
   std::vector<std::unique_ptr<Step>> steps_;
 };

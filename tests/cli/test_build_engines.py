@@ -54,7 +54,7 @@ def test_exit_3_where_nothing_passes() -> None:
         (["--target", "sm90"], 1, "no target 'sm90'; TensorRT-RTX compiles for sm75"),
         (["--backend", "tensorrt"], 1, "tensorrt cannot build for this machine: "),
         (["--backend", "onnxruntime", "--target", "sm75"], 2, "--target is for tensorrt-rtx"),
-        (["--backend", "onnxruntime", "--precision", "fp16"], 2, "no fp16 on a CPU"),
+        (["--backend", "onnxruntime", "--precision", "fp16"], 2, "onnxruntime has no fp16; take fp32 or int8"),
         (["--max-drift", "-1"], 2, "--max-drift"),
         (["--max-drift", "nan"], 2, "'nan' is no number"),
         (["--flows", "-"], 2, "standard input cannot be read twice"),

@@ -11,13 +11,15 @@ import pytest
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.hashing import row_hashes
+from etcc_edge.bundle.network import parameter_shapes, parse_network
 from etcc_edge.engine import OpenEngine
-from etcc_edge.engines import build, tensorrt_rtx
+from etcc_edge.engines import build, native, tensorrt_rtx
 from etcc_edge.engines.build import WHOLE, Flows, Outcome, Row, build_engines, read_flows
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.engines.plan import plan
 from etcc_edge.errors import BackendError, FlowsError
+from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_precisions
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
@@ -51,7 +53,7 @@ def whole(outcome: Outcome, precision: str, target: str = "cpu") -> Row:
 
 
 def test_on_a_cpu_int8_and_fp32_are_built_and_gated(bundle: Bundle) -> None:
-    outcome = build_engines(bundle, flows=flows(), max_drift=3)
+    outcome = build_engines(bundle, here=["onnxruntime"], flows=flows(), max_drift=3)
     assert outcome.taken == {"onnxruntime cpu": "int8"}
     assert outcome.passed
     assert [(row.network, row.precision) for row in outcome.rows] == [
@@ -65,8 +67,43 @@ def test_on_a_cpu_int8_and_fp32_are_built_and_gated(bundle: Bundle) -> None:
     assert all(row.size == len(bundle.onnx[row.network, row.precision]) for row in outcome.rows if row.network != WHOLE)
 
 
+@pytest.fixture(scope="module")
+def wide(bundle: Bundle) -> Bundle:
+    """The tiny bundle with a network that is large enough to gain from int8."""
+    network = parse_network("flatten, relu, dense 300, relu, dense 200, relu, dense 2".split(", "))
+    vpn = dataclasses.replace(bundle.root.children["VPN"], network=network)
+    root = dataclasses.replace(bundle.root, children={**bundle.root.children, "VPN": vpn})
+    rng = np.random.default_rng(1)
+    made = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameter_shapes(network, 6).items()}
+    onnx = {**bundle.onnx, (vpn.id, "fp32"): build_onnx(network, 6, made).SerializeToString()}
+    weights = {name: array for name, array in bundle.weights.items() if not name.startswith(vpn.id)}
+    weights |= {f"{vpn.id}/{name}": array for name, array in made.items()}
+    return dataclasses.replace(bundle, root=root, weights=weights, onnx=onnx)
+
+
+@pytest.mark.skipif(bool(native.why_not(None, "int8")), reason="native has no int8 on this CPU")
+def test_the_native_engine_is_gated_on_the_flows_alone(wide: Bundle) -> None:
+    outcome = build_engines(wide, here=["native"], flows=flows(), max_drift=3)
+    assert outcome.taken == {"native cpu": "int8"}
+    assert "passed" in whole(outcome, "int8").verdict
+    assert whole(outcome, "fp32").drift == "100.00 % agree"
+    # The bundle's figures are of the ONNX file.
+    row = whole(build_engines(at_training(wide, "int8", -0.7), here=["native"]), "int8")
+    assert (row.drift, row.passed, row.verdict.split(";")[0]) == ("", None, "not gated here")
+
+
+def test_a_precision_that_a_backend_lacks_for_a_bundle_is_a_note(bundle: Bundle) -> None:
+    outcome = build_engines(bundle, here=["native", "onnxruntime"], precisions=["int8"])
+    assert outcome.taken == {"onnxruntime cpu": "int8"}
+    outcome = build_engines(bundle, here=["native"])
+    assert outcome.taken == {"native cpu": "fp32"}
+    assert outcome.notes[0].startswith("native has no int8 here: ")
+    with pytest.raises(BackendError, match="nothing can be built here: native: "):
+        build_engines(bundle, here=["native"], precisions=["int8"])
+
+
 def test_what_drifts_is_kept_out_and_the_next_precision_taken(bundle: Bundle) -> None:
-    outcome = build_engines(with_bad(bundle, "int8"), flows=flows())
+    outcome = build_engines(with_bad(bundle, "int8"), here=["onnxruntime"], flows=flows())
     assert outcome.taken == {"onnxruntime cpu": "fp32"}
     assert whole(outcome, "int8").verdict.startswith("kept out: agreement is ")
     assert whole(outcome, "int8").passed is False
@@ -80,14 +117,14 @@ def test_where_nothing_passes_nothing_is_taken(bundle: Bundle) -> None:
 
 
 def test_a_precision_that_is_not_there_is_kept_out_with_the_reason(tiny_bundle: Bundle) -> None:
-    outcome = build_engines(tiny_bundle, flows=flows())
+    outcome = build_engines(tiny_bundle, here=["onnxruntime"], flows=flows())
     assert whole(outcome, "int8").verdict == "kept out: bundle tiny holds no int8 ONNX file for stage1"
     assert outcome.taken == {"onnxruntime cpu": "fp32"}
 
 
 def test_a_damaged_file_is_kept_out(bundle: Bundle) -> None:
     damaged = dataclasses.replace(bundle, onnx={**bundle.onnx, ("stage1", "int8"): b"no ONNX"})
-    outcome = build_engines(damaged, flows=flows())
+    outcome = build_engines(damaged, here=["onnxruntime"], flows=flows())
     assert whole(outcome, "int8").verdict.startswith("kept out: ONNX Runtime cannot load the network")
     assert outcome.taken == {"onnxruntime cpu": "fp32"}
 
@@ -102,7 +139,7 @@ def test_without_flows_the_figures_of_training_stand_in(bundle: Bundle) -> None:
     row = whole(build_engines(at_training(bundle, "int8", -0.2)), "int8")
     assert (row.drift, row.passed) == ("at training: -0.20 points, 99.00 % agree", None)
     assert row.verdict.startswith("not gated here")
-    outcome = build_engines(at_training(bundle, "int8", -0.7))
+    outcome = build_engines(at_training(bundle, "int8", -0.7), here=["onnxruntime"])
     assert whole(outcome, "int8").verdict == "kept out: at training accuracy is 0.70 points from fp32's, more than 0.5"
     assert outcome.taken == {"onnxruntime cpu": "fp32"}
 
@@ -115,7 +152,7 @@ def test_a_precision_slower_than_fp32_is_said_to_be(bundle: Bundle, monkeypatch:
 
 def test_without_a_gpu_it_says_what_one_would_add(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_rtx, "why_not_compile", lambda: "the package tensorrt-rtx is not installed")
-    (line,) = build_engines(bundle).notes
+    (line,) = build_engines(bundle, here=["onnxruntime"]).notes
     assert line.startswith("for a GPU: the package tensorrt-rtx is not installed")
 
 
@@ -137,7 +174,7 @@ class Gpu:
 
     precisions = ("fp32", "fp16", "int8")
 
-    def why_not(self) -> str:
+    def why_not(self, bundle: Bundle, precision: str) -> str:
         return ""
 
     def opener(self, bundle: Bundle, precision: str) -> OpenEngine:
@@ -156,7 +193,7 @@ def test_on_a_gpu_the_figures_of_training_are_those_of_the_file_that_it_builds_f
 
 
 def test_where_no_backend_is_there_it_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gpu, "why_not", lambda _: "no GPU")
+    monkeypatch.setattr(Gpu, "why_not", lambda *_: "no GPU")
     monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
     with pytest.raises(BackendError, match="nothing can be built here: tensorrt: no GPU"):
         build_engines(bundle, here=["tensorrt"])

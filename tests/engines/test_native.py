@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from etcc_edge import _native
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.network import Layer, Network, Shape, parse_network, shapes
+from etcc_edge.engine import Choice, choose
 from etcc_edge.engines import native
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import BackendError
@@ -19,6 +21,7 @@ from etcc_edge.export.graph import build_onnx
 from etcc_edge.training.networks import PAPER
 
 TOLERANCE = 1e-4  # of max(1, |logit|)
+INT8 = [name for name in _native.instruction_sets() if _native.has_int8(name)]
 Weights = dict[str, np.ndarray]
 
 
@@ -37,12 +40,29 @@ def random_weights(network: Network, inputs: int, seed: int) -> Weights:
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def exact(network: Network, weights: Weights, scaled: np.ndarray) -> np.ndarray:
-    """Logits in float64, by the layers' definitions."""
+def in_8_bits(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A convolution [n, outputs, positions] of x [n, channels, positions] ≥ 0 in 8-bit codes, of activations by flow
+    and of weights [outputs, channels, width] by output; float32 is rounded as the kernels round it."""
+    x, levels = x.astype(np.float32), np.float32(127)
+    largest = x.max(axis=(1, 2), keepdims=True)
+    codes = np.floor(x * (levels / largest) + np.float32(0.5)).astype(np.int32)
+    weight_scale = np.abs(weight).max(axis=(1, 2)) / levels
+    weight_codes = np.rint(weight / weight_scale[:, None, None]).astype(np.int32)
+    windows = np.lib.stride_tricks.sliding_window_view(codes, weight.shape[2], axis=2)
+    sums = np.tensordot(windows, weight_codes, axes=([1, 3], [1, 2])).transpose(0, 2, 1)
+    return sums.astype(np.float32) * (weight_scale[:, None] * (largest / levels)) + bias[:, None]
+
+
+def exact(network: Network, weights: Weights, scaled: np.ndarray, int8: Sequence[int] = ()) -> np.ndarray:
+    """Logits in float64, by the layers' definitions; the layers numbered in ``int8`` in 8 bits."""
     x = scaled.astype(np.float64)[:, None, :]
     for i, layer in enumerate(network):
         weight, bias = weights.get(f"{i}.weight"), weights.get(f"{i}.bias")
-        if layer.op == "tent":
+        if i in int8:
+            flat = x.ndim == 2
+            x = in_8_bits(x.reshape(*x.shape[:2], -1), weight.reshape(*weight.shape[:2], -1), bias)
+            x = (x[:, :, 0] if flat else x).astype(np.float64)
+        elif layer.op == "tent":
             x = np.maximum(0, 1 - np.abs(layer.size * x - np.arange(layer.size + 1)[:, None]))
         elif layer.op == "conv":
             windows = np.lib.stride_tricks.sliding_window_view(x, layer.width, axis=2)
@@ -60,7 +80,9 @@ def exact(network: Network, weights: Weights, scaled: np.ndarray) -> np.ndarray:
     return x
 
 
-def engine(network: Network, inputs: int, weights: Weights, instruction_set: str) -> _native.Network:
+def engine(
+    network: Network, inputs: int, weights: Weights, instruction_set: str, int8: bool = False
+) -> _native.Network:
     none = np.zeros(0, np.float32)
     layers = [
         (
@@ -72,7 +94,7 @@ def engine(network: Network, inputs: int, weights: Weights, instruction_set: str
         )
         for i, layer in enumerate(network)
     ]
-    return _native.Network(inputs, layers, instruction_set)
+    return _native.Network(inputs, layers, instruction_set, int8)
 
 
 def worst(logits: np.ndarray, reference: np.ndarray) -> float:
@@ -120,6 +142,89 @@ def test_any_network_gives_the_logits_of_its_definition(made: tuple[Network, int
     reference = exact(network, weights, scaled)
     for instruction_set in _native.instruction_sets():
         assert worst(engine(network, inputs, weights, instruction_set).run(scaled), reference) <= TOLERANCE
+        in_int8 = engine(network, inputs, weights, instruction_set, int8=True)
+        assert worst(in_int8.run(scaled), reference) <= (0.1 if in_int8.int8_layers else TOLERANCE)
+
+
+@pytest.mark.parametrize("instruction_set", INT8)
+@pytest.mark.parametrize(
+    ("text", "int8"),
+    [
+        ("conv 64 3, relu, max_pool 2, conv 128 3, relu, dropout 0.25, flatten, dense 4", [3]),
+        ("conv 64 3, relu, conv 40 5, max_pool 3, relu, flatten, dense 70, relu, dense 24, relu, dense 90", [2, 6]),
+        ("conv 33 1, relu, max_pool 4, flatten, dense 300, relu, dense 260", [4, 6]),
+        ("conv 16 2, relu, conv 17 3, relu, flatten, dense 300", [2, 5]),
+    ],
+)
+def test_int8_gives_the_logits_of_its_codes(text: str, int8: list[int], instruction_set: str) -> None:
+    network = parse_network(text.split(", "))
+    weights = random_weights(network, 41, 8)
+    # What the first codes are made of is then exact in float32.
+    coarse = {name: np.rint(weight * 64) / 64 for name, weight in weights.items()}
+    scaled = np.rint(np.random.default_rng(9).random((70, 41), np.float32) * 64) / 64
+    made = engine(network, 41, coarse, instruction_set, int8=True)
+    assert made.int8_layers == len(int8)
+    assert worst(made.run(scaled), exact(network, coarse, scaled, int8)) <= 1e-5
+    assert worst(made.run(scaled), exact(network, coarse, scaled)) > 1e-3
+
+
+@pytest.mark.parametrize("instruction_set", INT8)
+@pytest.mark.parametrize("protocol", PAPER["cnn"])
+def test_int8_is_near_fp32_on_the_papers_networks(protocol: str, instruction_set: str) -> None:
+    network = parse_network(PAPER["cnn"][protocol].replace("classes", "5").split(", "))
+    weights = random_weights(network, 41, 3)
+    scaled = np.random.default_rng(4).random((100, 41), np.float32)
+    reference = exact(network, weights, scaled)
+    made = engine(network, 41, weights, instruction_set, int8=True)
+    assert made.int8_layers == {"": 1, "tor": 2, "nonvpn": 2}.get(protocol, 0)
+    assert worst(made.run(scaled), reference) <= 0.03
+
+
+@pytest.mark.parametrize("instruction_set", INT8)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_int8_hides_no_value_that_is_no_number(value: float, instruction_set: str) -> None:
+    network = parse_network("conv 64 3, relu, conv 32 3, relu, flatten, dense 3".split(", "))
+    scaled = np.random.default_rng(0).random((9, 41), np.float32)
+    scaled[4, 2] = value
+    weights = random_weights(network, 41, 1)
+    logits = engine(network, 41, weights, instruction_set, int8=True).run(scaled)
+    assert np.isnan(logits).any(axis=1).tolist() == [i == 4 for i in range(9)]
+    assert np.isfinite(
+        engine(network, 41, weights, instruction_set, int8=True).run(np.zeros((2, 41), np.float32))
+    ).all()
+
+
+@pytest.mark.parametrize("instruction_set", INT8)
+def test_where_all_that_int8_reads_is_zero_the_biases_remain(instruction_set: str) -> None:
+    network = parse_network("conv 64 3, relu, flatten, dense 30".split(", "))
+    weights = random_weights(network, 41, 1)
+    weights["0.weight"][:] = 0
+    for bias, logits in ((0.0, weights["3.bias"]), (-1.0, weights["3.bias"])):
+        weights["0.bias"][:] = bias
+        made = engine(network, 41, weights, instruction_set, int8=True)
+        np.testing.assert_array_equal(made.run(np.ones((2, 41), np.float32)), [logits, logits])
+
+
+@pytest.mark.parametrize("instruction_set", INT8)
+def test_weights_that_are_not_finite_stay_fp32(instruction_set: str) -> None:
+    network = parse_network("conv 64 3, relu, flatten, dense 30".split(", "))
+    weights = random_weights(network, 41, 1)
+    assert engine(network, 41, weights, instruction_set, int8=True).int8_layers == 1
+    weights["3.weight"][4, 5] = np.inf
+    assert engine(network, 41, weights, instruction_set, int8=True).int8_layers == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "conv 64 3, flatten, dense 200",
+        "tent 9, conv 64 41, relu, flatten, dense 5",
+        "conv 3300 1, relu, flatten, dense 17",
+    ],
+)
+def test_a_layer_that_reads_values_below_0_or_few_or_too_many_has_no_int8(text: str) -> None:
+    network = parse_network(text.split(", "))
+    assert engine(network, 41, random_weights(network, 41, 1), "", int8=True).int8_layers == 0
 
 
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())
@@ -135,6 +240,7 @@ def test_the_papers_networks_give_onnx_runtimes_logits(protocol: str, inputs: in
     assert worst(ours, exact(network, weights, scaled)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())
 @pytest.mark.parametrize(
     "text",
@@ -144,9 +250,9 @@ def test_the_papers_networks_give_onnx_runtimes_logits(protocol: str, inputs: in
         "tent 8, conv 30 41, relu, flatten, dense 5",
     ],
 )
-def test_a_flow_gets_the_same_bits_alone_as_among_others(text: str, instruction_set: str) -> None:
+def test_a_flow_gets_the_same_bits_alone_as_among_others(text: str, instruction_set: str, int8: bool) -> None:
     network = parse_network(text.split(", "))
-    made = engine(network, 41, random_weights(network, 41, 5), instruction_set)
+    made = engine(network, 41, random_weights(network, 41, 5), instruction_set, int8)
     scaled = np.random.default_rng(6).random((150, 41), np.float32)
     among = made.run(scaled)
     np.testing.assert_array_equal(among, made.run(scaled))
@@ -180,12 +286,32 @@ def test_an_instruction_set_is_forced_by_the_environment(monkeypatch: pytest.Mon
         native.open_engine(tiny_bundle, tiny_bundle.root, "fp32")
 
 
+def test_int8_is_refused_with_its_reason_where_nothing_gains(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+) -> None:
+    monkeypatch.setenv(native.INSTRUCTION_SET, "portable")
+    assert native.why_not(None, "int8") == "its int8 needs AVX2, AVX-512 or ARM's dot product instructions"
+    monkeypatch.delenv(native.INSTRUCTION_SET)
+    if native.why_not(None, "int8"):
+        pytest.skip("this CPU has no int8")
+    assert native.why_not(tiny_bundle, "int8") == "no layer of tiny is large enough to gain from int8"
+    with pytest.raises(BackendError, match="cannot run bundle tiny at int8: no layer of tiny is large enough"):
+        native.open_fused(tiny_bundle, "int8", 64, 1)
+    assert choose("auto", "int8", tiny_bundle) == Choice(
+        "onnxruntime",
+        "int8",
+        "the fastest that this machine has at int8; not native: no layer of tiny is large enough to gain from int8",
+    )
+
+
 def test_a_network_outside_the_layer_list_is_refused_with_its_reason(tiny_bundle: Bundle) -> None:
     assert native.why_not(tiny_bundle) == native.why_not() == ""
     root = dataclasses.replace(tiny_bundle.root, network=parse_network(["lstm 4", "dense 3"]))
     bundle = dataclasses.replace(tiny_bundle, root=root)
     assert native.why_not(bundle) == "it runs no lstm layers, which stage1 has"
-    with pytest.raises(BackendError, match=r"native cannot run bundle tiny: it runs no lstm layers.*onnxruntime"):
+    with pytest.raises(
+        BackendError, match=r"native cannot run bundle tiny at fp32: it runs no lstm layers.*onnxruntime"
+    ):
         native.open_engine(bundle, bundle.root, "fp32")
 
 

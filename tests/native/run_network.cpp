@@ -1,6 +1,6 @@
 // Runs one network on one instruction set, away from Python: for processors that are emulated, and for sanitizers.
 //
-//   run_network INSTRUCTION_SET INPUTS FLOWS scaler|scaled LAYER…  < weights and flows  > logits
+//   run_network INSTRUCTION_SET INPUTS FLOWS scaler|scaled fp32|int8 LAYER…  < weights and flows  > logits
 //
 // A layer is op:size:width:weights:biases. Floats are raw float32: each layer's weights and biases, then the flows.
 #include <cstdio>
@@ -25,12 +25,12 @@ std::vector<float> read_floats(std::size_t n) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 5) return 2;
+  if (argc < 6) return 2;
   const std::size_t inputs = std::stoul(argv[2]);
   const std::size_t flows = std::stoul(argv[3]);
   std::vector<std::vector<float>> weights;
   std::vector<etcc::Layer> layers;
-  for (int i = 5; i < argc; ++i) {
+  for (int i = 6; i < argc; ++i) {
     std::istringstream text(argv[i]);
     std::string op, size, width, weight, bias;
     for (auto* part : {&op, &size, &width, &weight, &bias}) std::getline(text, *part, ':');
@@ -48,7 +48,8 @@ int main(int argc, char** argv) {
   const etcc::Scaler scaler(sources, starts, ends, ends, std::vector<float>(inputs, 0.5F));
 
   const bool scale = std::string(argv[4]) == "scaler";
-  const etcc::Network network(scale ? &scaler : nullptr, inputs, layers, etcc::kernels(argv[1]));
+  const etcc::Network network(scale ? &scaler : nullptr, inputs, layers, etcc::kernels(argv[1]),
+                              std::string(argv[5]) == "int8");
   etcc::Workspace space;
   network.reserve(space);
   const auto raw = read_floats(flows * inputs);
