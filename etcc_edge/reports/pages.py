@@ -153,7 +153,7 @@ table { border-collapse: collapse; max-width: 100%; margin: .8rem 0; font-varian
   break-inside: avoid; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; white-space: nowrap; }
 th, td { padding: .18rem .5rem; text-align: right; border-bottom: 1px solid #ddd; }
-th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; white-space: nowrap; }
+th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; }
 .first { padding-left: 1.4rem; } .shaded td { text-align: center; min-width: 3rem; }
 .shaded thead tr:last-child th:not(:first-child) { text-align: center; }
 thead tr:last-child th { border-bottom: 1px solid #666; } th.group { text-align: center; }
