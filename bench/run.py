@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from etcc_edge.bundle import load_bundle
 from etcc_edge.cascade import Cascade
 from etcc_edge.classifier import usable_cpus
 from etcc_edge.engine import BACKENDS, Engine
-from etcc_edge.recommendation import Recommendation, bundle_hash, save
+from etcc_edge.recommendation import Recommendation, bundle_hash, read, save
 
 Report = dict[str, Any]
 Tell = Callable[[str, float, float], None]  # what is done from now on, and how much of how much is done
@@ -330,7 +330,9 @@ def _recommend(bench: _Bench) -> None:
     for contender in others:
         if _surely_faster(bench, contender, first):
             first = contender
-    made = Recommendation(bench.report["made"][:10], {precision: c.name for precision, c in best.items()})
+    kept, _ = read(bench.material.bundle)
+    backends = {precision: contender.name for precision, contender in best.items()}
+    made = replace(kept or Recommendation(), made=bench.report["made"][:10], backends=backends)
     bench.report["recommendation"] = {
         "backend": first.name,
         "precision": first.precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import time
@@ -24,6 +25,7 @@ from etcc_edge.engines.plan import PRECISIONS, Plan, plan
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.flows.reader import OK, FlowFile
 from etcc_edge.labelled import read_labelled
+from etcc_edge.recommendation import Recommendation, read, save
 
 F32 = npt.NDArray[np.float32]
 Text = npt.NDArray[np.str_]
@@ -141,6 +143,14 @@ def build_engines(
     if not targets and not any(key.endswith(" gpu") for key in outcome.taken):
         outcome.notes.append(_what_a_gpu_would_add())
     return outcome
+
+
+def keep_verdicts(bundle: Bundle, outcome: Outcome) -> None:
+    """Lets ``auto`` take on this machine's GPU what passed there. Raises EtccError where that cannot be kept."""
+    gated = {key.removesuffix(" gpu"): taken or "" for key, taken in outcome.taken.items() if key.endswith(" gpu")}
+    if gated:
+        kept = read(bundle)[0] or Recommendation()
+        save(bundle, dataclasses.replace(kept, gated={**kept.gated, **gated}))
 
 
 def _build_here(

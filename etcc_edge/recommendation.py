@@ -1,4 +1,5 @@
-"""Which backend a bench found fastest on this machine for a bundle: saved by ``bench``, read by ``auto``."""
+"""What was found out on this machine for a bundle, and ``auto`` reads: the backend that ``bench`` found fastest, the
+precision that ``build-engines`` let through on a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -22,10 +23,13 @@ _LIBRARIES = ("etcc-edge", "onnxruntime", "tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True)
 class Recommendation:
-    """``backends``: the fastest by precision, among those that gave the same labels. ``made``: the date."""
+    """``backends``: the fastest by precision, among those that gave the same labels, and ``made``, the date of that
+    bench. ``gated``: by GPU backend the first precision whose drift passed on the user's flows, empty where none
+    did."""
 
-    made: str
-    backends: Mapping[str, str]
+    made: str = ""
+    backends: Mapping[str, str] = field(default_factory=dict)
+    gated: Mapping[str, str] = field(default_factory=dict)
 
 
 def folder() -> Path:
@@ -96,8 +100,9 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
             return None, f"{path} is of another version"
         if table["for"] != key:
             return None, f"{path} is another machine's or bundle's"
-        made, backends = table["made"], dict(table["backends"])
-        if not isinstance(made, str) or not all(isinstance(text, str) for text in [*backends, *backends.values()]):
+        made, backends, gated = table["made"], dict(table["backends"]), dict(table["gated"])
+        texts = [made, *backends, *backends.values(), *gated, *gated.values()]
+        if not all(isinstance(text, str) for text in texts):
             return None, f"{path} is damaged"
     except FileNotFoundError:
         return None, ""
@@ -105,7 +110,7 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
         return None, f"{path} cannot be read: {error.strerror or error}"
     except (ValueError, KeyError, TypeError, RecursionError):
         return None, f"{path} is damaged"
-    return Recommendation(made, backends), ""
+    return Recommendation(made, backends, gated), ""
 
 
 def _key(bundle: Bundle) -> dict[str, str]:

@@ -13,6 +13,8 @@ import pytest
 from etcc_edge import engine, recommendation
 from etcc_edge.bundle import Bundle
 from etcc_edge.engine import Backend, Choice, choose
+from etcc_edge.engines.build import Outcome, keep_verdicts
+from etcc_edge.errors import BackendError
 from etcc_edge.recommendation import Recommendation, bundle_hash, folder, read, save
 
 MADE = Recommendation("2026-11-23", {"fp32": "slow", "int8": "slow"})
@@ -106,6 +108,28 @@ def test_a_backend_that_cannot_run_is_not_taken(tiny_bundle: Bundle, backend: st
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"
     assert said in choice.reason
+
+
+def test_on_a_gpu_auto_is_the_precision_that_passed(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = replace(engine.BACKENDS["slow"], auto="fp32", precisions=("fp32", "fp16", "int8"))
+    monkeypatch.setattr(engine, "BACKENDS", {**engine.BACKENDS, "gpu": gpu})
+    keep_verdicts(tiny_bundle, Outcome(taken={"gpu gpu": "int8", "slow cpu": "int8", "gpu sm86": "fp16"}))
+    assert choose("gpu", bundle=tiny_bundle) == Choice("gpu", "int8", "as asked for; int8 passed build-engines")
+    assert choose("gpu", "fp16", tiny_bundle).precision == "fp16"
+    assert choose("slow", bundle=tiny_bundle).precision == "fp32"
+    assert choose("gpu", bundle=replace(tiny_bundle, levels=("another", "application"))).precision == "fp32"
+
+
+def test_where_nothing_passed_on_a_gpu_auto_takes_nothing_there(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BACKENDS", {"gpu": engine.BACKENDS["slow"], "fast": engine.BACKENDS["fast"]})
+    save(tiny_bundle, Recommendation("2026-11-23", {"fp32": "fast"}))
+    keep_verdicts(tiny_bundle, Outcome(taken={"gpu gpu": None}))
+    assert choose(bundle=tiny_bundle) == Choice("fast", "fp32", "by the bench of 2026-11-23")
+    with pytest.raises(BackendError, match="gpu: build-engines let none of its precisions through"):
+        choose("gpu", bundle=tiny_bundle)
+    assert choose("gpu", "int8", tiny_bundle).precision == "int8"
 
 
 def test_a_later_bench_replaces_the_earlier_and_leaves_nothing_else(tiny_bundle: Bundle) -> None:

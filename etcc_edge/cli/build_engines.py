@@ -9,7 +9,7 @@ import click
 from etcc_edge.bundle import load_bundle
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engine import BACKENDS
-from etcc_edge.engines.build import PRECISIONS, build_engines, read_flows
+from etcc_edge.engines.build import PRECISIONS, build_engines, keep_verdicts, read_flows
 from etcc_edge.engines.cache import EngineCache
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.tensorrt_rtx import parse_targets
@@ -81,6 +81,8 @@ def command(
             cache=EngineCache(),
             tell=tell,
         )
+    if flows and precision == "auto":
+        keep_verdicts(loaded, outcome)
     for line in outcome.notes:
         note(line)
     if as_json:
