@@ -425,7 +425,8 @@ def _roofline_section(report: Report) -> Section:
         f"Peaks of {peak['threads']} threads: {peak['multiply_adds_per_s'] / 1e9:.1f} G fp32 multiply-adds/s in "
         f"registers ({peak['instruction_set']}, this package's own loop), {peak['bytes_per_s'] / 1e9:.1f} GB/s read "
         "and written by numpy's copy of a large array. Shares are of the processor time that an engine had; the rest "
-        "of it goes to scaling, looking up, routing and waiting for memory. Integers, as in int8, have a higher peak."
+        "of it goes to scaling, looking up, routing and waiting for memory. Convolutions count as they are written: "
+        "in Winograd's form, which needs fewer multiply-adds, an engine may seem to pass the peak."
     )
     head = ["", "multiply-adds a flow", "bytes a flow, at least", "of the multiply-add peak, %", "of memory's, %"]
     return Section("Roofline", text, [Table("Offline", [("", name) for name in head], rows)])
