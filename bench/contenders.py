@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,10 +93,10 @@ def baselines(bundle: Bundle, trees: Mapping[str, Models | str], *, compiled: bo
     weights = sum(array.nbytes for array in bundle.weights.values())
 
     def torch(name: str, why_not: str, settings: str, *, compile: bool) -> Contender:
+        open_engine = functools.cache(lambda: _torch_opener(bundle, compile))  # compiles each network once
+
         def open_it(threads: int, setting: Setting) -> Cascade:
-            made: Cascade = RoutedCascade(
-                bundle, _torch_opener(bundle, compile), block=setting["block"], threads=threads
-            )
+            made: Cascade = RoutedCascade(bundle, open_engine(), block=setting["block"], threads=threads)
             return made
 
         return Contender(name, "fp32", BASELINE, open_it, settings, why_not, size=weights, opener=opener)
@@ -119,22 +121,22 @@ def baselines(bundle: Bundle, trees: Mapping[str, Models | str], *, compiled: bo
 
 def _torch_opener(bundle: Bundle, compiled: bool) -> OpenEngine:
     import torch
-    import torch._inductor.config
 
     from etcc_edge.training.networks import TorchNetwork
 
     torch.set_num_threads(1)
-    # Each network is one more form of the same code: beyond the usual limit of 8, PyTorch would run it uncompiled.
-    torch._dynamo.config.recompile_limit = 64
-    torch._inductor.config.freezing = compiled
+    made: dict[str, Engine] = {}
 
     def open_engine(node: Node) -> Engine:
+        if node.id in made:
+            return made[node.id]
         network = TorchNetwork(node.network, node.scaler.inputs)
         prefix = f"{node.id}/"
         own = {name.removeprefix(prefix): array for name, array in bundle.weights.items() if name.startswith(prefix)}
         network.parts.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
         network.eval()
-        return _TorchEngine(torch.compile(network) if compiled else network)
+        made[node.id] = _CompiledEngine(torch.compile(network)) if compiled else _TorchEngine(network)
+        return made[node.id]
 
     return open_engine
 
@@ -149,6 +151,22 @@ class _TorchEngine:
         with self._torch.inference_mode():
             logits: F32 = self._network(self._torch.from_numpy(scaled)).numpy()
         return logits
+
+
+class _CompiledEngine(_TorchEngine):
+    """torch.compile's, set to freeze weights and to compile anew for every network; PyTorch keeps such settings by
+    thread."""
+
+    def __init__(self, network: Callable[[Any], Any]) -> None:
+        super().__init__(network)
+        self._set = threading.local()
+
+    def run(self, scaled: F32) -> F32:
+        if not hasattr(self._set, "done"):
+            self._torch._dynamo.config.recompile_limit = 64
+            self._torch._inductor.config.freezing = True
+            self._set.done = True
+        return super().run(scaled)
 
 
 def tuned(contender: Contender, threads: int, raw: F32, clock: Clock) -> tuple[Cascade, Setting]:
