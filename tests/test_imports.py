@@ -65,6 +65,8 @@ def test_help_waits_for_no_library(arguments: list[str]) -> None:
     assert not imported_by(command(*arguments)) & (NOT_ON_AN_EDGE_BOX | {"numpy", "onnxruntime", "safetensors"})
 
 
-@pytest.mark.parametrize("name", ["infer", "train", "build-engines", "bench", "info", "sample"])
+@pytest.mark.parametrize(
+    "name", ["infer", "train", "select-features", "check", "evaluate", "build-engines", "bench", "info", "sample"]
+)
 def test_a_commands_help_needs_no_training_library(name: str) -> None:
     assert not imported_by(command(name, "--help")) & (NOT_ON_AN_EDGE_BOX | {"onnxruntime"})
