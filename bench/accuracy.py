@@ -21,8 +21,8 @@ from etcc_edge.evaluation import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
-from etcc_edge.training.splits import KINDS, split
-from etcc_edge.training.train import Plan, train
+from etcc_edge.training.splits import KINDS
+from etcc_edge.training.train import Plan, parts_of, train
 
 F32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
     bundle = train(flows, plan)
     columns = [flows.feature_names.index(name) for name in bundle.features]
     flows = replace(flows, features=flows.features[:, columns], feature_names=bundle.features)
-    parts = split(flows, plan.split, plan.seed, RECIPES[plan.recipe].validation_share, plan.validation or None)
+    parts = parts_of(flows, plan)
     learn = np.concatenate([parts.train, parts.validation])
     for model in models:
         if model == "networks":
@@ -89,6 +89,7 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
 @click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
 @click.option("--recipe", default="default", show_default=True, type=click.Choice(list(RECIPES)))
 @click.option("--split", "kind", default="random", show_default=True, type=click.Choice(KINDS))
+@click.option("--validation", type=click.Choice(KINDS), help="Default: as the test flows.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--repeats", default="kept", show_default=True, type=click.Choice(["kept", "removed"]))
 @click.option("--model", "models", multiple=True, type=click.Choice(["networks", *TREES]), help="Default: all.")
@@ -99,6 +100,7 @@ def main(
     applications: str,
     recipe: str,
     kind: str,
+    validation: str | None,
     seeds: int,
     repeats: str,
     models: tuple[str, ...],
@@ -111,7 +113,7 @@ def main(
         labelled, few = in_enough_groups(labelled)
         click.echo(f"left out, from fewer than {MIN_GROUPS} groups: {', '.join(few) or 'none'}", err=True)
     for seed in range(seeds):
-        plan = Plan("measured", recipe=recipe, applications=applications, split=kind, seed=seed)
+        plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation or "", seed=seed)
         for figures in runs(labelled, plan, models or ("networks", *TREES)):
             click.echo(json.dumps({"repeats": repeats, **figures}))
 

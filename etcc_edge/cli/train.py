@@ -33,6 +33,13 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
 @click.option(
+    "--test-share",
+    default=0.2,
+    show_default=True,
+    type=NumberRange(min=0.01, max=0.9),
+    help="Of the flows: they only measure. The default is the paper's 4 : 1.",
+)
+@click.option(
     "--validation",
     type=click.Choice(["random", "flow-id", "groups"]),
     help="How the flows that choose epochs and thresholds are split off. Default: like the test flows.",
@@ -65,6 +72,7 @@ def command(
     application_column: str | None,
     applications: str,
     split: str,
+    test_share: float,
     validation: str | None,
     groups: str | None,
     leave_one_out: bool,
@@ -98,6 +106,7 @@ def command(
         network=network,
         applications=applications,
         split=split,
+        test_share=test_share,
         validation=validation or "",
         leave_one_out=leave_one_out,
         seed=seed,

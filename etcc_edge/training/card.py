@@ -13,6 +13,7 @@ def model_card(bundle: Bundle) -> str:
     """Markdown from a bundle's own record; nothing in it is written by hand."""
     training, test = bundle.training, bundle.metrics["test"]
     chosen = training["split"]
+    aside = ", ports aside" if {"src_port", "dst_port"} & set(bundle.features) else ""
     sections = [
         f"# {bundle.name}",
         f"Names the protocol ({', '.join(bundle.root.labels)}) of a flow, then its application, from "
@@ -24,10 +25,11 @@ def model_card(bundle: Bundle) -> str:
         f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
         f"`{chosen['test_fingerprint'][:16]}`.",
         "## What it scored",
-        f"On {chosen['test']} test flows of a {chosen['kind']} split (4 : 1) that chose nothing; "
+        f"On {chosen['test']} test flows of a {chosen['kind']} split "
+        f"({percent(chosen['test'] / training['flows'])} of all flows) that chose nothing; "
         f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold. "
-        f"{percent(training['repeated_share'])} of the flows have the features of another flow too, ports aside, so a "
-        "random split flatters: a split by Flow ID or by capture tells more about other networks.",
+        f"{percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a random "
+        f"split flatters. {test['protocol']['flows']} of the test flows have a protocol that it was taught.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
         f"both labels right ({percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "

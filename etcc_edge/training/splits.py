@@ -13,7 +13,6 @@ from etcc_edge.labelled import LabelledFlows, conversation
 
 I64 = npt.NDArray[np.int64]
 
-TEST_SHARE = 0.2  # the paper's 4 : 1
 KINDS = ("random", "flow-id", "groups")
 
 
@@ -29,12 +28,18 @@ class Split:
 
 
 def split(
-    flows: LabelledFlows, kind: str, seed: int, validation_share: float, validation_kind: str | None = None
+    flows: LabelledFlows,
+    kind: str,
+    seed: int,
+    validation_share: float,
+    validation_kind: str | None = None,
+    test_share: float = 0.2,
 ) -> Split:
     """Splits by flow (``random``, stratified by both labels), by Flow ID, or by group: no Flow ID, in whichever
-    direction, and no group lies on two sides. ``validation_share`` is of the rows that do not test; they are cut
-    the same way, or by ``validation_kind``. Raises EtccError where the file lacks what a kind needs."""
-    rest, test = _cut(flows, kind, np.arange(len(flows)), TEST_SHARE, seed)
+    direction, and no group lies on two sides. ``test_share`` is of all rows (0.2 is the paper's 4 : 1),
+    ``validation_share`` of the others; those are cut the same way, or by ``validation_kind``. Raises EtccError
+    where the file lacks what a kind needs."""
+    rest, test = _cut(flows, kind, np.arange(len(flows)), test_share, seed)
     if not validation_share:
         return Split(kind, seed, rest, rest[:0], test)
     train, validation = _cut(flows, validation_kind or kind, rest, validation_share, seed)

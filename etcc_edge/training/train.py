@@ -56,6 +56,7 @@ class Plan:
     network: str = "cnn"
     applications: str = "paper"  # or all
     split: str = "random"
+    test_share: float = 0.2
     validation: str = ""  # how the flows that choose epochs and thresholds are split off; empty: as the test flows
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
@@ -63,6 +64,12 @@ class Plan:
     citations: tuple[str, ...] = (METHOD_CITATION,)  # that whoever uses the flows or the bundle owes
     license: str = "not stated"  # of the weights
     command: str = ""  # that reproduces the bundle, for the card
+
+
+def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
+    """Which flows train, validate and test by the plan."""
+    share = RECIPES[plan.recipe].validation_share
+    return split(flows, plan.split, plan.seed, share, plan.validation or None, plan.test_share)
 
 
 def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Bundle:
@@ -76,7 +83,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
     if plan.leave_one_out and not recipe.validation_share:
         raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which leaving protocols out needs")
-    parts = split(flows, plan.split, plan.seed, recipe.validation_share, plan.validation or None)
+    parts = parts_of(flows, plan)
     protocols, left_out = _protocols(flows, parts.train)
     flows, constant = _without_constants(flows, parts.train)
     stages = list(_stages(flows, protocols, parts, plan, left_out))
@@ -120,6 +127,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
                 "kind": plan.split,
                 "validation_kind": plan.validation or plan.split,
                 "seed": plan.seed,
+                "test_share": plan.test_share,
                 "train": len(parts.train),
                 "validation": len(parts.validation),
                 "test": len(parts.test),
@@ -223,7 +231,8 @@ def _stages(
         wanted &= np.isin(flows.application, labels)
         if len(labels) < 2 or wanted.sum() < MIN_STAGE2_FLOWS:
             left_out.append(
-                f"{protocol} has {wanted.sum()} flows of {len(labels)} applications: no application network for it"
+                f"{protocol} has {wanted.sum()} flows of applications to teach ({', '.join(labels) or 'none'}): "
+                "no application network for it"
             )
             continue
         left_out += [f"{protocol} {name} has fewer than {MIN_APPLICATION_FLOWS} flows: no class for it" for name in few]

@@ -67,6 +67,14 @@ def test_validation_flows_may_be_split_off_by_another_kind(flows: LabelledFlows)
     assert set(flows.flow_id[random.train]) & set(flows.flow_id[random.validation])
 
 
+@pytest.mark.parametrize("kind", ["random", "flow-id"])
+def test_a_smaller_share_tests_and_the_rest_trains(flows: LabelledFlows, kind: str) -> None:
+    parts = split(flows, kind, 0, 0.15, test_share=0.1)
+    assert len(parts.test) == pytest.approx(100, abs=1 if kind == "random" else 30)
+    assert len(parts.validation) == pytest.approx(135, abs=1 if kind == "random" else 30)
+    assert np.sort(np.concatenate([parts.train, parts.validation, parts.test])).tolist() == list(range(len(flows)))
+
+
 def test_a_random_split_keeps_the_shares_of_the_labels(flows: LabelledFlows) -> None:
     parts = split(flows, "random", 0, 0.15)
     for rows in (parts.train, parts.validation, parts.test):
