@@ -17,6 +17,7 @@ import numpy.typing as npt
 from etcc_edge.bench.trees import TREES, TreesCascade, fit_trees
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.hashing import feature_hashes
+from etcc_edge.errors import EtccError
 from etcc_edge.evaluation import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.labelled import LabelledFlows, read_labelled
@@ -34,19 +35,14 @@ def without_repeats(flows: LabelledFlows) -> LabelledFlows:
     """The first flow of each set that has the same features, ports aside."""
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
     _, first = np.unique(feature_hashes(flows.features[:, kept]), return_index=True)
-    return _only(flows, np.sort(first))
+    return flows.take(np.sort(first))
 
 
 def in_enough_groups(flows: LabelledFlows) -> tuple[LabelledFlows, list[str]]:
     """Without the pairs of labels that come from fewer than `MIN_GROUPS` groups, and the names of those."""
     pair = np.char.add(np.char.add(flows.protocol, " "), flows.application)
     few = [name for name in np.unique(pair).tolist() if len(np.unique(flows.group[pair == name])) < MIN_GROUPS]
-    return _only(flows, np.flatnonzero(~np.isin(pair, few))), few
-
-
-def _only(flows: LabelledFlows, rows: Rows) -> LabelledFlows:
-    fields = ("features", "protocol", "application", "flow_id", "group", "hashes")
-    return replace(flows, **{name: getattr(flows, name)[rows] for name in fields})
+    return flows.take(np.flatnonzero(~np.isin(pair, few))), few
 
 
 def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -106,16 +102,19 @@ def main(
     models: tuple[str, ...],
 ) -> None:
     """Accuracy of the networks and of trees on one kind of split of FLOWS, for seeds 0, 1, …"""
-    labelled = read_labelled(flows, features, groups=groups)
-    if repeats == "removed":
-        labelled = without_repeats(labelled)
-    if kind == "groups":
-        labelled, few = in_enough_groups(labelled)
-        click.echo(f"left out, from fewer than {MIN_GROUPS} groups: {', '.join(few) or 'none'}", err=True)
-    for seed in range(seeds):
-        plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation or "", seed=seed)
-        for figures in runs(labelled, plan, models or ("networks", *TREES)):
-            click.echo(json.dumps({"repeats": repeats, **figures}))
+    try:
+        labelled = read_labelled(flows, features, groups=groups, to_split=True)
+        if repeats == "removed":
+            labelled = without_repeats(labelled)
+        if kind == "groups" and groups:
+            labelled, few = in_enough_groups(labelled)
+            click.echo(f"left out, from fewer than {MIN_GROUPS} groups: {', '.join(few) or 'none'}", err=True)
+        for seed in range(seeds):
+            plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation, seed=seed)
+            for figures in runs(labelled, plan, models or ("networks", *TREES)):
+                click.echo(json.dumps({"repeats": repeats, **figures}))
+    except EtccError as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

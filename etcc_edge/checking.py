@@ -16,7 +16,7 @@ import numpy.typing as npt
 from etcc_edge.bundle import load_bundle, shipped_bundles
 from etcc_edge.bundle.hashing import feature_hashes, row_hashes
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.features import dialect_named, header_key
+from etcc_edge.flows.features import FLOW_ID_KEYS, dialect_named, header_key
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.reader import OK, FlowBatch, FlowFile
 from etcc_edge.labelled import LabelledFlows
@@ -33,7 +33,7 @@ WARNING_SHARE = 0.05
 DATE_GAIN = 0.1  # of accuracy, by the day alone
 
 _IDENTIFIERS = frozenset(
-    ["flow id", "flow_id", "timestamp"]
+    ["timestamp", *FLOW_ID_KEYS]
     + [side + ip for side in ("src", "source", "dst", "destination") for ip in (" ip", "_ip")]
 )
 _ABSOLUTE_US = (1e15, 5e15)  # times since 1970 in the years 2001 to 2128; no flow lasts 30 years

@@ -81,9 +81,10 @@ def evaluate(
     Every ``…accuracy`` has an ``…accuracy_interval``, [low, high], by ``bootstrap``: its ``level``,
     ``resamples``, ``seed``, and the ``unit`` drawn, of which there are ``units``: ``flow-id`` where
     ``flow_id`` [n] tells some flows (flows of one Flow ID, in either direction, are no independent draws), else
-    ``flow``.
+    ``flow``. It is None where all draws are one: all flows right or wrong, or of one unit.
     """
-    result = open_cascade(bundle).run(raw)
+    empty = np.isnan(raw).all(axis=1)  # `Classifier` gives them no label either
+    result = open_cascade(bundle).run(raw).without(empty)
     true_protocol = codes_of(bundle.root.labels, protocol)
     true_application = codes_of(bundle.vocabulary()[1], application)
     protocol_right = result.codes[0] == true_protocol
@@ -98,7 +99,7 @@ def evaluate(
         both_known |= rows
         if rows.any():
             alone = dataclasses.replace(bundle, root=child, levels=bundle.levels[1:])
-            given = open_cascade(alone).run(raw[rows])
+            given = open_cascade(alone).run(raw[rows]).without(empty[rows])
             stage2[label] = _figures(child.labels, true[rows], given)
             counted.append(rows)
             right.append(np.zeros(len(raw), bool))
@@ -139,7 +140,7 @@ def evaluate(
             },
             **_confidence_figures(np.prod(result.confidence[:2, both_known], axis=0), both_right[both_known]),
         },
-        "known": None if threshold is None else known_figures(threshold, result.energy[0], true_protocol >= 0),
+        "known": None if threshold is None else _known(threshold, result, true_protocol >= 0),
         "bootstrap": {
             "unit": unit,
             "units": len(np.unique(units)),
@@ -226,7 +227,13 @@ def _units(flow_id: Text | None, n: int) -> tuple[str, I64]:
     if flow_id is None or not (flow_id != "").any():
         return "flow", alone
     names, which = np.unique([conversation(name) for name in flow_id.tolist()], return_inverse=True)
-    return "flow-id", np.where(flow_id == "", len(names) + alone, which)
+    which = np.where(flow_id == "", len(names) + alone, which)
+    return "flow-id", np.unique(which, return_inverse=True)[1].astype(np.int64)
+
+
+def _known(threshold: float, result: Result, of_known_protocol: Mask) -> dict[str, Any]:
+    answered = result.codes[0] >= 0
+    return known_figures(threshold, result.energy[0][answered], of_known_protocol[answered])
 
 
 def known_figures(threshold: float, energy: F32, of_known_protocol: Mask) -> dict[str, Any]:

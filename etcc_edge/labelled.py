@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from etcc_edge.bundle.hashing import row_hashes
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.features import Dialect, preset
+from etcc_edge.flows.features import FLOW_ID_KEYS, Dialect, header_key, preset
 from etcc_edge.flows.reader import OK, FlowFile
 from etcc_edge.labels import label_key, spell
 
@@ -42,6 +42,11 @@ class LabelledFlows:
     def __len__(self) -> int:
         return len(self.features)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> LabelledFlows:
+        """The flows of these row numbers; ``ignored`` stays that of the file."""
+        arrays = ("features", "protocol", "application", "flow_id", "group", "hashes")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+
 
 def conversation(flow_id: str) -> str:
     """A CICFlowMeter Flow ID (source, destination, both ports, IP protocol) without its direction, so that the
@@ -60,10 +65,13 @@ def read_labelled(
     protocol_column: str | None = None,
     application_column: str | None = None,
     groups: str | os.PathLike[str] | None = None,
+    to_split: bool = False,
 ) -> LabelledFlows:
     """Reads a labelled flows file: a preset's or the named features, and both label columns.
 
-    ``groups``: a text file with a group's name for each data row, line by line. Raises FlowsError for missing
+    ``groups``: a text file with a group's name for each data row, line by line. ``to_split`` ignores flows without
+    any value, and flows with text in any feature of the file: then the same flows are left whatever
+    ``features``, and a split parts them alike. Raises FlowsError for missing
     columns or features, for a file without labels, and for a group file of another length.
     """
     with FlowFile(path) as file:
@@ -77,14 +85,17 @@ def read_labelled(
         ]
         if texts[0] == texts[1]:
             raise FlowsError(f"{file.name}: both labels are said to be in one column; name two different ones")
-        flow_id = [i for i, name in enumerate(file.columns) if name.casefold() == "flow id" and i not in texts][:1]
+        flow_id = [i for i, name in enumerate(file.columns) if header_key(name) in FLOW_ID_KEYS and i not in texts][:1]
         parts: list[F32] = []
         cells: list[list[str]] = [[], [], []]
         hashes: list[npt.NDArray[np.uint64]] = []
         readable: list[npt.NDArray[np.bool_]] = []
-        for batch in file.batches(names, texts + flow_id):
-            parts.append(batch.features)
+        read = list(dict.fromkeys([*names, *file.reading.columns])) if to_split else names
+        for batch in file.batches(read, texts + flow_id):
+            parts.append(batch.features[:, : len(names)])
             readable.append(batch.status == OK)
+            if to_split:
+                readable[-1] &= ~np.isnan(batch.features).all(axis=1)
             hashes.append(row_hashes(batch.row_bytes()))
             for i, column in enumerate(cells):
                 column += batch.text(i) if i < len(texts + flow_id) else [""] * len(batch)
@@ -124,7 +135,7 @@ def _spelled(labels: list[str]) -> Text:
 
 def _read_groups(path: str | os.PathLike[str], rows: int) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FlowsError(f"{path}: cannot be read: {error}") from error
     if len(lines) != rows:

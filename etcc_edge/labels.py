@@ -19,18 +19,18 @@ PAPER_APPLICATIONS = frozenset(
 
 
 def label_key(text: str) -> str:
-    """The form in which labels are compared: case, hyphens, underscores and blanks do not matter."""
-    return "".join(character for character in text.casefold() if character not in "-_ \t")
+    """The form in which labels are compared: case, hyphens, underscores and white space do not matter."""
+    return "".join(character for character in text.casefold() if not (character.isspace() or character in "-_"))
 
 
 _BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
 
 
 def spell(labels: Iterable[str]) -> dict[str, str]:
-    """How each label key among ``labels`` is written."""
+    """How each label key among ``labels`` is written; one without a letter is no label, written as nothing."""
     counted = Counter(label.strip() for label in labels)
     spelling: dict[str, str] = {}
     for label, _ in counted.most_common():
         key = label_key(label)
-        spelling.setdefault(key, _BY_KEY.get(key, label))
+        spelling.setdefault(key, _BY_KEY.get(key, label) if key else "")
     return spelling

@@ -109,18 +109,10 @@ def reliability(confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool
     return Reliability(_ratio(sure, flows), _ratio(hits, flows), flows.astype(np.int64))
 
 
-def expected_calibration_error(
-    confidence: npt.NDArray[np.floating], right: npt.NDArray[np.bool_], bins: int = 15
-) -> float:
-    """`Reliability.error` of confidences [n] and whether they are right [n]."""
-    return reliability(confidence, right, bins).error
-
-
 @dataclass(frozen=True)
 class RiskCoverage:
     """Accuracy over the flows that are kept when the least sure are refused (El-Yaniv and Wiener, JMLR 2010)."""
 
-    kept: F64  # share of flows
     accuracy: F64  # of those kept
     confidence: F64  # of the least sure flow kept
     area: float  # mean accuracy over keeping 1, 2, … all flows
@@ -138,7 +130,7 @@ def risk_coverage(
     n = len(confidence)
     if not n:
         nothing = np.full(shares.shape, np.nan)
-        return RiskCoverage(shares, nothing, nothing, float("nan"))
+        return RiskCoverage(nothing, nothing, float("nan"))
     sure, which = np.unique(-np.nan_to_num(confidence.astype(np.float64), nan=-1.0), return_inverse=True)
     flows = np.cumsum(np.bincount(which))
     hits = np.cumsum(np.bincount(which, right))
@@ -150,7 +142,7 @@ def risk_coverage(
 
     least = -sure[np.minimum(np.searchsorted(flows, shares * n - 1e-6), len(flows) - 1)]
     area = float(accuracy(np.arange(1.0, n + 1)).mean())
-    return RiskCoverage(shares, accuracy(shares * n), np.where(least < 0, np.nan, least), area)
+    return RiskCoverage(accuracy(shares * n), np.where(least < 0, np.nan, least), area)
 
 
 def bootstrap(
@@ -176,9 +168,10 @@ def bootstrap(
 
 
 def interval(resampled: F64, level: float = 0.95) -> tuple[float, float] | None:
-    """The percentile interval of resampled figures, those that counted nothing aside; None where all did."""
+    """The percentile interval of resampled figures, those that counted nothing aside; None where the others are
+    all one: then the draws tell nothing of how far off it may be."""
     known = resampled[~np.isnan(resampled)]
-    if not known.size:
+    if not known.size or known.min() == known.max():
         return None
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -33,13 +33,20 @@ class ToldEngine:
 
 
 def evaluated(
-    bundle: Bundle, *flows: tuple[str, str, int, int], sure: list[float] | None = None, ids: list[str] | None = None
+    bundle: Bundle,
+    *flows: tuple[str, str, int, int],
+    sure: list[float] | None = None,
+    ids: list[str] | None = None,
+    empty: tuple[int, ...] = (),
+    threshold: float | None = None,
 ) -> dict[str, Any]:
-    """The figures of flows (true protocol, true application, told protocol, told application)."""
+    """The figures of flows (true protocol, true application, told protocol, told application); the ``empty`` ones
+    have no value in any feature."""
     depths = {node.id: depth for depth, node in bundle.root.walk()}
     raw = np.zeros((len(flows), 6), np.float32)
     raw[:, :2] = [[100 * protocol, 100 * application] for *_, protocol, application in flows]
     raw[:, 2:4] = 1000 * np.array(sure or [1.0] * len(flows))[:, None]
+    raw[list(empty)] = np.nan
     protocol, application = (np.array([flow[i] for flow in flows], np.str_) for i in (0, 1))
     return evaluate(
         bundle,
@@ -48,6 +55,7 @@ def evaluated(
         protocol,
         application,
         None if ids is None else np.array(ids, np.str_),
+        threshold,
     )
 
 
@@ -111,6 +119,25 @@ def test_end_to_end_wants_both_labels_right(tiny_bundle: Bundle) -> None:
         "protocol_accuracy": pytest.approx(3 / 6),
         "strict_accuracy": pytest.approx(2 / 10),
     }
+
+
+def test_a_flow_without_any_value_gets_no_label_as_infer_gives_none(tiny_bundle: Bundle) -> None:
+    figures = evaluated(
+        tiny_bundle, *[("VPN", "Chat", VPN, 0)] * 3, ("Proxy", "Chat", VPN, 0), empty=(1, 3), threshold=0.0
+    )
+    assert figures["protocol"]["confusion"][VPN] == [0, 0, 2, 1]
+    assert figures["stage2"]["VPN"]["confusion"][0] == [2, 0, 1]
+    assert figures["end_to_end"]["accuracy"] == pytest.approx(2 / 3)
+    assert (figures["known"]["false_rejection"], figures["known"]["unknown_flows"]) == (0, 0)
+
+
+def test_unknown_flows_are_those_of_untaught_protocols_and_high_energy_detects_them(tiny_bundle: Bundle) -> None:
+    flows = [("VPN", "Chat", VPN, 0)] * 2 + [("Proxy", "Chat", VPN, 0)] * 2
+    # Energies of about -20, -10, -4 and -20.
+    known = evaluated(tiny_bundle, *flows, sure=[1, 0.5, 0.2, 1], threshold=-15.0)["known"]
+    assert known["threshold"] == -15
+    assert (known["false_rejection"], known["unknown_flows"], known["detected"]) == (0.5, 2, 0.5)
+    assert known["auroc"] == pytest.approx(2.5 / 4)
 
 
 def test_all_right_is_1_everywhere(tiny_bundle: Bundle) -> None:
@@ -214,9 +241,12 @@ def test_every_accuracy_lies_in_its_interval(tiny_bundle: Bundle) -> None:
         *((figures["end_to_end"], key) for key in ("accuracy", "protocol_accuracy", "strict_accuracy")),
     ]
     for part, key in held:
+        if part[key] == 1:
+            assert part[f"{key}_interval"] is None
+            continue
         low, high = part[f"{key}_interval"]
         assert 0 <= low <= part[key] <= high <= 1
-        assert (low < high) == (part[key] < 1)
+        assert low < high
     assert figures["bootstrap"] == {"unit": "flow", "units": 80, "resamples": 1000, "seed": 0, "level": 0.95}
 
 
@@ -232,6 +262,8 @@ def test_flows_of_one_flow_id_are_drawn_together(tiny_bundle: Bundle) -> None:
     some = evaluated(tiny_bundle, *FLOWS, ids=["a", "a", "", ""] + ["b"] * 6)
     assert some["bootstrap"]["units"] == 4
     assert evaluated(tiny_bundle, *FLOWS, ids=[""] * 10)["bootstrap"]["unit"] == "flow"
+    halves = ["10.0.0.1-10.0.0.2-5000-443-6", "10.0.0.2-10.0.0.1-443-5000-6"] * 5
+    assert evaluated(tiny_bundle, *FLOWS, ids=halves)["bootstrap"]["units"] == 1
 
 
 def test_figures_are_json(tiny_bundle: Bundle) -> None:

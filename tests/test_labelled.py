@@ -52,6 +52,36 @@ def test_rows_without_a_label_or_with_bad_cells_are_ignored_and_counted(flows: P
     assert (len(read), read.ignored) == (48, 2)
 
 
+def test_a_label_without_a_letter_is_none(flows: Path) -> None:
+    lines = flows.read_text().splitlines()
+    lines[1] = lines[1].rsplit(",", 1)[0] + ",-"
+    lines[2] = lines[2].rsplit(",", 1)[0] + ",\u00a0"
+    lines[3] = lines[3].rsplit(",", 1)[0] + ",Chat\u00a0"
+    flows.write_text("\n".join(lines))
+    read = read_labelled(flows)
+    assert (len(read), read.ignored) == (48, 2)
+    assert read.application[0] == "Chat"
+
+
+@pytest.mark.parametrize("written", ["flow_id", "FLOW ID", " Flow ID"])
+def test_a_flow_id_is_found_however_it_is_written(flows: Path, written: str) -> None:
+    rewrite(flows, "Flow ID", written)
+    assert all(name.startswith("generated-") for name in read_labelled(flows).flow_id)
+
+
+def test_the_flows_to_split_do_not_depend_on_the_features(flows: Path) -> None:
+    rows = [line.split(",") for line in flows.read_text().splitlines()]
+    rows[3][rows[0].index("Active Std")] = "text"
+    flows.write_text("\n".join(map(",".join, rows)))
+    few = ["flow_duration", "fwd_packets"]
+    assert (len(read_labelled(flows, few)), len(read_labelled(flows, "all"))) == (50, 49)
+    read, whole = (read_labelled(flows, features, to_split=True) for features in (few, "all"))
+    assert read.hashes.tolist() == whole.hashes.tolist()
+    assert (read.feature_names, read.features.shape, read.ignored) == (tuple(few), (49, 2), 1)
+    at = [whole.feature_names.index(name) for name in few]
+    assert read.features.tolist() == whole.features[:, at].tolist()
+
+
 def test_two_labels_need_two_columns_and_the_flow_id_may_be_one(flows: Path) -> None:
     with pytest.raises(FlowsError, match="both labels are said to be in one column"):
         read_labelled(flows, protocol_column="Label", application_column="Label")
@@ -72,13 +102,15 @@ def test_groups_come_line_by_line(flows: Path, tmp_path: Path) -> None:
         "capture 2",
         "capture 0",
     ]
+    groups.write_bytes(b"\xef\xbb\xbf" + b"capture\n" * 50)
+    assert set(read_labelled(flows, groups=groups).group) == {"capture"}
     groups.write_text("capture\n" * 49)
     with pytest.raises(FlowsError, match="has 49 lines for 50 flows"):
         read_labelled(flows, groups=groups)
 
 
 def test_a_file_without_usual_label_columns_asks_for_them(flows: Path) -> None:
-    short = flows.read_text().replace(",Label,Label", ",Protocol name,App").replace("Tot", "Tot")
+    short = flows.read_text().replace(",Label,Label", ",Protocol name,App")
     flows.write_text(short)
     with pytest.raises(FlowsError, match=r"has no column 'Label'"):
         read_labelled(flows)

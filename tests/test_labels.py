@@ -12,6 +12,12 @@ def test_case_hyphens_underscores_and_blanks_do_not_matter(text: str) -> None:
     assert label_key(text) == "nonvpn"
 
 
+@pytest.mark.parametrize("text", ["Chat\u00a0", "\u2009chat", "ch\tat"])
+def test_nor_does_any_other_white_space(text: str) -> None:
+    assert label_key(text) == "chat"
+    assert spell([text])["chat"] == "Chat"
+
+
 def test_other_characters_matter() -> None:
     assert len({label_key(text) for text in ("P2P", "PP", "P2P!", "P.2.P", "")}) == 5
 

@@ -14,7 +14,6 @@ from etcc_edge.metrics import (
     Confusion,
     agreement,
     bootstrap,
-    expected_calibration_error,
     interval,
     reliability,
     risk_coverage,
@@ -120,11 +119,11 @@ def test_no_flows_agree_on_nothing(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_calibration_error_by_hand(confidence: list[float], right: list[bool], error: float) -> None:
-    assert expected_calibration_error(np.array(confidence), np.array(right)) == pytest.approx(error)
+    assert reliability(np.array(confidence), np.array(right)).error == pytest.approx(error)
 
 
 def test_calibration_of_nothing_is_nan() -> None:
-    assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, bool)))
+    assert np.isnan(reliability(np.zeros(0), np.zeros(0, bool)).error)
 
 
 def test_reliability_by_hand() -> None:
@@ -211,7 +210,13 @@ def test_each_accuracy_counts_its_own_flows() -> None:
     assert set(draws[:, 0]) == {1.0}
     assert set(draws[~np.isnan(draws[:, 1]), 1]) == {0.0}
     assert np.isnan(draws[:, 1]).any()
-    assert interval(draws[:, 1]) == (0, 0)
+
+
+def test_draws_that_are_all_one_have_no_interval() -> None:
+    assert interval(np.array([1.0, np.nan, 1.0])) is None
+    assert interval(np.full(3, np.nan)) is None
+    low, high = interval(np.array([0.4, np.nan, 0.6])) or (0, 0)
+    assert 0.4 < low < high < 0.6
 
 
 def test_the_seed_decides_the_draw() -> None:

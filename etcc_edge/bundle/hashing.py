@@ -22,7 +22,7 @@ def feature_hashes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
     """uint64 [n], equal for rows of ``values`` [n, f] with equal values; NaN equals NaN."""
     plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))  # one NaN, one zero
     width, data = plain.itemsize * plain.shape[1], plain.tobytes()
-    return row_hashes(data[at : at + width] for at in range(0, len(data), width))
+    return row_hashes(data[i * width : (i + 1) * width] for i in range(len(plain)))
 
 
 def fingerprint(hashes: npt.NDArray[np.uint64]) -> str:

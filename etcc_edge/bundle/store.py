@@ -78,13 +78,24 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(f"bundle {path}: cannot be read: {error.strerror or error}") from error
 
 
+def check_target(path: Path, *, force: bool = False) -> None:
+    """Raises BundleError where a bundle cannot be written: something is there already and ``force`` is not given, or
+    is no bundle; or the nearest folder that exists may not be written to."""
+    if path.exists() and not force:
+        raise BundleError(f"{path}: exists already; use --force to replace it")
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise BundleError(f"{path}: cannot be written: {parent} is no folder that may be written to")
+
+
 def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
     """Writes a folder, or a zip file where the name ends in ``.zip``; nothing stays behind on failure.
 
-    Raises BundleError where something is there already and ``force`` is not given.
+    Raises BundleError where `check_target` does, and where writing fails.
     """
-    if path.exists() and not force:
-        raise BundleError(f"{path}: exists already; use --force to replace it")
+    check_target(path, force=force)
     files = _encode(bundle)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +109,6 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
             if path.is_dir():
-                if not (path / MANIFEST).is_file():
-                    raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
                 os.replace(path, Path(scratch) / "replaced")
             try:
                 os.replace(made, path)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from etcc_edge.checking import Finding, check_file, findings, twins_across
-from etcc_edge.cli.terminal import byte_progress, print_table, status
+from etcc_edge.cli.terminal import NumberRange, byte_progress, print_table, status
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.source import STDIN
 from etcc_edge.labelled import read_labelled
@@ -31,6 +31,13 @@ _SEVERITY_WIDTH = max(map(len, _COLOURS))
     type=click.Choice(["random", "flow-id", "groups"]),
     help="Count the test flows of train's split that have a twin among its training flows.",
 )
+@click.option(
+    "--test-share",
+    default=0.2,
+    show_default=True,
+    type=NumberRange(min=0.01, max=0.9),
+    help="Of the flows, as for `train`.",
+)
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
 @click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")
@@ -40,6 +47,7 @@ def command(
     protocol_column: str | None,
     application_column: str | None,
     kind: str | None,
+    test_share: float,
     groups: str | None,
     seed: int,
     columns: bool,
@@ -69,9 +77,14 @@ def command(
         with status() as tell:
             tell(f"splitting {flows}")
             labelled = read_labelled(
-                flows, "all", protocol_column=protocol_column, application_column=application_column, groups=groups
+                flows,
+                "all",
+                protocol_column=protocol_column,
+                application_column=application_column,
+                groups=groups,
+                to_split=True,
             )
-            parts = split(labelled, kind, seed, validation_share=0.0)
+            parts = split(labelled, kind, seed, validation_share=0.0, test_share=test_share)
             figures["leakage"]["split"] = twins_across(labelled, kind, seed, parts.train, parts.test)
     found = findings(figures)
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.source import STDIN
@@ -44,6 +44,13 @@ from etcc_edge.metrics import percent
     help="Flows that count where the target is an application.",
 )
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
+@click.option(
+    "--test-share",
+    default=0.2,
+    show_default=True,
+    type=NumberRange(min=0.01, max=0.9),
+    help="Of the flows, as for `train`.",
+)
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--force", is_flag=True, help="Write over an existing file.")
@@ -58,6 +65,7 @@ def command(
     application_column: str | None,
     applications: str,
     split: str,
+    test_share: float,
     groups: str | None,
     seed: int,
     force: bool,
@@ -66,8 +74,8 @@ def command(
     """Choose features for `train --features FILE` by sequential forward floating selection.
 
     Sets of features are compared by a small forest's accuracy on training rows alone: `train` with the same
-    --split, --groups and --seed tests on none of them. An interrupted search is kept in FILE.unfinished; the same
-    command goes on from there. Needs the extra: pip install 'etcc-edge[train]'.
+    --split, --test-share, --groups and --seed tests on none of them. An interrupted search is kept in
+    FILE.unfinished; the same command goes on from there. Needs the extra: pip install 'etcc-edge[train]'.
 
     \b
     Examples:
@@ -85,6 +93,9 @@ def command(
         raise click.UsageError(f"-o {output} is a folder; name a file")
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
+    if (groups is not None) != (split == "groups"):
+        raise click.UsageError("--groups FILE and --split groups go together")
+    goal = Goal(target, applications, split, test_share, seed)
     state = Path(f"{output}.unfinished")
     with status() as tell:
         tell(f"reading {flows}")
@@ -94,9 +105,10 @@ def command(
             protocol_column=protocol_column,
             application_column=application_column,
             groups=groups,
+            to_split=True,
         )
         try:
-            chosen = select_features(labelled, size, Goal(target, applications, split, seed), state=state, tell=tell)
+            chosen = select_features(labelled, size, goal, state=state, tell=tell)
         except KeyboardInterrupt:
             note(f"the scores so far are in {state}; the same command goes on from there")
             raise

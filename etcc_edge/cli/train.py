@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.bundle.store import save_bundle
+from etcc_edge.bundle.store import check_target, save_bundle
 from etcc_edge.cli.evaluate import score_rows
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.errors import EtccError
@@ -100,6 +100,7 @@ def command(
     target = Path(output)
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists already; use --force to replace it")
+    check_target(target, force=force)
     plan = Plan(
         name=name or target.stem,
         recipe=recipe,
@@ -107,7 +108,7 @@ def command(
         applications=applications,
         split=split,
         test_share=test_share,
-        validation=validation or "",
+        validation=validation,
         leave_one_out=leave_one_out,
         seed=seed,
         timeout_s=timeout,
@@ -123,6 +124,7 @@ def command(
             protocol_column=protocol_column,
             application_column=application_column,
             groups=groups,
+            to_split=True,
         )
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
@@ -146,7 +148,7 @@ def _as_typed() -> str:
 
 def _lines(path: str) -> list[str]:
     try:
-        return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise EtccError(f"{path}: cannot be read: {error}") from error
 

@@ -27,7 +27,7 @@ def model_card(bundle: Bundle) -> str:
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split "
         f"({percent(chosen['test'] / training['flows'])} of all flows) that chose nothing; "
-        f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold. "
+        f"{_chosen_on(chosen)} "
         f"{percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a random "
         f"split flatters. {test['protocol']['flows']} of the test flows have a protocol that it was taught.",
         _scores(test),
@@ -49,6 +49,12 @@ def model_card(bundle: Bundle) -> str:
         "\n".join(f"- {text}" for text in bundle.citations),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _chosen_on(chosen: dict[str, Any]) -> str:
+    if not chosen["validation"]:
+        return "No flow chose anything: the last epoch is kept."
+    return f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

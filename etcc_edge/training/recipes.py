@@ -36,8 +36,6 @@ class Recipe:
     class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
     level_pace: float = 0.0  # of `TentConv`; 0: plain weights
     teacher: Teacher | None = None
-    knots: int = 256  # of a quantile scaler
-    atom_power: float = 0.5
     segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
 
 
@@ -73,8 +71,6 @@ RECIPES: Mapping[str, Recipe] = {
         average=0.995,
         level_pace=8.0,
         class_weight_power=0.25,
-        knots=1024,
-        atom_power=0.5,
         segments={"src_port": 32, "dst_port": 4},
     ),
     # For features without ports: there trees are better than a network taught by labels alone.
@@ -91,7 +87,5 @@ RECIPES: Mapping[str, Recipe] = {
         average=0.995,
         level_pace=3.0,
         teacher=Teacher(rounds=300, flows=400_000, swap_rate=0.15),
-        knots=1024,
-        atom_power=0.5,
     ),
 }

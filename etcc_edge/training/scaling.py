@@ -22,7 +22,7 @@ def fit_min_max(raw: F32) -> Scaler:
     return _scaler(raw, maps, [1] * len(maps))
 
 
-def fit_quantile(raw: F32, *, knots: int, atom_power: float, segments: Mapping[int, int]) -> Scaler:
+def fit_quantile(raw: F32, segments: Mapping[int, int], *, knots: int = 1024, atom_power: float = 0.5) -> Scaler:
     """Each feature to its weighted quantile, so that heavy tails and spikes leave the rest room.
 
     A distinct value that occurs c times weighs c ** ``atom_power``: 1 gives plain quantiles, 0 ranks of the

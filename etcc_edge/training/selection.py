@@ -48,6 +48,7 @@ class Goal:
     target: str = "protocol"  # one of `TARGETS`
     applications: str = "paper"  # or all: the flows that count where applications are told
     split: str = "random"
+    test_share: float = 0.2
     seed: int = 0
 
 
@@ -145,16 +146,14 @@ def select_features(
 
 def _examples(flows: LabelledFlows, goal: Goal) -> _Examples:
     label = _labels(flows, goal)
-    learn = split(flows, goal.split, goal.seed, RECIPES["default"].validation_share).train
+    learn = split(flows, goal.split, goal.seed, RECIPES["default"].validation_share, test_share=goal.test_share).train
     learn = learn[label[learn] != ""]
     if len(learn) < MIN_FLOWS or len(np.unique(label[learn])) < 2:
         raise EtccError(
             f"{flows.name}: {len(learn)} training flows of {len(np.unique(label[learn]))} labels are too few to "
             f"choose features by; it takes {MIN_FLOWS} flows and two labels"
         )
-    arrays = {name: array for name, array in vars(flows).items() if isinstance(array, np.ndarray)}
-    learning = replace(flows, **{name: array[learn] for name, array in arrays.items()})
-    inner = split(learning, goal.split, goal.seed, 0.0)
+    inner = split(flows.take(learn), goal.split, goal.seed, 0.0)
     rng = np.random.default_rng(goal.seed)
 
     def sample(part: I64, most: int) -> I64:

@@ -20,8 +20,6 @@ KINDS = ("random", "flow-id", "groups")
 class Split:
     """Row numbers, sorted. ``validation`` chooses (epochs, temperatures); ``test`` only measures."""
 
-    kind: str
-    seed: int
     train: I64
     validation: I64
     test: I64
@@ -41,13 +39,13 @@ def split(
     where the file lacks what a kind needs."""
     rest, test = _cut(flows, kind, np.arange(len(flows)), test_share, seed)
     if not validation_share:
-        return Split(kind, seed, rest, rest[:0], test)
+        return Split(rest, rest[:0], test)
     train, validation = _cut(flows, validation_kind or kind, rest, validation_share, seed)
-    return Split(kind, seed, train, validation, test)
+    return Split(train, validation, test)
 
 
 def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int) -> tuple[I64, I64]:
-    """The rows in two parts, the second of about the given share."""
+    """The rows in two parts, the second of about the given share, neither empty."""
     if len(rows) < 2:
         raise EtccError(f"{flows.name}: {len(flows)} flows are too few to split")
     if kind == "random":
@@ -57,16 +55,23 @@ def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int) ->
         )
         stratum = np.where(size[stratum] < 10, -1, stratum)[rows]
         _, size = np.unique(stratum, return_counts=True)
-        second_rows = int(np.ceil(share * len(rows)))
+        second_rows = _some_of(len(rows), share)
         whole = size.min() >= 2 and len(size) <= min(second_rows, len(rows) - second_rows)
-        first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=stratum if whole else None)
+        first, second = train_test_split(
+            rows, test_size=second_rows, random_state=seed, stratify=stratum if whole else None
+        )
         return np.sort(first), np.sort(second)
     names = flows.group
     if kind == "flow-id":
         names = np.array([conversation(name) for name in flows.flow_id.tolist()], np.str_)
-    if len(np.unique(names[rows])) < 2:
-        need = "a column of at least three Flow IDs" if kind == "flow-id" else "--groups with at least three groups"
-        raise EtccError(f"{flows.name}: a split by {kind} needs {need}")
-    shuffle = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    units = len(np.unique(names[rows]))
+    if units < 2:
+        need = "a column of enough Flow IDs" if kind == "flow-id" else "--groups with enough groups"
+        raise EtccError(f"{flows.name}: a split by {kind} needs {need} for each part; one was left to part")
+    shuffle = GroupShuffleSplit(1, test_size=_some_of(units, share), random_state=seed)
     first, second = next(shuffle.split(rows, groups=names[rows]))
     return rows[first], rows[second]
+
+
+def _some_of(n: int, share: float) -> int:
+    return min(int(np.ceil(share * n)), n - 1)

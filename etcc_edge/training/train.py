@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,7 @@ class Plan:
     applications: str = "paper"  # or all
     split: str = "random"
     test_share: float = 0.2
-    validation: str = ""  # how the flows that choose epochs and thresholds are split off; empty: as the test flows
+    validation: str | None = None  # how the flows that choose epochs and thresholds are split off; None: as test
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
     timeout_s: float = 120.0  # of the flows
@@ -69,7 +69,7 @@ class Plan:
 def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
     """Which flows train, validate and test by the plan."""
     share = RECIPES[plan.recipe].validation_share
-    return split(flows, plan.split, plan.seed, share, plan.validation or None, plan.test_share)
+    return split(flows, plan.split, plan.seed, share, plan.validation, plan.test_share)
 
 
 def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Bundle:
@@ -81,12 +81,14 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     recipe = RECIPES[plan.recipe]
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
-    if plan.leave_one_out and not recipe.validation_share:
-        raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which leaving protocols out needs")
+    if not recipe.validation_share and (plan.leave_one_out or plan.validation):
+        what = "leaving protocols out needs" if plan.leave_one_out else "could be split off in another way"
+        raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which {what}")
     parts = parts_of(flows, plan)
     protocols, left_out = _protocols(flows, parts.train)
     flows, constant = _without_constants(flows, parts.train)
-    stages = list(_stages(flows, protocols, parts, plan, left_out))
+    stages, no_network = _stages(flows, protocols, parts, plan)
+    left_out += no_network
     nodes: dict[str, Node] = {}
     weights: dict[str, npt.NDArray[np.float32]] = {}
     onnx: dict[tuple[str, str], bytes] = {}
@@ -163,14 +165,10 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
 
 @dataclass(frozen=True)
 class _Stage:
+    id: str
     protocol: str  # empty for the first
     labels: tuple[str, ...]
     label: Rows  # of every flow, -1 where it does not belong here
-
-    @property
-    def id(self) -> str:
-        slug = re.sub(r"[^a-z0-9]+", "-", self.protocol.casefold()).strip("-")
-        return f"stage2.{slug or 'protocol'}" if self.protocol else "stage1"
 
 
 @dataclass(frozen=True)
@@ -184,6 +182,8 @@ def _without_constants(flows: LabelledFlows, train: Rows) -> tuple[LabelledFlows
     """Without the features that have one value in all training rows: they teach nothing, and no meter need
     supply them."""
     varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in flows.features[train].T]
+    if not any(varies):
+        raise EtccError(f"{flows.name}: no feature varies among the training flows")
     names = np.array(flows.feature_names)
     kept = replace(
         flows,
@@ -214,11 +214,12 @@ def _protocols(flows: LabelledFlows, train: Rows) -> tuple[tuple[str, ...], list
 
 
 def _stages(
-    flows: LabelledFlows, protocols: tuple[str, ...], parts: Split, plan: Plan, left_out: list[str]
-) -> Iterator[_Stage]:
-    """The first stage, then each protocol's; what cannot be taught goes into ``left_out``."""
-    yield _Stage("", protocols, codes_of(protocols, flows.protocol))
-    for protocol in protocols:
+    flows: LabelledFlows, protocols: tuple[str, ...], parts: Split, plan: Plan
+) -> tuple[list[_Stage], list[str]]:
+    """The first stage and each protocol's, and a clause on each one that cannot be taught."""
+    stages = [_Stage("stage1", "", protocols, codes_of(protocols, flows.protocol))]
+    left_out = []
+    for protocol, node_id in zip(protocols, _node_ids(protocols), strict=True):
         rows = flows.protocol == protocol
         wanted = rows.copy()
         if plan.applications == "paper":
@@ -237,7 +238,16 @@ def _stages(
             continue
         left_out += [f"{protocol} {name} has fewer than {MIN_APPLICATION_FLOWS} flows: no class for it" for name in few]
         left_out += [f"{protocol} {name} has no flow among the training rows: no class for it" for name in untaught]
-        yield _Stage(protocol, labels, np.where(wanted, codes_of(labels, flows.application), -1))
+        stages.append(_Stage(node_id, protocol, labels, np.where(wanted, codes_of(labels, flows.application), -1)))
+    return stages, left_out
+
+
+def _node_ids(protocols: tuple[str, ...]) -> list[str]:
+    slugs = [re.sub(r"[^a-z0-9]+", "-", protocol.casefold()).strip("-") for protocol in protocols]
+    return [
+        f"stage2.{slug}" if slug and slugs.count(slug) == 1 else f"stage2.{slug or 'protocol'}.{number}"
+        for number, slug in enumerate(slugs)
+    ]
 
 
 def _fit_stage(
@@ -340,7 +350,7 @@ def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Re
     if recipe.scaling == "min-max":
         return fit_min_max(raw)
     segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}
-    return fit_quantile(raw, knots=recipe.knots, atom_power=recipe.atom_power, segments=segments)
+    return fit_quantile(raw, segments)
 
 
 def _repeated_share(flows: LabelledFlows) -> float:

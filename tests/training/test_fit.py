@@ -62,6 +62,46 @@ def test_patience_ends_a_fit_that_does_not_improve() -> None:
     assert fitted.epochs - fitted.best_epoch == 2
 
 
+def test_the_best_epochs_weights_are_kept_at_the_temperature_that_fits_them() -> None:
+    lines: list[str] = []
+    noisy = examples(120, 1)
+    noisy.label[::4] ^= 1
+    few = replace(QUICK, epochs=30, average=0.0, schedule="constant", learning_rate=0.05)
+    fitted = fit(LAYERS, examples(60, 0), noisy, 2, few, "cnn", 3, lines.append)
+    said = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    assert said[fitted.best_epoch - 1] == max(said) > said[-1]
+    assert accuracy(fitted.network, noisy) == pytest.approx(max(said), abs=1e-4)
+    logits = torch.from_numpy(fitted.network.exact(noisy.scaled.astype(np.float64)))
+
+    def loss(temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / temperature, torch.from_numpy(noisy.label)))
+
+    assert fitted.temperature != 1
+    assert loss(fitted.temperature) <= min(loss(fitted.temperature * off) for off in (0.9, 1.1))
+
+
+def test_class_weights_lift_a_rare_class() -> None:
+    scaled = np.random.default_rng(0).random((400, 2)).astype(np.float32)
+    rare = Examples(scaled, (np.arange(400) % 10 == 0).astype(np.int64))  # whatever the inputs
+
+    def share(power: float) -> float:
+        recipe = replace(QUICK, epochs=4, class_weight_power=power)
+        network = fit(LAYERS, rare, NONE, 2, recipe, "cnn", seed=0).network
+        return float(network.exact(scaled.astype(np.float64)).argmax(1).mean())
+
+    assert share(0.0) < 0.1 < 0.25 < share(1.0)
+
+
+def test_averaging_changes_what_is_kept_and_not_how_it_is_trained() -> None:
+    def kept(average: float) -> np.ndarray:
+        recipe = replace(QUICK, epochs=2, average=average)
+        return np.concatenate(
+            [a.ravel() for a in fit(LAYERS, examples(64, 0), NONE, 2, recipe, "cnn", seed=0).network.weights().values()]
+        )
+
+    assert np.abs(kept(0.0) - kept(0.9)).max() > 1e-3
+
+
 def test_without_validation_the_last_epoch_counts_uncalibrated() -> None:
     fitted = fit(LAYERS, examples(64, 0), NONE, 2, replace(QUICK, epochs=3), "cnn", seed=0)
     assert (fitted.best_epoch, fitted.epochs, fitted.temperature) == (3, 3, 1.0)

@@ -75,6 +75,14 @@ def test_a_smaller_share_tests_and_the_rest_trains(flows: LabelledFlows, kind: s
     assert np.sort(np.concatenate([parts.train, parts.validation, parts.test])).tolist() == list(range(len(flows)))
 
 
+@pytest.mark.parametrize(("kind", "n"), [("random", 5), ("groups", 40)])
+def test_a_large_share_leaves_something_to_train(flows: LabelledFlows, kind: str, n: int) -> None:
+    few = replace(flows.take(np.arange(n)), group=np.array(["a", "b", "c", "d"] * (n // 4) + ["a"] * (n % 4)))
+    parts = split(few, kind, 0, 0.0, test_share=0.9)
+    assert len(parts.train) >= 1
+    assert len(parts.train) + len(parts.test) == n
+
+
 def test_a_random_split_keeps_the_shares_of_the_labels(flows: LabelledFlows) -> None:
     parts = split(flows, "random", 0, 0.15)
     for rows in (parts.train, parts.validation, parts.test):
@@ -87,14 +95,10 @@ def test_a_seed_gives_one_split(flows: LabelledFlows) -> None:
 
 
 def test_few_flows_are_split_without_strata_and_one_flow_not_at_all(flows: LabelledFlows) -> None:
-    def first(n: int) -> LabelledFlows:
-        arrays = {name: array[:n] for name, array in vars(flows).items() if isinstance(array, np.ndarray)}
-        return replace(flows, **arrays)
-
-    parts = split(first(8), "random", 0, 0.15)
+    parts = split(flows.take(np.arange(8)), "random", 0, 0.15)
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [5, 1, 2]
     with pytest.raises(EtccError, match="made: 1 flows are too few to split"):
-        split(first(1), "random", 0, 0.0)
+        split(flows.take(np.arange(1)), "random", 0, 0.0)
 
 
 def test_a_split_by_groups_needs_groups(flows: LabelledFlows, tmp_path: Path) -> None:

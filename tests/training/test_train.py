@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from etcc_edge.bundle import Bundle, load_bundle
+from etcc_edge.bundle import Bundle, load_bundle, save_bundle
 from etcc_edge.classifier import Classifier
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.sample import sample_rows
 from etcc_edge.labelled import LabelledFlows, read_labelled
 from etcc_edge.training import recipes
-from etcc_edge.training.splits import split
-from etcc_edge.training.train import Plan, train
+from etcc_edge.training.train import Plan, parts_of, train
 from etcc_edge.training.unknown import conformal_threshold
 
 
@@ -73,8 +72,83 @@ def test_train_rows_are_recorded_and_test_rows_are_not(bundle: Bundle, flows: La
     assert held_out.sum() == bundle.training["split"]["test"] == bundle.metrics["test"]["flows"] == 600
 
 
+def spoilt(flows: LabelledFlows, rows: np.ndarray) -> LabelledFlows:
+    """With other features and other pairs of labels in some rows, as many of each pair as before."""
+    rng = np.random.default_rng(8)
+    features, protocol, application = flows.features.copy(), flows.protocol.copy(), flows.application.copy()
+    features[rows] = rng.lognormal(10, 5, features[rows].shape)
+    swapped = rng.permutation(rows)
+    protocol[rows], application[rows] = flows.protocol[swapped], flows.application[swapped]
+    return replace(flows, features=features, protocol=protocol, application=application)
+
+
+def test_test_rows_decide_their_figures_and_nothing_else(
+    bundle: Bundle, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(flows, Plan("made"))
+    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    made = train(spoilt(flows, parts.test), Plan("made", leave_one_out=True))
+    plain = train(flows, Plan("made", leave_one_out=True))
+    assert made.features == bundle.features
+    for node, same in zip(made.nodes(), bundle.nodes(), strict=True):
+        assert (node.id, node.labels, node.temperature) == (same.id, same.labels, same.temperature)
+        assert made.onnx[node.id, "fp32"] == bundle.onnx[node.id, "fp32"]
+        np.testing.assert_array_equal(node.scaler.x, same.scaler.x)
+    assert made.root.thresholds["fp32"] == bundle.root.thresholds["fp32"]
+    assert made.metrics["test"]["protocol"]["accuracy"] != bundle.metrics["test"]["protocol"]["accuracy"]
+    for protocol, figures in made.metrics["test"]["leave_one_out"].items():
+        assert figures["false_rejection"] != plain.metrics["test"]["leave_one_out"][protocol]["false_rejection"]
+
+
+def test_validation_rows_choose_and_nothing_else(
+    bundle: Bundle, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(flows, Plan("made"))
+    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    made = train(spoilt(flows, parts.validation), Plan("made"))
+    assert made.features == bundle.features
+    for node, same in zip(made.nodes(), bundle.nodes(), strict=True):
+        np.testing.assert_array_equal(node.scaler.x, same.scaler.x)
+        np.testing.assert_array_equal(node.scaler.missing, same.scaler.missing)
+    assert made.root.thresholds["fp32"] != bundle.root.thresholds["fp32"]
+
+
+def test_few_flows_make_no_class_and_no_network(flows: LabelledFlows) -> None:
+    rare = np.flatnonzero(flows.protocol == "VPN")[99:]
+    fewer = flows.take(np.setdiff1d(np.arange(len(flows)), rare))
+    made = train(fewer, Plan("made"))
+    assert made.root.labels == ("Non-VPN", "Tor")
+    assert "VPN has 99 flows, fewer than 100: no class for it" in made.training["left_out"]
+    chats = np.flatnonzero((flows.protocol == "VPN") & (flows.application == "Chat"))[9:]
+    made = train(flows.take(np.setdiff1d(np.arange(len(flows)), chats)), Plan("made"))
+    assert "Chat" not in made.root.children["VPN"].labels
+
+
+def test_protocols_whose_names_have_no_latin_letters_get_networks_of_their_own(
+    flows: LabelledFlows, tmp_path: Path
+) -> None:
+    names = {"VPN": "代理", "Non-VPN": "直连", "Tor": "Tor"}
+    foreign = replace(flows, protocol=np.array([names[name] for name in flows.protocol.tolist()]))
+    made = train(foreign, Plan("made"))
+    ids = [node.id for node in made.nodes()]
+    assert len(ids) == len(set(ids)) == 3
+    save_bundle(made, tmp_path / "made")
+    assert set(load_bundle(tmp_path / "made").root.children) == {"代理", "直连"}
+
+
+def test_features_that_do_not_vary_teach_nothing(flows: LabelledFlows) -> None:
+    with pytest.raises(EtccError, match="no feature varies among the training flows"):
+        train(replace(flows, features=np.full_like(flows.features, np.nan)), Plan("made"))
+
+
+def test_ports_alone_train_too(flows: LabelledFlows) -> None:
+    at = [flows.feature_names.index(name) for name in ("src_port", "dst_port")]
+    ports = replace(flows, features=flows.features[:, at].copy(), feature_names=("src_port", "dst_port"))
+    assert train(ports, Plan("made")).training["repeated_share"] == 1
+
+
 def test_the_scaler_sees_training_rows_only(flows: LabelledFlows) -> None:
-    parts = split(flows, "random", 0, recipes.RECIPES["default"].validation_share)
+    parts = parts_of(flows, Plan("made"))
     spoilt = flows.features.copy()
     duration = flows.feature_names.index("flow_duration")
     spoilt[parts.test, duration] = 9e9
@@ -90,7 +164,7 @@ def test_a_protocol_from_one_capture_gets_no_class(flows: LabelledFlows) -> None
 
 
 def test_the_threshold_is_that_of_the_validation_flows(bundle: Bundle, flows: LabelledFlows) -> None:
-    validation = split(flows, "random", 0, recipes.RECIPES["default"].validation_share).validation
+    validation = parts_of(flows, Plan("made")).validation
     columns = [flows.feature_names.index(name) for name in bundle.features]
     energy = Classifier(bundle).predict(flows.features[validation][:, columns]).energy[0]
     assert bundle.root.thresholds["fp32"] == pytest.approx(conformal_threshold(energy), abs=1e-4)
@@ -120,11 +194,13 @@ def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows)
 def test_leaving_out_needs_validation_flows(flows: LabelledFlows) -> None:
     with pytest.raises(EtccError, match="recipe paper keeps no validation flows"):
         train(flows, Plan("made", recipe="paper", leave_one_out=True))
+    with pytest.raises(EtccError, match="which could be split off in another way"):
+        train(flows, Plan("made", recipe="paper", validation="flow-id"))
 
 
 def only_in(part: str, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> LabelledFlows:
     """The flows with all VPN flows on one side of the split: elsewhere they are called Non-VPN."""
-    parts = split(flows, "random", 0, recipes.RECIPES["default"].validation_share)
+    parts = parts_of(flows, Plan("made"))
     monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
     protocol = np.where(flows.protocol == "VPN", "Non-VPN", flows.protocol)
     protocol[getattr(parts, part)] = flows.protocol[getattr(parts, part)]
@@ -170,6 +246,10 @@ def test_the_command_writes_a_bundle_and_its_figures(generated: Path, tmp_path: 
     again = CliRunner().invoke(main, ["train", str(generated), "-o", str(target)])
     assert again.exit_code == 2
     assert "exists already" in again.output
+    (tmp_path / "folder").mkdir()
+    failed = CliRunner().invoke(main, ["train", "no such file", "-o", str(tmp_path / "folder"), "--force"])
+    assert failed.exit_code == 1
+    assert "is a folder without bundle.json" in failed.output
 
 
 def test_the_record_names_no_folder_and_holds_the_citations(
