@@ -83,7 +83,7 @@ def evaluate(
     ``flow_id`` [n] tells some flows (flows of one Flow ID, in either direction, are no independent draws), else
     ``flow``. It is None where all draws are one: all flows right or wrong, or of one unit.
     """
-    empty = np.isnan(raw).all(axis=1)  # `Classifier` gives them no label either
+    empty = np.asarray(np.isnan(raw).all(axis=1))  # `Classifier` gives them no label either
     result = open_cascade(bundle).run(raw).without(empty)
     true_protocol = codes_of(bundle.root.labels, protocol)
     true_application = codes_of(bundle.vocabulary()[1], application)
