@@ -34,7 +34,7 @@ def flows(bundle: Bundle, real_flows: Path) -> LabelledFlows:
 def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
     made = bundle.training["split"]
     share = RECIPES[bundle.training["recipe"]].validation_share
-    return split(flows, made["kind"], made["seed"], share, made["validation_kind"])
+    return split(flows, made["kind"], made["seed"], share, made["validation_kind"], made["test_share"])
 
 
 def test_every_network_has_every_precision(bundle: Bundle) -> None:

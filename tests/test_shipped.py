@@ -84,7 +84,7 @@ def test_test_rows_score_what_the_card_says(bundle: Bundle, real_flows: Path) ->
     flows = read_labelled(real_flows / FLOWS[bundle.name], bundle.features)
     said, parted = bundle.metrics["test"], bundle.training["split"]
     share = RECIPES[bundle.training["recipe"]].validation_share
-    test = split(flows, parted["kind"], parted["seed"], share).test
+    test = split(flows, parted["kind"], parted["seed"], share, test_share=parted["test_share"]).test
     assert fingerprint(flows.hashes[test]) == parted["test_fingerprint"]
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     figures = evaluate(

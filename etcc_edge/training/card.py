@@ -6,6 +6,7 @@ from typing import Any
 
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.metrics import percent
+from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 
@@ -27,7 +28,7 @@ def model_card(bundle: Bundle) -> str:
         "## What it scored",
         f"On {chosen['test']} test flows of a {chosen['kind']} split "
         f"({percent(chosen['test'] / training['flows'])} of all flows) that chose nothing; "
-        f"{_chosen_on(chosen)} "
+        f"{_chosen_on(training)} "
         f"{percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a random "
         f"split flatters. {test['protocol']['flows']} of the test flows have a protocol that it was taught.",
         _scores(test),
@@ -51,10 +52,12 @@ def model_card(bundle: Bundle) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _chosen_on(chosen: dict[str, Any]) -> str:
+def _chosen_on(training: dict[str, Any]) -> str:
+    chosen = training["split"]
     if not chosen["validation"]:
-        return "No flow chose anything: the last epoch is kept."
-    return f"{chosen['validation']} others ({chosen['validation_kind']}) chose epochs, temperatures and the threshold."
+        return "nor did any other: the last epoch is kept."
+    what = "" if RECIPES[training["recipe"]].keep_last else "epochs, "
+    return f"{chosen['validation']} others ({chosen['validation_kind']}) chose {what}temperatures and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -51,8 +51,8 @@ def fit(
     """Trains by the recipe, the same from the same seed and number of threads.
 
     With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
-    loss), at the temperature that makes its confidences fit them (Guo et al., ICML 2017). Without, the last epoch
-    at temperature 1.
+    loss) unless the recipe keeps the last one, at the temperature that makes its confidences fit them (Guo et al.,
+    ICML 2017). Without, the last epoch at temperature 1.
     """
     torch.manual_seed(seed)  # weights and dropout
     torch.use_deterministic_algorithms(True)
@@ -96,7 +96,7 @@ def fit(
         now, loss = _calibrate(logits, validation.label)
         right = float((logits.argmax(1) == torch.from_numpy(validation.label)).float().mean())
         after_epoch(f"epoch {epoch}/{recipe.epochs}, validation accuracy {right:.4f}")
-        if (right, -loss) > best:
+        if recipe.keep_last or (right, -loss) > best:
             best, best_epoch, temperature = (right, -loss), epoch, now
             best_state = copy.deepcopy(averaged.state_dict())
         elif recipe.patience and epoch - best_epoch >= recipe.patience:

@@ -32,6 +32,7 @@ class Recipe:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     average: float = 0.0  # decay of the moving average of weights that is kept; 0: the last weights
+    keep_last: bool = False  # epoch, instead of the one that labels most validation flows right
     patience: int = 0  # epochs without a better validation result before stopping; 0: never
     class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
     level_pace: float = 0.0  # of `TentConv`; 0: plain weights
@@ -82,9 +83,10 @@ RECIPES: Mapping[str, Recipe] = {
         schedule="one-cycle",
         epochs=16,
         batch_size=256,
-        validation_share=0.12,
+        validation_share=0.06,
         weight_decay=0.1,
         average=0.995,
+        keep_last=True,
         level_pace=3.0,
         teacher=Teacher(rounds=300, flows=400_000, swap_rate=0.15),
     ),

@@ -80,6 +80,13 @@ def test_the_best_epochs_weights_are_kept_at_the_temperature_that_fits_them() ->
     assert loss(fitted.temperature) <= min(loss(fitted.temperature * off) for off in (0.9, 1.1))
 
 
+def test_a_recipe_may_keep_the_last_epoch_at_the_temperature_that_fits_it() -> None:
+    noise = Examples(examples(64, 5).scaled, np.random.default_rng(0).integers(0, 2, 64))
+    fitted = fit(LAYERS, examples(200, 0), noise, 2, replace(QUICK, keep_last=True), "cnn", seed=0)
+    assert fitted.best_epoch == fitted.epochs == 12
+    assert fitted.temperature != 1
+
+
 def test_class_weights_lift_a_rare_class() -> None:
     scaled = np.random.default_rng(0).random((400, 2)).astype(np.float32)
     rare = Examples(scaled, (np.arange(400) % 10 == 0).astype(np.int64))  # whatever the inputs
