@@ -19,6 +19,7 @@ from etcc_edge.export.parity import TOLERANCE
 from etcc_edge.flows.reader import FlowFile
 from etcc_edge.labelled import read_labelled
 from etcc_edge.labelling import label_file
+from etcc_edge.training.card import model_card
 from etcc_edge.training.networks import TorchNetwork
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import split
@@ -64,6 +65,10 @@ def test_all_together_they_are_at_most_25_megabytes() -> None:
 def test_a_card_says_how_it_was_made_and_whom_to_cite(bundle: Bundle) -> None:
     assert bundle.training["command"] in bundle.model_card
     assert all(citation in bundle.model_card for citation in bundle.citations)
+
+
+def test_a_card_is_what_the_bundle_records(bundle: Bundle) -> None:
+    assert bundle.model_card == model_card(bundle)
 
 
 def test_no_port_is_needed_where_none_should_be() -> None:
