@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
@@ -52,7 +53,7 @@ def model_card(bundle: Bundle) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _chosen_on(training: dict[str, Any]) -> str:
+def _chosen_on(training: Mapping[str, Any]) -> str:
     chosen = training["split"]
     if not chosen["validation"]:
         return "nor did any other: the last epoch is kept."
