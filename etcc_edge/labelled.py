@@ -105,7 +105,7 @@ def read_labelled(
     protocol, application = (_spelled(column) for column in cells[:2])
     keep = np.concatenate(readable) & (protocol != "") & (application != "")
     if not keep.any():
-        raise FlowsError(f"{path}: no row has both labels")
+        raise FlowsError(f"{path}: no readable row has both labels")
     return LabelledFlows(
         name="/".join(Path(path).absolute().parts[-2:]),
         dialect=dialect,

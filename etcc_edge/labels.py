@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 # The usual spelling of the labels that public data sets use; others keep their most frequent spelling.
 _SPELLINGS = (
@@ -18,9 +20,12 @@ PAPER_APPLICATIONS = frozenset(
 )
 
 
+@lru_cache(maxsize=4096)  # a file repeats few labels
 def label_key(text: str) -> str:
-    """The form in which labels are compared: case, hyphens, underscores and white space do not matter."""
-    return "".join(character for character in text.casefold() if not (character.isspace() or character in "-_"))
+    """The form in which labels are compared: case, dashes, underscores, white space and invisible characters do not
+    matter."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in plain if not (c.isspace() or c == "_" or unicodedata.category(c) in ("Pd", "Cf")))
 
 
 _BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
@@ -28,7 +33,9 @@ _BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
 
 def spell(labels: Iterable[str]) -> dict[str, str]:
     """How each label key among ``labels`` is written; one without a letter is no label, written as nothing."""
-    counted = Counter(label.strip() for label in labels)
+    counted: Counter[str] = Counter()
+    for label, rows in Counter(labels).items():
+        counted["".join(c for c in label if unicodedata.category(c) != "Cf").strip()] += rows
     spelling: dict[str, str] = {}
     for label, _ in counted.most_common():
         key = label_key(label)

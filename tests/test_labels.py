@@ -12,7 +12,7 @@ def test_case_hyphens_underscores_and_blanks_do_not_matter(text: str) -> None:
     assert label_key(text) == "nonvpn"
 
 
-@pytest.mark.parametrize("text", ["Chat\u00a0", "\u2009chat", "ch\tat"])
+@pytest.mark.parametrize("text", ["Chat\u00a0", "\u2009chat", "ch\tat", "\ufeffChat", "chat\u200b", "ch\u2011at"])
 def test_nor_does_any_other_white_space(text: str) -> None:
     assert label_key(text) == "chat"
     assert spell([text])["chat"] == "Chat"
@@ -36,6 +36,10 @@ def test_spellings_of_one_label_become_the_usual_one() -> None:
 def test_an_unusual_label_keeps_its_most_frequent_spelling() -> None:
     assert spell(["web mail", "Web-Mail", "Web-Mail", "WEBMAIL"]) == {"webmail": "Web-Mail"}
     assert spell([" Gaming ", "Gaming", "gaming"]) == {"gaming": "Gaming"}
+
+
+def test_blanks_and_invisible_characters_are_no_part_of_a_spelling() -> None:
+    assert spell(["\ufeffProxy", "Proxy ", "PROXY", "PROXY"]) == {"proxy": "Proxy"}
 
 
 def test_of_equally_frequent_spellings_the_first_is_kept() -> None:

@@ -36,7 +36,7 @@ from etcc_edge.reports.tables import confusion_tables, remarks, score_table, tit
     default="all",
     show_default=True,
     type=click.Choice(["all", "test"]),
-    help="test: without the flows that a bundle of these was trained on.",
+    help="test: without the flows that a bundle of these was trained on, and exact repeats of those.",
 )
 @click.option(
     "--report",

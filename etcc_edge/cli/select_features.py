@@ -91,6 +91,10 @@ def command(
         raise click.UsageError("-o needs a file: an interrupted search is kept beside it")
     if Path(output).is_dir():
         raise click.UsageError(f"-o {output} is a folder; name a file")
+    if Path(output).exists() and any(
+        Path(output).samefile(file) for file in (flows, groups) if file and Path(file).exists()
+    ):
+        raise click.UsageError(f"-o {output} is a file that is read; name another")
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
     if (groups is not None) != (split == "groups"):

@@ -234,6 +234,7 @@ def _stages(
             left_out.append(
                 f"{protocol} has {wanted.sum()} flows of applications to teach ({', '.join(labels) or 'none'}): "
                 "no application network for it"
+                + ("; --applications all teaches the others" if plan.applications == "paper" and not labels else "")
             )
             continue
         left_out += [f"{protocol} {name} has fewer than {MIN_APPLICATION_FLOWS} flows: no class for it" for name in few]

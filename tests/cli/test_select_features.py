@@ -64,6 +64,14 @@ def test_an_existing_file_needs_force(generated: Path, tmp_path: Path) -> None:
     assert output.read_text() != "mine"
 
 
+def test_the_flows_are_never_written_over(generated: Path) -> None:
+    before = generated.read_bytes()
+    refused = select(generated, generated, "--force")
+    assert refused.exit_code == 2
+    assert "is a file that is read" in refused.output
+    assert generated.read_bytes() == before
+
+
 def test_standard_output_cannot_be_taken_up_again(generated: Path) -> None:
     refused = CliRunner().invoke(main, ["select-features", str(generated), "-o", "-"])
     assert refused.exit_code == 2
