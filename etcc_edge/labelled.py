@@ -71,8 +71,8 @@ def read_labelled(
 
     ``groups``: a text file with a group's name for each data row, line by line. ``to_split`` ignores flows without
     any value, and flows with text in any feature of the file: then the same flows are left whatever
-    ``features``, and a split parts them alike. Raises FlowsError for missing
-    columns or features, for a file without labels, and for a group file of another length.
+    ``features``, and a split parts them alike. Raises FlowsError for missing columns or features, for a file without
+    labels, and for a group file of another length.
     """
     with FlowFile(path) as file:
         dialect = file.reading.dialect

@@ -32,7 +32,7 @@ _BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
 
 
 def spell(labels: Iterable[str]) -> dict[str, str]:
-    """How each label key among ``labels`` is written; one without a letter is no label, written as nothing."""
+    """How each label key among ``labels`` is written; of dashes and blanks alone is none, written as nothing."""
     counted: Counter[str] = Counter()
     for label, rows in Counter(labels).items():
         counted["".join(c for c in label if unicodedata.category(c) != "Cf").strip()] += rows

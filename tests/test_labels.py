@@ -13,7 +13,7 @@ def test_case_hyphens_underscores_and_blanks_do_not_matter(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Chat\u00a0", "\u2009chat", "ch\tat", "\ufeffChat", "chat\u200b", "ch\u2011at"])
-def test_nor_does_any_other_white_space(text: str) -> None:
+def test_nor_do_invisible_characters_and_other_blanks_and_dashes(text: str) -> None:
     assert label_key(text) == "chat"
     assert spell([text])["chat"] == "Chat"
 

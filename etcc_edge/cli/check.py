@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from etcc_edge.checking import Finding, check_file, findings, twins_across
-from etcc_edge.cli.terminal import NumberRange, byte_progress, print_table, status
+from etcc_edge.cli.terminal import byte_progress, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.source import STDIN
 from etcc_edge.labelled import read_labelled
@@ -31,13 +31,7 @@ _SEVERITY_WIDTH = max(map(len, _COLOURS))
     type=click.Choice(["random", "flow-id", "groups"]),
     help="Count the test flows of train's split that have a twin among its training flows.",
 )
-@click.option(
-    "--test-share",
-    default=0.2,
-    show_default=True,
-    type=NumberRange(min=0.01, max=0.9),
-    help="Of the flows, as for `train`.",
-)
+@test_share_option
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
 @click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")

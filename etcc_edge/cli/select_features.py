@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import NumberRange, note, print_table, status
+from etcc_edge.cli.terminal import note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.source import STDIN
@@ -44,13 +44,7 @@ from etcc_edge.metrics import percent
     help="Flows that count where the target is an application.",
 )
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
-@click.option(
-    "--test-share",
-    default=0.2,
-    show_default=True,
-    type=NumberRange(min=0.01, max=0.9),
-    help="Of the flows, as for `train`.",
-)
+@test_share_option
 @click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--force", is_flag=True, help="Write over an existing file.")

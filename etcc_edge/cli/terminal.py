@@ -24,6 +24,16 @@ class NumberRange(click.FloatRange):
         return number
 
 
+test_share_option = click.option(
+    "--test-share",
+    default=0.2,
+    show_default=True,
+    type=NumberRange(min=0.01, max=0.9),
+    help="Of the flows: they only measure. The default is the paper's 4 : 1.",
+)
+"""The same for every command that splits flows as `train` does."""
+
+
 def note(text: str) -> None:
     """One line on standard error."""
     click.echo(text, err=True)

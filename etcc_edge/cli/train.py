@@ -10,7 +10,7 @@ import click
 
 from etcc_edge.bundle.store import check_target, save_bundle
 from etcc_edge.cli.evaluate import score_rows
-from etcc_edge.cli.terminal import NumberRange, note, print_table, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS, features
 
@@ -32,13 +32,7 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
-@click.option(
-    "--test-share",
-    default=0.2,
-    show_default=True,
-    type=NumberRange(min=0.01, max=0.9),
-    help="Of the flows: they only measure. The default is the paper's 4 : 1.",
-)
+@test_share_option
 @click.option(
     "--validation",
     type=click.Choice(["random", "flow-id", "groups"]),

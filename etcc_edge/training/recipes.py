@@ -74,7 +74,7 @@ RECIPES: Mapping[str, Recipe] = {
         class_weight_power=0.25,
         segments={"src_port": 32, "dst_port": 4},
     ),
-    # For features without ports: there trees are better than a network taught by labels alone.
+    # For ISCX time features: there trees are better than a network taught by labels alone.
     "distilled": Recipe(
         networks={"cnn": {"": _WIDER}},
         scaling="quantile",

@@ -99,7 +99,7 @@ def test_class_weights_lift_a_rare_class() -> None:
     assert share(0.0) < 0.1 < 0.25 < share(1.0)
 
 
-def test_averaging_changes_what_is_kept_and_not_how_it_is_trained() -> None:
+def test_averaging_changes_what_is_kept() -> None:
     def kept(average: float) -> np.ndarray:
         recipe = replace(QUICK, epochs=2, average=average)
         return np.concatenate(
