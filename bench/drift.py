@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from etcc_edge.bundle.fit import Flows
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.cascade import Result, RoutedCascade
-from etcc_edge.engine import Engine
-from etcc_edge.engines.build import Flows
+from etcc_edge.engines.cascade import RoutedCascade
+from etcc_edge.engines.engine import Engine
 from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
-from etcc_edge.evaluation import codes_of
-from etcc_edge.metrics import Confusion
+from etcc_edge.engines.result import Result
+from etcc_edge.evaluation.metrics import Confusion
+from etcc_edge.flows.labels import codes_of
 
 MOST_MOVES = 5
 

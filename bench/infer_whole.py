@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bench.timing import Paired, Spread, run_process, time_paired
 from etcc_edge.bundle import load_bundle
-from etcc_edge.flows.reader import FlowFile
-from etcc_edge.flows.sample import sample_rows
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.text.reader import FlowFile
+
+from .timing.paired import Paired, Spread, run_process, time_paired
 
 SCRIPTS = Path(__file__).parent / "scripts"
 OURS = "etcc-edge"

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.bench.contenders import EXTRA, Contender, backends, baselines
-from etcc_edge.bench.measure import Clock, said
-from etcc_edge.bench.processes import cut_file
-from etcc_edge.bench.scenarios import BATCHES
-from etcc_edge.bench.trees import TREES, Models, fit_trees
+from etcc_edge.arrays import F32
 from etcc_edge.bundle import Bundle
-from etcc_edge.engines.build import Flows, read_flows
+from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.errors import BundleError, FlowsError
-from etcc_edge.flows.reader import OK, FlowFile
-from etcc_edge.flows.sample import sample_rows
-from etcc_edge.labelled import read_labelled
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.text.reader import OK, FlowFile
+from etcc_edge.flows.truth import read_labelled
 
-F32 = npt.NDArray[np.float32]
+from .contenders.backends import EXTRA, Contender, backends, baselines
+from .contenders.trees import TREES, Models, fit_trees
+from .processes import cut_file
+from .timing.scenarios import BATCHES
+from .timing.turns import Clock, said
 
 READ_AT_MOST = 200_000  # flows of a file
 FEWEST_TRAINING_ROWS = 1000  # that trees are fitted on

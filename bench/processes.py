@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bench.contenders import BASELINE, EXTRA, Contender
-from etcc_edge.bench.measure import median_interval, relative_spread, usual_range
-from etcc_edge.bench.timing import ProcessRun, run_process
-from etcc_edge.flows.header import read_header
-from etcc_edge.flows.source import Source
+from etcc_edge.flows.text.header import read_header
+from etcc_edge.flows.text.source import Source
+
+from .contenders.backends import BASELINE, EXTRA, Contender
+from .timing.paired import ProcessRun, run_process
+from .timing.turns import median_interval, relative_spread, usual_range
 
 SCRIPTS = {"pandas script": "pandas", "polars script": "polars"}
 # Python puts the current folder first on its path, and that may hold the source without its compiled module.

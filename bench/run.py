@@ -11,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.bench import drift, processes, roofline
-from etcc_edge.bench.contenders import BACKEND, REFERENCE, Contender, tuned
-from etcc_edge.bench.environment import EnergyMeter, OthersWatch, as_typed, environment
-from etcc_edge.bench.gpu import latency_by_batch
-from etcc_edge.bench.measure import NOISY, Turns, figures, said, speed_up, take_turns
-from etcc_edge.bench.prepare import Material, Plan, prepare
-from etcc_edge.bench.scenarios import scenario, serve, server_figures
-from etcc_edge.bench.stages import Stopwatch, fused_seconds, stage_figures, stage_seconds
-from etcc_edge.bench.trees import TREES
+from etcc_edge.arrays import F32, I32
 from etcc_edge.bundle import load_bundle
-from etcc_edge.cascade import Cascade
-from etcc_edge.classifier import usable_cpus
-from etcc_edge.engine import BACKENDS, Engine
-from etcc_edge.recommendation import Recommendation, bundle_hash, read, save
+from etcc_edge.engines.backends import BACKENDS
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import Choice
+from etcc_edge.engines.engine import Engine
+from etcc_edge.engines.measured import Recommendation, read, save
+from etcc_edge.engines.result import Cascade
+from etcc_edge.infer.threads import usable_cpus
+
+from . import drift, processes
+from .contenders.backends import BACKEND, REFERENCE, Contender, tuned
+from .contenders.trees import TREES
+from .machine import roofline
+from .machine.environment import EnergyMeter, OthersWatch, as_typed, environment
+from .prepare import Material, Plan, prepare
+from .stages import Stopwatch, fused_seconds, stage_figures, stage_seconds
+from .studies.gpu import latency_by_batch
+from .timing.scenarios import scenario, serve, server_figures
+from .timing.turns import NOISY, Turns, figures, said, speed_up, take_turns
 
 Report = dict[str, Any]
 Tell = Callable[[str, float, float], None]  # what is done from now on, and how much of how much is done
@@ -43,7 +48,7 @@ class _Bench:
     tell: Tell
     material: Material
     offline: dict[str, Turns] = field(default_factory=dict)  # on all threads
-    codes: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    codes: dict[str, I32] = field(default_factory=dict)
     done: float = 0.0
     total: float = 0.0
 
@@ -87,7 +92,7 @@ def run(plan: Plan, report: Report, tell: Tell = lambda *_: None) -> None:
             "max_drift_points": plan.max_drift,
         },
         "environment": environment(),
-        "bundle": {"name": bundle.name, "hash": bundle_hash(bundle), "features": len(bundle.features)},
+        "bundle": {"name": bundle.name, "hash": bundle.digest(), "features": len(bundle.features)},
         "flows": {},
         "contenders": {},
         "measurements": [],
@@ -229,7 +234,7 @@ def _speeds(bench: _Bench, threads: int, all_threads: bool) -> None:
         bench.report["flows"]["protocol_mix"] = dict(zip(labels, (counts / len(raw)).tolist(), strict=True))
 
 
-def _on_batches(cascade: Cascade, raw: npt.NDArray[np.float32], batch: int) -> Callable[[int], object]:
+def _on_batches(cascade: Cascade, raw: F32, batch: int) -> Callable[[int], object]:
     places = len(raw) // batch
     return lambda number: cascade.run(raw[number % places * batch : (number % places + 1) * batch])
 
@@ -269,9 +274,9 @@ def _stages(bench: _Bench) -> None:
 
 
 def _stage_seconds(material: Material, contender: Contender, block: int) -> dict[str, float]:
-    open_fused = BACKENDS[contender.name].fused()
-    if open_fused is not None:
-        opened = partial(open_fused, precision=contender.precision, block=block, threads=1)
+    if BACKENDS[contender.name].fused() is not None:
+        choice = Choice(contender.name, contender.precision, "")
+        opened = partial(open_cascade, choice=choice, block=block, threads=1)
         return fused_seconds(material.part, material.bundle, opened, Stopwatch())
     assert contender.opener is not None
     return stage_seconds(material.part, material.bundle, contender.opener, Stopwatch(), block)

@@ -10,16 +10,16 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.bench.measure import Clock, median_interval, relative_spread
+from etcc_edge.arrays import F32, I64
 from etcc_edge.bundle.model import Bundle, Node, Scaler
-from etcc_edge.cascade import Cascade, Result, RoutedCascade
-from etcc_edge.engine import Engine, OpenEngine
-from etcc_edge.flows.reader import FlowFile
-from etcc_edge.flows.writer import LabelWriter
+from etcc_edge.engines.cascade import RoutedCascade
+from etcc_edge.engines.engine import Engine, OpenEngine
+from etcc_edge.engines.result import Cascade, Result
+from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.flows.text.writer import LabelWriter
 
-F32 = npt.NDArray[np.float32]
+from .timing.turns import Clock, median_interval, relative_spread
 
 # A backend that runs the cascade in one call has no scale and no route of its own: they are in its stages.
 STAGES = ("parse", "scale", "stage 1", "route", "stage 2", "write")
@@ -52,7 +52,7 @@ class _TimedEngine:
 class _TimedScaler(Scaler):
     watch: Stopwatch
 
-    def transform(self, raw: F32, rows: npt.NDArray[np.int64] | None = None) -> F32:
+    def transform(self, raw: F32, rows: I64 | None = None) -> F32:
         scaled: F32 = self.watch.timed("scale", super().transform, raw, rows)
         return scaled
 

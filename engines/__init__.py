@@ -1,1 +1,1 @@
-"""Backends: one module each, imported only when it is asked for (`etcc_edge.engine.BACKENDS`)."""
+"""Backends: one module each, imported only when it is asked for (`etcc_edge.engines.backends.BACKENDS`)."""

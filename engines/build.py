@@ -5,30 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.bundle.hashing import row_hashes
+from etcc_edge.bundle.fit import Flows
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.engine import BACKENDS, Engine
-from etcc_edge.engines import onnxruntime, tensorrt_rtx
-from etcc_edge.engines.builder import version_of
-from etcc_edge.engines.cache import EngineCache
-from etcc_edge.engines.cuda import first_gpu
-from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
-from etcc_edge.engines.plan import PRECISIONS, Plan, plan
-from etcc_edge.errors import BackendError, FlowsError
-from etcc_edge.flows.reader import OK, FlowFile
-from etcc_edge.labelled import read_labelled
-from etcc_edge.recommendation import Recommendation, read, save
+from etcc_edge.errors import BackendError
 
-F32 = npt.NDArray[np.float32]
-Text = npt.NDArray[np.str_]
+from . import onnxruntime
+from .backends import BACKENDS
+from .engine import Engine
+from .gate import MAX_DRIFT, Comparison, Drift, compare
+from .gpu import tensorrt_rtx
+from .gpu.cache import EngineCache
+from .gpu.compile import version_of
+from .gpu.cuda import first_gpu
+from .gpu.plan import Plan, plan
+from .measured import Recommendation, read, save
 
 WHOLE = "end to end"
 # Backends, and the order in which a precision is taken: the first that passes. fp32 on a CPU needs no gate, and comes
@@ -41,15 +37,6 @@ _PREFERENCE = {
 }
 _ON_CPU = ("native", "onnxruntime")
 _NOT_RUN = "compiled, not run"
-
-
-@dataclass(frozen=True)
-class Flows:
-    """What engines are gated on: raw features float32 [n, f], and true labels [n] where they are known."""
-
-    raw: F32
-    protocol: Text | None = None
-    application: Text | None = None
 
 
 @dataclass(frozen=True)
@@ -80,29 +67,6 @@ class Outcome:
     def passed(self) -> bool:
         """Something passes for every backend and target."""
         return bool(self.taken) and all(self.taken.values())
-
-
-def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
-    """The flows of a file that the bundle was not trained on, with their labels where the file has them.
-
-    The file is read twice, so it cannot be a stream. Raises FlowsError where it lacks a feature or holds no such
-    flow.
-    """
-    try:
-        labelled = read_labelled(path, bundle.features)
-    except FlowsError:
-        parts = [np.empty((0, len(bundle.features)), np.float32)]
-        with FlowFile(path) as file:
-            for batch in file.batches(bundle.features):
-                unseen = ~np.isin(row_hashes(batch.row_bytes()), bundle.trained_rows)
-                parts.append(batch.features[unseen & (batch.status == OK)])
-        made = Flows(np.concatenate(parts))
-    else:
-        unseen = ~np.isin(labelled.hashes, bundle.trained_rows)
-        made = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
-    if not len(made.raw):
-        raise FlowsError(f"{path}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
-    return made
 
 
 def build_engines(
@@ -319,6 +283,3 @@ def _what_a_gpu_would_add() -> str:
     if reason := tensorrt_rtx.why_not_compile():
         return f"for a GPU: {reason}; with it --target sm75,sm86,sm89 compiles fp16 and int8 on any machine"
     return "for a GPU: name it with --target, sm75,sm86,sm89 say; fp16 and int8 compile on any machine"
-
-
-__all__ = ["PRECISIONS", "WHOLE", "Flows", "Outcome", "Row", "build_engines", "read_flows"]

@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from etcc_edge.arrays import F32, I64, Bools, Integers, Text
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.cascade import Result, RoutedCascade
-from etcc_edge.engine import OpenEngine
 from etcc_edge.errors import BundleError
-from etcc_edge.evaluation import codes_of
-from etcc_edge.metrics import agreement
+from etcc_edge.flows.labels import codes_of
 
-F32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Text = npt.NDArray[np.str_]
+from .cascade import RoutedCascade
+from .engine import OpenEngine
+from .result import Result
 
 MAX_DRIFT = 0.5  # percentage points, end to end
 
@@ -62,6 +59,12 @@ class Comparison:
         return ""
 
 
+def agreement(first: Integers, second: Integers) -> float:
+    """Share of equal codes, over all levels of both (shape [n] or [levels, n])."""
+    same = np.atleast_2d(first == second).all(axis=0)
+    return float(np.mean(same)) if same.size else float("nan")
+
+
 def compare(
     bundle: Bundle,
     reference: OpenEngine,
@@ -92,9 +95,8 @@ def compare(
             true = codes_of(child.labels, application)
             own &= true >= 0
             both_known |= own
-        alone = Bundle(**{**vars(bundle), "root": child, "levels": bundle.levels[1:]})
         if own.any():
-            first, second = (RoutedCascade(alone, opener).run(raw[own]) for opener in (reference, other))
+            first, second = (RoutedCascade(bundle.below(label), opener).run(raw[own]) for opener in (reference, other))
             truth = None if true is None else true[own]
             networks[child.id] = _drift(second, first, np.ones(len(first), bool), truth)
     counted = both_known if labelled else np.ones(len(raw), bool)
@@ -110,7 +112,7 @@ def compare(
     return Comparison(Drift(flows, same, float(right[0].mean()), float(right[1].mean())), networks)
 
 
-def _drift(result: Result, reference: Result, rows: Bools, truth: npt.NDArray[np.int64] | None) -> Drift:
+def _drift(result: Result, reference: Result, rows: Bools, truth: I64 | None) -> Drift:
     """Of the first level."""
     theirs, ours = result.codes[0][rows], reference.codes[0][rows]
     if truth is None or not rows.any():

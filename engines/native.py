@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge import _native
+import etcc_edge._native as _native
+from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
-from etcc_edge.cascade import FusedCascade
 from etcc_edge.errors import BackendError
 
 INSTRUCTION_SET = "ETCC_EDGE_INSTRUCTION_SET"  # environment variable: forces one of `_native.instruction_sets()`
@@ -33,7 +32,7 @@ def open_engine(bundle: Bundle, node: Node, precision: str) -> _native.Network:
     return _network(bundle, node, precision)
 
 
-def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> FusedCascade:
+def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> _native.Cascade:
     """The whole tree over raw features. Raises BackendError."""
     _check(bundle, precision)
     nodes = [node for _, node in bundle.root.walk()]
@@ -49,10 +48,9 @@ def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> Fuse
         )
         for depth, node in bundle.root.walk()
     ]
-    core = _native.Cascade(
+    return _native.Cascade(
         tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set(), precision == "int8"
     )
-    return FusedCascade(bundle, core)
 
 
 def _check(bundle: Bundle, precision: str) -> None:
@@ -67,7 +65,7 @@ def _network(bundle: Bundle, node: Node, precision: str) -> _native.Network:
 
 
 def _layers(bundle: Bundle, node: Node) -> list[_native.Layer]:
-    def weight(i: int, part: str) -> npt.NDArray[np.float32]:
+    def weight(i: int, part: str) -> F32:
         array = bundle.weights.get(f"{node.id}/{i}.{part}", np.zeros(0, np.float32))
         return np.ascontiguousarray(array, np.float32).ravel()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-import numpy as np
-import numpy.typing as npt
-
+from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
 
@@ -40,6 +38,6 @@ class OnnxRuntimeEngine:
             raise BackendError(f"ONNX Runtime cannot load the network: {str(error).splitlines()[0]}") from error
         self._input = self._session.get_inputs()[0].name
 
-    def run(self, scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = self._session.run(None, {self._input: scaled})[0]
+    def run(self, scaled: F32) -> F32:
+        logits: F32 = self._session.run(None, {self._input: scaled})[0]
         return logits

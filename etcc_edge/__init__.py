@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from etcc_edge.errors import BackendError, BundleError, EtccError, FlowsError
+from etcc_edge.version import __version__
 
 if TYPE_CHECKING:
     from etcc_edge.bundle import Bundle
-    from etcc_edge.cascade import Result
-    from etcc_edge.classifier import Classifier
+    from etcc_edge.engines.result import Result
+    from etcc_edge.infer.classifier import Classifier
 
-__version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "BundleError",
@@ -27,7 +27,7 @@ __all__ = [
 
 def load(bundle: Bundle | str | os.PathLike[str] = "default", **options: Any) -> Classifier:
     """A `Classifier` for a shipped bundle by name, or for one at a path; options as `Classifier` takes them."""
-    from etcc_edge.classifier import Classifier
+    from etcc_edge.infer.classifier import Classifier
 
     return Classifier(bundle, **options)
 
@@ -35,11 +35,11 @@ def load(bundle: Bundle | str | os.PathLike[str] = "default", **options: Any) ->
 def __getattr__(name: str) -> Any:
     # numpy is loaded only by those who ask for a class, so the command's help stays quick.
     if name == "Classifier":
-        from etcc_edge.classifier import Classifier
+        from etcc_edge.infer.classifier import Classifier
 
         return Classifier
     if name == "Result":
-        from etcc_edge.cascade import Result
+        from etcc_edge.engines.result import Result
 
         return Result
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

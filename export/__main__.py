@@ -28,8 +28,9 @@ def main(
     Example:
       python -m etcc_edge.export my-bundle flows.csv -o my-bundle-int8
     """
-    from etcc_edge.export.precisions import rows_by_hash, with_drift, with_precisions
-    from etcc_edge.labelled import read_labelled
+    from etcc_edge.flows.truth import read_labelled
+
+    from .precisions import rows_by_hash, with_drift, with_precisions
 
     try:
         old = load_bundle(bundle)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.bundle.hashing import feature_hashes, fingerprint
+from etcc_edge.arrays import F32, I64, U64
 from etcc_edge.errors import EtccError
-
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
+from etcc_edge.flows.identity import feature_hashes, fingerprint
 
 FLOWS = 1024
 
@@ -24,9 +21,7 @@ class Sample:
     fingerprint: str
 
 
-def sample(
-    features: F32, labels: I64, hashes: npt.NDArray[np.uint64], train: I64, test: I64, flows: int = FLOWS, seed: int = 0
-) -> Sample:
+def sample(features: F32, labels: I64, hashes: U64, train: I64, test: I64, flows: int = FLOWS, seed: int = 0) -> Sample:
     """At most ``flows`` of the ``train`` rows, each class by its share but with at least one flow.
 
     ``features`` float32 [n, f] and ``labels`` [n] (-1: not for this network) are of all flows, ``hashes`` their

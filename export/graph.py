@@ -10,12 +10,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from etcc_edge.arrays import F32
 from etcc_edge.bundle.network import Network, classes, shapes
 
 OPSET = 17  # the newest that TensorRT 8.6 and 8.5 read, which serve Pascal GPUs
 IR_VERSION = 8
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, F32]
 
 
 class _Graph:
@@ -46,7 +47,7 @@ def build_onnx(network: Network, inputs: int, weights: Weights) -> onnx.ModelPro
     for i, (layer, before, _) in enumerate(shapes(network, inputs)):
         name = f"{layer.op}_{i}"
 
-        def weight(part: str, i: int = i) -> npt.NDArray[np.float32]:
+        def weight(part: str, i: int = i) -> F32:
             return weights[f"{i}.{part}"]
 
         if layer.op == "tent":
@@ -103,7 +104,7 @@ _LSTM_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def _add_lstm(graph: _Graph, name: str, x: str, size: int, weights: Weights, last: bool) -> str:
     """[n, channels, 1, positions] to the same with ``size`` channels, or with ``last`` to [n, size]."""
 
-    def gates(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def gates(array: F32) -> F32:
         # PyTorch stacks input, forget, cell, output; ONNX wants input, output, forget, cell.
         i, f, c, o = np.split(array, 4)
         return np.concatenate([i, o, f, c])[None]

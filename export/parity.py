@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge.engine import Engine
+from etcc_edge.arrays import F32, F64
+from etcc_edge.engines.engine import Engine
 from etcc_edge.errors import EtccError
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 # Of max(1, |logit|): a few float32 roundings over the longest sums, and the same at each of an LSTM's steps, where
 # ONNX Runtime approximates the sigmoid and the hyperbolic tangent too.

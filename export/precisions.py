@@ -7,20 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from etcc_edge.arrays import I64
 from etcc_edge.bundle.model import Bundle, Node
-from etcc_edge.engine import Engine, OpenEngine
+from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BackendError
-from etcc_edge.evaluation import codes_of
-from etcc_edge.export.calibration import sample
-from etcc_edge.export.graph import build_onnx
-from etcc_edge.export.quantize import export_precisions
-from etcc_edge.labelled import LabelledFlows
+from etcc_edge.flows.labels import codes_of
+from etcc_edge.flows.truth import LabelledFlows
 
-I64 = npt.NDArray[np.int64]
+from .calibration import sample
+from .graph import build_onnx
+from .quantize import export_precisions
 
 
 def node_labels(bundle: Bundle, flows: LabelledFlows) -> Iterator[tuple[Node, I64]]:
@@ -42,9 +41,7 @@ def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: 
     onnx: dict[tuple[str, str], bytes] = {}
     notes: dict[str, Any] = {}
     for node, labels in node_labels(bundle, flows):
-        prefix = f"{node.id}/"
-        weights = {name.removeprefix(prefix): a for name, a in bundle.weights.items() if name.startswith(prefix)}
-        fp32 = build_onnx(node.network, node.scaler.inputs, weights).SerializeToString()
+        fp32 = build_onnx(node.network, node.scaler.inputs, bundle.weights_of(node)).SerializeToString()
         calibrating = sample(flows.features, labels, flows.hashes, train, test)
         own = choosing[labels[choosing] >= 0]
         judging = sample(flows.features, labels, flows.hashes, own if len(own) else train, test, seed=1)

@@ -21,10 +21,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from etcc_edge.arrays import F32, I8
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
-
-F32 = npt.NDArray[np.float32]
 
 # Precision, as a bundle names its ONNX files, to what it is for.
 PRECISIONS: Mapping[str, str] = {
@@ -199,7 +198,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def _half(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def _half(array: F32) -> npt.NDArray[np.float16]:
     if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
         raise EtccError("a weight exceeds fp16's range: this network has no fp16 form")
     return array.astype(np.float16)
@@ -287,7 +286,7 @@ class _Quantizer:
             self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def weight(self, name: str, levels: int) -> tuple[npt.NDArray[np.int8], F32]:
+    def weight(self, name: str, levels: int) -> tuple[I8, F32]:
         """Codes shaped as the weight, and a scale an output."""
         array = self.arrays[name]
         by_output = np.abs(array.reshape(len(array), -1)).max(axis=1)

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
-from etcc_edge.bundle.hashing import fingerprint
-from etcc_edge.cascade import RoutedCascade, open_cascade
-from etcc_edge.classifier import Classifier
-from etcc_edge.engine import BACKENDS, Choice
+from etcc_edge.engines.backends import BACKENDS
+from etcc_edge.engines.cascade import RoutedCascade, open_cascade
+from etcc_edge.engines.choice import Choice
 from etcc_edge.errors import FlowsError
-from etcc_edge.evaluation import evaluate
+from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.export.parity import TOLERANCE
-from etcc_edge.flows.reader import FlowFile
-from etcc_edge.labelled import read_labelled
-from etcc_edge.labelling import label_file
+from etcc_edge.flows.identity import fingerprint
+from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.flows.truth import read_labelled
+from etcc_edge.infer.classifier import Classifier
+from etcc_edge.infer.file import label_file
 from etcc_edge.training.card import model_card
 from etcc_edge.training.networks import TorchNetwork
 from etcc_edge.training.recipes import RECIPES
@@ -42,8 +43,7 @@ def torch_network(bundle: Bundle, node_id: str) -> TorchNetwork:
     """The trained network from the weights that the bundle stores."""
     node = next(node for node in bundle.nodes() if node.id == node_id)
     network = TorchNetwork(node.network, node.scaler.inputs)
-    prefix = f"{node_id}/"
-    stored = {name.removeprefix(prefix): a for name, a in bundle.weights.items() if name.startswith(prefix)}
+    stored = bundle.weights_of(node)
     network.parts.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in stored.items()})
     return network.eval()
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from etcc_edge import _native
+import etcc_edge._native as _native
+from etcc_edge.arrays import F32, I64, U64, Bools
 from etcc_edge.bundle.network import Network
-
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
-
 
 SCALER_ARRAYS = {"sources": np.int64, "starts": np.int64, "x": np.float32, "y": np.float32, "missing": np.float32}
 
@@ -55,7 +53,7 @@ class Scaler:
         """Inputs float32 [m, inputs] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
         return self.native.transform(raw, rows)
 
-    def outside(self, raw: F32) -> npt.NDArray[np.bool_]:
+    def outside(self, raw: F32) -> Bools:
         """bool [n]: some feature of the row lies beyond the range that the scaler was fitted on."""
         return self.native.outside(raw)
 
@@ -102,7 +100,7 @@ class Bundle:
     root: Node
     weights: Mapping[str, F32]
     onnx: Mapping[tuple[str, str], bytes]
-    trained_rows: npt.NDArray[np.uint64]
+    trained_rows: U64
     training: Mapping[str, Any]  # data, split, recipe, seed: how it was made
     metrics: Mapping[str, Any]
     citations: tuple[str, ...]
@@ -119,3 +117,26 @@ class Bundle:
         for depth, node in self.root.walk():
             names[depth].update(dict.fromkeys(node.labels))
         return tuple(tuple(level) for level in names)
+
+    def digest(self) -> str:
+        """SHA-256 over everything that runs: weights, ONNX files and scalers."""
+        digest = hashlib.sha256(json.dumps([self.levels, self.features]).encode())
+        for name, array in sorted(self.weights.items()):
+            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        for key, model in sorted(self.onnx.items()):
+            digest.update("/".join(key).encode() + model)
+        for node in self.nodes():
+            digest.update(f"{node.id}{node.labels}{node.temperature}".encode())
+            for part in SCALER_ARRAYS:
+                digest.update(getattr(node.scaler, part).tobytes())
+        return digest.hexdigest()
+
+    def weights_of(self, node: Node) -> dict[str, F32]:
+        """A node's own weights, named ``<layer index>.<weight|bias|…>``."""
+        prefix = f"{node.id}/"
+        return {name.removeprefix(prefix): array for name, array in self.weights.items() if name.startswith(prefix)}
+
+    def below(self, label: str) -> Bundle:
+        """The part that labels flows whose root label is ``label``: its network is the root, and the first level goes.
+        Raises KeyError where no network lies below the label."""
+        return replace(self, root=self.root.children[label], levels=self.levels[1:])

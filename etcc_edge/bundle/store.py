@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from etcc_edge.arrays import U64
 from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import classes, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_self_contained
@@ -287,8 +288,8 @@ def _check_weights(node: Node, tensors: dict[str, Any]) -> None:
             raise BundleError(f"node {node.id}: weight {name} is not finite")
 
 
-def _trained_rows(tensors: dict[str, Any]) -> npt.NDArray[np.uint64]:
-    rows: npt.NDArray[np.uint64] | None = tensors.get("trained_rows")
+def _trained_rows(tensors: dict[str, Any]) -> U64:
+    rows: U64 | None = tensors.get("trained_rows")
     if rows is None or rows.dtype != np.uint64 or rows.ndim != 1:
         raise BundleError("trained_rows is missing or no uint64 list")
     return rows

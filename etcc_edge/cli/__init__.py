@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from etcc_edge import __version__
 from etcc_edge.errors import EtccError
+from etcc_edge.version import __version__
 
 # Command to the module of its name, with the line that the list of commands shows.
 _COMMANDS = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from etcc_edge.bench.compare import compare, differences
 from etcc_edge.bench.prepare import FULL, QUICK, Plan
-from etcc_edge.bench.report import FORMATS, as_json, read, write
+from etcc_edge.bench.report.compare import compare, differences
+from etcc_edge.bench.report.files import FORMATS, as_json, read, write
+from etcc_edge.bench.report.tables import cautions, change_table, recommended, summary
 from etcc_edge.bench.run import run
-from etcc_edge.bench.tables import cautions, change_table, recommended, summary
 from etcc_edge.cli.terminal import NumberRange, note, print_table, step_progress
 
 REGRESSED = 3

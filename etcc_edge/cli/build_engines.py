@@ -7,14 +7,16 @@ import json
 import click
 
 from etcc_edge.bundle import load_bundle
+from etcc_edge.bundle.fit import read_flows
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
-from etcc_edge.engine import BACKENDS
-from etcc_edge.engines.build import PRECISIONS, build_engines, keep_verdicts, read_flows
-from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines.backends import BACKENDS
+from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
-from etcc_edge.engines.tensorrt_rtx import parse_targets
+from etcc_edge.engines.gpu.cache import EngineCache
+from etcc_edge.engines.gpu.plan import PRECISIONS
+from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
-from etcc_edge.flows.source import STDIN
+from etcc_edge.flows.text.source import STDIN
 
 GATE_FAILED = 3
 

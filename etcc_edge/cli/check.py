@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
-from etcc_edge.checking import Finding, check_file, findings, twins_across
+from etcc_edge.checking.file import check_file
+from etcc_edge.checking.findings import Finding, findings
+from etcc_edge.checking.leakage import twins_across
 from etcc_edge.cli.terminal import byte_progress, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.source import STDIN
-from etcc_edge.labelled import read_labelled
+from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.truth import read_labelled
 
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
 _SEVERITY_WIDTH = max(map(len, _COLOURS))

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from etcc_edge.cli.terminal import note, print_table, status
-from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
-from etcc_edge.evaluation import evaluate_file
-from etcc_edge.flows.source import STDIN
-from etcc_edge.reports import FORMATS, as_json, write_report
-from etcc_edge.reports.tables import confusion_tables, remarks, score_table, titles
+from etcc_edge.evaluation.file import evaluate_file
+from etcc_edge.evaluation.report import FORMATS, as_json, write_report
+from etcc_edge.evaluation.tables import confusion_tables, remarks, score_table, titles
+from etcc_edge.flows.text.source import STDIN
 
 
 @click.command()

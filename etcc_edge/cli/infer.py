@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from etcc_edge.cli.terminal import NumberRange, byte_progress, note, print_table
-from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
-from etcc_edge.flows.source import STDIN, Source
-from etcc_edge.labelling import Summary, label_file
+from etcc_edge.flows.text.source import STDIN, Source
+from etcc_edge.infer.file import Summary, label_file
 
 # The end of a labelled file's header, or all of it with --columns labels.
 _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")

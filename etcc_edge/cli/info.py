@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from etcc_edge import __version__
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.cli.terminal import print_table
-from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.flows.features import features
+from etcc_edge.version import __version__
 
 
 @click.command()

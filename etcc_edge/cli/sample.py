@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.flows.sample import sample_rows
-from etcc_edge.flows.source import STDIN
-from etcc_edge.flows.writer import open_output
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.writer import open_output
 
 
 @click.command()

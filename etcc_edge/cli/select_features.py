@@ -10,10 +10,10 @@ import click
 
 from etcc_edge.cli.terminal import note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.metrics import percent
 from etcc_edge.flows.features import PRESETS
-from etcc_edge.flows.source import STDIN
-from etcc_edge.flows.writer import open_output
-from etcc_edge.metrics import percent
+from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.writer import open_output
 
 
 @click.command()
@@ -77,7 +77,7 @@ def command(
       etcc-edge select-features flows.csv -k 20 --candidates no-ports --target both -o features.txt --json
     """
     try:
-        from etcc_edge.labelled import read_labelled
+        from etcc_edge.flows.truth import read_labelled
         from etcc_edge.training.selection import Goal, select_features
     except ImportError as error:
         raise EtccError(f"choosing features needs {error.name}: pip install 'etcc-edge[train]'") from error

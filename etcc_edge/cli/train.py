@@ -87,7 +87,7 @@ def command(
       etcc-edge train Darknet.CSV -o paper.zip --recipe paper --network lstm
     """
     try:
-        from etcc_edge.labelled import read_labelled
+        from etcc_edge.flows.truth import read_labelled
         from etcc_edge.training.train import Plan, train
     except ImportError as error:
         raise EtccError(f"training needs {error.name}: pip install 'etcc-edge[train]'") from error

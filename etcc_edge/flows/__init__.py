@@ -1,6 +1,2 @@
-"""Flows in and out: canonical features, header dialects, the reader, the writer, generated sample flows."""
-
-from etcc_edge.flows.features import PRESETS, features, preset
-from etcc_edge.flows.reader import FlowBatch, FlowFile
-
-__all__ = ["PRESETS", "FlowBatch", "FlowFile", "features", "preset"]
+"""What a flow is: canonical features and units, header dialects, labels, truth, identity, generated flows. ``text/`` is
+the way in and out as CSV and ARFF."""

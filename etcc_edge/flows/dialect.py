@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from etcc_edge.arrays import F64
 from etcc_edge.flows.features import Dialect, dialects, features, header_key
 
 # Canonical times are microseconds; a meter may write any of these.
 _MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 _FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
 
-Values = Mapping[str, npt.NDArray[np.float64]]  # canonical name -> values as written in the file
+Values = Mapping[str, F64]  # canonical name -> values as written in the file
 ReadSample = Callable[[Mapping[str, int]], Values]  # from canonical name -> cell index
 
 
@@ -119,7 +119,7 @@ def _time_units(sample: Values) -> tuple[str, str] | None:
         return unit, _nearest_unit(ratio * _MICROSECONDS[unit])
 
 
-def _median(values: npt.NDArray[np.float64]) -> float:
+def _median(values: F64) -> float:
     """Of what is not NaN. numpy's would import np.ma, which takes longer than all else here."""
     known = np.sort(values[~np.isnan(values)])
     return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if len(known) else float("nan")

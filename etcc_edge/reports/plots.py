@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from etcc_edge.reports.tables import Evaluation, networks, stages
-
 # Apart in grey and for the colour-blind too (Okabe and Ito); a line's dash tells it apart as well.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a7a00")
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 4", "1 2", "12 2 2 2")
@@ -17,52 +15,6 @@ _WIDTH, _HEIGHT = 250, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 26, 36
 
 Points = list[tuple[float, float, float]]  # x and y in their ranges, and the radius of the dot
-
-
-def reliability_plots(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Accuracy by confidence of each stage; a dot's area grows with its flows."""
-    plots = []
-    for name, by_bundle in stages(evaluations).items():
-        lines: list[Points] = []
-        for figures in by_bundle:
-            bins = figures["reliability"] if figures else {"confidence": [], "accuracy": [], "flows": []}
-            most = max([1, *bins["flows"]])
-            bins = zip(bins["confidence"], bins["accuracy"], bins["flows"], strict=True)
-            lines.append([(100 * x, 100 * y, 1.5 + 4 * math.sqrt(n / most)) for x, y, n in bins if n])
-        axes = percent_axis("confidence, %"), percent_axis("accuracy, %")
-        plots.append(line_plot(name, lines, *axes, diagonal=True, pale=True))
-    return plots
-
-
-def coverage_plots(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Accuracy of each stage by the share of flows refused, all on one scale."""
-    by_stage = stages(evaluations)
-    curves = {
-        name: [_curve(figures["risk_coverage"]) if figures else [] for figures in by_bundle]
-        for name, by_bundle in by_stage.items()
-    }
-    least = min((y for lines in curves.values() for line in lines for _, y, _ in line), default=0.0)
-    floor = min(90, math.floor(least / 10) * 10)
-    axes = percent_axis("refused, %"), percent_axis("accuracy, %", floor)
-    return [line_plot(name, lines, *axes) for name, lines in curves.items()]
-
-
-def _curve(figures: Evaluation) -> Points:
-    points = zip(figures["refused"], figures["accuracy"], strict=True)
-    return [(100 * x, 100 * y, 0.0) for x, y in points if y is not None]
-
-
-def recall_plots(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Recall of each network's labels, a bar a bundle."""
-    plots = []
-    for name, by_bundle in networks(evaluations).items():
-        labels = list(dict.fromkeys(label for figures in by_bundle if figures for label in figures["labels"]))
-        recalls = [
-            dict(zip(figures["labels"], figures["recall_by_label"], strict=True)) if figures else {}
-            for figures in by_bundle
-        ]
-        plots.append(_bars(name, {label: [recall.get(label) for recall in recalls] for label in labels}))
-    return plots
 
 
 @dataclass(frozen=True)
@@ -181,7 +133,7 @@ def share_plot(title: str, rows: dict[str, list[float]], width: int = 640) -> st
     return _svg(width, top + 2, title, parts)
 
 
-def _bars(title: str, values: dict[str, list[float | None]]) -> str:
+def bars(title: str, values: dict[str, list[float | None]]) -> str:
     left, right, thick = 108, 214, 13
     parts = [_text(0, 14, title, "start", bold=True)]
     top = 24.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.metrics import percent
+from etcc_edge.evaluation.metrics import percent
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from etcc_edge.arrays import F32, I64
 from etcc_edge.training.recipes import Teacher
-
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
 
 
 def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tuple[F32, F32]:

@@ -7,17 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
 from torch import nn
 
+from etcc_edge.arrays import F32, I64
 from etcc_edge.bundle.network import Network
 from etcc_edge.training.networks import TorchNetwork
 from etcc_edge.training.recipes import Recipe
-
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

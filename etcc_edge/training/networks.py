@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from etcc_edge.arrays import F32, F64
 from etcc_edge.bundle.network import Network, parse_network, shapes
 from etcc_edge.errors import EtccError
-from etcc_edge.labels import label_key
+from etcc_edge.flows.labels import label_key
 
 # The paper's networks as its Figures 4 and 5 can be read: stage 1, then one for each protocol. "classes"
 # and "inputs" stand for their numbers; a better reading of a figure is an edit of one line.
@@ -128,7 +128,7 @@ class TorchNetwork(nn.Module):
                 raise EtccError(f"layer {layer} has no PyTorch form")
         return x
 
-    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+    def weights(self) -> dict[str, F32]:
         """Parameters by ``<layer index>.<name>``, float32, as a bundle stores them."""
         named = self.parts.state_dict()
         for index, part in self.parts.items():
@@ -137,10 +137,10 @@ class TorchNetwork(nn.Module):
                 named[f"{index}.weight"], named[f"{index}.bias"] = part.folded()
         return {name: tensor.detach().numpy().astype(np.float32) for name, tensor in named.items()}
 
-    def exact(self, scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def exact(self, scaled: F64) -> F64:
         """Logits in float64 of the weights that a bundle stores, dropout off: the measure of every export."""
         plain = TorchNetwork(self.layers, scaled.shape[1])
         plain.parts.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights().items()})
         with torch.inference_mode():
-            logits: npt.NDArray[np.float64] = plain.double().eval()(torch.from_numpy(scaled)).numpy()
+            logits: F64 = plain.double().eval()(torch.from_numpy(scaled)).numpy()
         return logits

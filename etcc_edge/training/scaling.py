@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from etcc_edge.arrays import F32, F64
 from etcc_edge.bundle.model import Scaler
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
 
 def fit_min_max(raw: F32) -> Scaler:

@@ -17,21 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import sklearn
 from mlxtend.feature_selection import SequentialFeatureSelector
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
+from etcc_edge.arrays import F32, I64, Text
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.writer import open_output
-from etcc_edge.labelled import LabelledFlows
-from etcc_edge.labels import PAPER_APPLICATIONS, label_key
+from etcc_edge.flows.labels import PAPER_APPLICATIONS, label_key
+from etcc_edge.flows.text.writer import open_output
+from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import split
-
-I64 = npt.NDArray[np.int64]
-Text = npt.NDArray[np.str_]
 
 TARGETS = ("protocol", "application", "both")
 BINS = 256
@@ -74,9 +71,9 @@ class Selection:
 
 @dataclass(frozen=True)
 class _Examples:
-    fit: npt.NDArray[np.float32]  # [n, f], NaN for no value
+    fit: F32  # [n, f], NaN for no value
     fit_label: Text
-    score: npt.NDArray[np.float32]
+    score: F32
     score_label: Text
 
 

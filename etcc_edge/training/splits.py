@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from etcc_edge.arrays import I64
 from etcc_edge.errors import EtccError
-from etcc_edge.labelled import LabelledFlows, conversation
-
-I64 = npt.NDArray[np.int64]
+from etcc_edge.flows.truth import LabelledFlows, conversation
 
 KINDS = ("random", "flow-id", "groups")
 

@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from etcc_edge import __version__, _native
-from etcc_edge.bundle.hashing import feature_hashes, fingerprint
+import etcc_edge._native as _native
+from etcc_edge.arrays import F32, I64
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
-from etcc_edge.cascade import open_cascade
-from etcc_edge.engine import choose
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
-from etcc_edge.evaluation import codes_of, evaluate, known_figures
+from etcc_edge.evaluation.scores import evaluate, known_figures
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
 from etcc_edge.export.precisions import with_drift, with_precisions
 from etcc_edge.flows.features import features as feature_table
-from etcc_edge.labelled import LabelledFlows
-from etcc_edge.labels import PAPER_APPLICATIONS, label_key
+from etcc_edge.flows.identity import feature_hashes, fingerprint
+from etcc_edge.flows.labels import PAPER_APPLICATIONS, codes_of, label_key
+from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
 from etcc_edge.training.distil import teach
 from etcc_edge.training.fit import Examples, fit
@@ -34,9 +34,7 @@ from etcc_edge.training.recipes import RECIPES, Recipe
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
 from etcc_edge.training.splits import Split, split
 from etcc_edge.training.unknown import conformal_threshold
-
-Text = npt.NDArray[np.str_]
-Rows = npt.NDArray[np.int64]
+from etcc_edge.version import __version__
 
 # Fewer flows than these teach and test nothing.
 MIN_PROTOCOL_FLOWS = 100
@@ -90,7 +88,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     stages, no_network = _stages(flows, protocols, parts, plan)
     left_out += no_network
     nodes: dict[str, Node] = {}
-    weights: dict[str, npt.NDArray[np.float32]] = {}
+    weights: dict[str, F32] = {}
     onnx: dict[tuple[str, str], bytes] = {}
     stage_notes: dict[str, Any] = {}
     for stage in stages:
@@ -168,17 +166,17 @@ class _Stage:
     id: str
     protocol: str  # empty for the first
     labels: tuple[str, ...]
-    label: Rows  # of every flow, -1 where it does not belong here
+    label: I64  # of every flow, -1 where it does not belong here
 
 
 @dataclass(frozen=True)
 class _Made:
-    weights: dict[str, npt.NDArray[np.float32]]
+    weights: dict[str, F32]
     onnx: bytes
     notes: dict[str, Any]
 
 
-def _without_constants(flows: LabelledFlows, train: Rows) -> tuple[LabelledFlows, list[str]]:
+def _without_constants(flows: LabelledFlows, train: I64) -> tuple[LabelledFlows, list[str]]:
     """Without the features that have one value in all training rows: they teach nothing, and no meter need
     supply them."""
     varies = [len(np.unique(column[np.isfinite(column)])) > 1 for column in flows.features[train].T]
@@ -193,7 +191,7 @@ def _without_constants(flows: LabelledFlows, train: Rows) -> tuple[LabelledFlows
     return kept, names[np.logical_not(varies)].tolist()
 
 
-def _protocols(flows: LabelledFlows, train: Rows) -> tuple[tuple[str, ...], list[str]]:
+def _protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...], list[str]]:
     """The protocols that are taught, and a clause on each one that is not."""
     taught, left_out = [], []
     in_training = set(flows.protocol[train].tolist())
@@ -254,13 +252,13 @@ def _node_ids(protocols: tuple[str, ...]) -> list[str]:
 def _fit_stage(
     flows: LabelledFlows, stage: _Stage, parts: Split, plan: Plan, recipe: Recipe, tell: Callable[[str], None]
 ) -> tuple[Node, _Made]:
-    def rows_of(part: Rows) -> Rows:
+    def rows_of(part: I64) -> I64:
         return part[stage.label[part] >= 0]
 
     learn = rows_of(parts.train)
     scaler = _fit_scaler(flows.features[learn], flows.feature_names, recipe)
 
-    def examples(rows: Rows) -> Examples:
+    def examples(rows: I64) -> Examples:
         return Examples(scaler.transform(flows.features, rows), stage.label[rows])
 
     lessons = examples(learn)
@@ -298,13 +296,13 @@ def _fit_stage(
     return node, _Made({f"{stage.id}/{name}": array for name, array in trained.items()}, model, notes)
 
 
-def _energy(node: Node, model: bytes, raw: npt.NDArray[np.float32], rows: Rows) -> npt.NDArray[np.float32]:
+def _energy(node: Node, model: bytes, raw: F32, rows: I64) -> F32:
     """float32 [m], of the given rows of ``raw``."""
     _, _, energy = _native.decide(OnnxRuntimeEngine(model).run(node.scaler.transform(raw, rows)), node.temperature)
     return energy
 
 
-def _thresholds(bundle: Bundle, flows: LabelledFlows, validation: Rows) -> dict[str, float]:
+def _thresholds(bundle: Bundle, flows: LabelledFlows, validation: I64) -> dict[str, float]:
     """The first stage's, by precision."""
     return {
         precision: round(conformal_threshold(_energy(bundle.root, model, flows.features, validation)), 4)
@@ -326,7 +324,7 @@ def _leave_one_out(
         rest = replace(first, labels=kept, label=codes_of(kept, flows.protocol))
         node, made = _fit_stage(flows, rest, parts, plan, recipe, _prefixed(tell, f"without {protocol}, "))
 
-        def energy(label: Rows, rows: Rows, node: Node = node, made: _Made = made) -> npt.NDArray[np.float32]:
+        def energy(label: I64, rows: I64, node: Node = node, made: _Made = made) -> F32:
             return _energy(node, made.onnx, flows.features, rows[label[rows] >= 0])
 
         limit = conformal_threshold(energy(rest.label, parts.validation))
@@ -347,7 +345,7 @@ def _prefixed(tell: Callable[[str], None], start: str) -> Callable[[str], None]:
     return lambda line: tell(start + line)
 
 
-def _fit_scaler(raw: npt.NDArray[np.float32], names: tuple[str, ...], recipe: Recipe) -> Scaler:
+def _fit_scaler(raw: F32, names: tuple[str, ...], recipe: Recipe) -> Scaler:
     if recipe.scaling == "min-max":
         return fit_min_max(raw)
     segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from etcc_edge.arrays import Floats
 
 # Of the flows of known protocols, the share that may be called unknown.
 FALSE_REJECTION = 0.05
-
-Floats = npt.NDArray[np.floating]
 
 
 def conformal_threshold(energy: Floats) -> float:

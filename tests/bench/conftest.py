@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etcc_edge.bench.contenders import BACKEND, Contender
+from etcc_edge.bench.contenders.backends import BACKEND, Contender
 from etcc_edge.bundle import Bundle
-from etcc_edge.cascade import Result, open_cascade
-from etcc_edge.engine import Choice, OpenEngine
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import Choice
+from etcc_edge.engines.engine import OpenEngine
 from etcc_edge.engines.native import open_engine
+from etcc_edge.engines.result import Result
 
 
 class FakeClock:

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etcc_edge.bench import contenders, drift, processes, roofline, trees
-from etcc_edge.bench.environment import EnergyMeter, OthersWatch, environment
+from etcc_edge.bench import drift, processes
+from etcc_edge.bench.contenders import backends as contenders
+from etcc_edge.bench.contenders import trees
+from etcc_edge.bench.machine import roofline
+from etcc_edge.bench.machine.environment import EnergyMeter, OthersWatch, environment
 from etcc_edge.bench.stages import STAGES, Stopwatch, fused_seconds, stage_figures, stage_seconds
-from etcc_edge.bench.yardstick import paper_bundle
+from etcc_edge.bench.studies.yardstick import paper_bundle
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.cascade import open_cascade
-from etcc_edge.engine import Choice
-from etcc_edge.engines.build import Flows, read_flows
-from etcc_edge.engines.native import open_engine, open_fused
-from etcc_edge.flows.reader import FlowFile
-from etcc_edge.flows.sample import sample_rows
+from etcc_edge.bundle.fit import Flows, read_flows
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import Choice
+from etcc_edge.engines.native import open_engine
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.text.reader import FlowFile
 
 
 class SlowEngine:
@@ -59,7 +62,7 @@ def test_a_cascade_in_one_call_is_told_apart_by_its_first_stage_alone(
 
         def run(self, raw: np.ndarray) -> Any:
             clock.now += 5 if self.bundle.root.children else 2
-            return open_fused(self.bundle, "fp32", 64, 1).run(raw)
+            return open_cascade(self.bundle, Choice("native", "fp32", ""), block=64).run(raw)
 
     seconds = fused_seconds(flows, tiny_bundle, Slow, Stopwatch(clock))
     assert (seconds["stage 1"], seconds["stage 2"]) == (2, 3)

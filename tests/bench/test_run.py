@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etcc_edge.bench.compare import compare
-from etcc_edge.bench.contenders import Contender
+from etcc_edge.bench.contenders.backends import Contender
 from etcc_edge.bench.prepare import Effort, Plan
-from etcc_edge.bench.report import FORMATS, as_csv, read, write
+from etcc_edge.bench.report.compare import compare
+from etcc_edge.bench.report.files import FORMATS, as_csv, read, write
+from etcc_edge.bench.report.tables import cautions, rate, recommended, summary
 from etcc_edge.bench.run import run
-from etcc_edge.bench.tables import cautions, rate, recommended, summary
 from etcc_edge.bundle import Bundle, Node, save_bundle
 from etcc_edge.engines.native import open_engine
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.sample import sample_rows
+from etcc_edge.flows.generated import sample_rows
 
 EFFORT = Effort(0.5, (1, 8), 512, 400, 100, 2, 1, 0.05)
 

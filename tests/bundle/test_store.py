@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from etcc_edge.bundle import Bundle, find_bundle, load_bundle, save_bundle, store
 from etcc_edge.bundle.model import SCALER_ARRAYS
 from etcc_edge.bundle.onnx_scan import check_self_contained
-from etcc_edge.classifier import Classifier
 from etcc_edge.errors import BundleError
+from etcc_edge.infer.classifier import Classifier
 
 Json = dict[str, Any]
 FORMS = ("tiny", "tiny.zip")

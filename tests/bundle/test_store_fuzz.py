@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
-from etcc_edge.classifier import Classifier
 from etcc_edge.errors import BackendError, BundleError
+from etcc_edge.infer.classifier import Classifier
 
 ODD = st.one_of(
     st.none(),

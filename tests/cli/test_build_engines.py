@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from etcc_edge.cli import main
-from etcc_edge.engine import BACKENDS
+from etcc_edge.engines.backends import BACKENDS
 
 
 @pytest.fixture(autouse=True)

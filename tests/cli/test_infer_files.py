@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.store import save_bundle
-from etcc_edge.classifier import Classifier
 from etcc_edge.cli import main
+from etcc_edge.infer.classifier import Classifier
 
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,note"
 HEADER = NAMES.encode() + b"\n"

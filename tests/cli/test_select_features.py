@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from etcc_edge.cli import main
 from etcc_edge.cli.train import _feature_list
-from etcc_edge.flows.sample import sample_rows
+from etcc_edge.flows.generated import sample_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,19 @@ import onnx
 import pytest
 
 from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.hashing import row_hashes
+from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.bundle.network import parameter_shapes, parse_network
-from etcc_edge.engine import OpenEngine
-from etcc_edge.engines import build, native, tensorrt_rtx
-from etcc_edge.engines.build import WHOLE, Flows, Outcome, Row, build_engines, read_flows
-from etcc_edge.engines.cache import EngineCache
+from etcc_edge.engines import build, native
+from etcc_edge.engines.build import WHOLE, Outcome, Row, build_engines
+from etcc_edge.engines.engine import OpenEngine
+from etcc_edge.engines.gpu import tensorrt_rtx
+from etcc_edge.engines.gpu.cache import EngineCache
+from etcc_edge.engines.gpu.plan import plan
 from etcc_edge.engines.onnxruntime import open_engine
-from etcc_edge.engines.plan import plan
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_precisions
+from etcc_edge.flows.identity import row_hashes
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
 

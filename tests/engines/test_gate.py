@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from etcc_edge.bundle import Bundle, Node
-from etcc_edge.engine import Engine
-from etcc_edge.engines.gate import Comparison, Drift, compare
+from etcc_edge.engines.engine import Engine
+from etcc_edge.engines.gate import Comparison, Drift, agreement, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BundleError
 
@@ -36,7 +36,7 @@ def raw_flows(n: int = 200) -> np.ndarray:
 
 
 def labels_of(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from etcc_edge.cascade import RoutedCascade
+    from etcc_edge.engines.cascade import RoutedCascade
 
     result = RoutedCascade(bundle, fp32(bundle)).run(raw)
     return result.labels("protocol"), result.labels("application")
@@ -88,3 +88,8 @@ def test_nothing_passes_on_no_flows(tiny_bundle: Bundle) -> None:
     assert compare(tiny_bundle, fp32(tiny_bundle), fp32(tiny_bundle), raw_flows(0)).verdict() != ""
     nan = Comparison(Drift(10, float("nan")), {})
     assert nan.verdict() != ""
+
+
+def test_agreement_is_the_share_of_flows_equal_on_every_level() -> None:
+    assert agreement(np.array([1, 2, -1, 3]), np.array([1, 2, -1, 4])) == 3 / 4
+    assert agreement(np.array([[1, 1, 2], [0, 0, -1]]), np.array([[1, 1, 2], [0, 1, -1]])) == pytest.approx(2 / 3)

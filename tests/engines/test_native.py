@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etcc_edge import _native
+import etcc_edge._native as _native
 from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.network import Layer, Network, Shape, parse_network, shapes
-from etcc_edge.engine import Choice, choose
 from etcc_edge.engines import native
+from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import BackendError
 from etcc_edge.export.graph import build_onnx
@@ -277,8 +277,7 @@ def test_an_instruction_set_is_forced_by_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv(native.INSTRUCTION_SET, "portable")
     forced = native.open_engine(tiny_bundle, tiny_bundle.root, "fp32")
     scaled = np.random.default_rng(0).random((20, 6), np.float32)
-    prefix = f"{tiny_bundle.root.id}/"
-    weights = {n.removeprefix(prefix): w for n, w in tiny_bundle.weights.items() if n.startswith(prefix)}
+    weights = tiny_bundle.weights_of(tiny_bundle.root)
     portable = engine(tiny_bundle.root.network, 6, weights, "portable")
     np.testing.assert_array_equal(forced.run(scaled), portable.run(scaled))
     monkeypatch.setenv(native.INSTRUCTION_SET, "mmx")

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from etcc_edge.flows import FlowFile
 from etcc_edge.flows.dialect import Reading, recognise
 from etcc_edge.flows.features import dialect_named, dialects
+from etcc_edge.flows.text.reader import FlowFile
 
 PER_SECOND = {"us": 1e6, "ms": 1e3, "s": 1.0}
 SECONDS = np.array([2.0, 0.3, 40.0])

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "isa.hpp"
-#include "reader.hpp"
-#include "writer.hpp"
+#include "kernels/isa.hpp"
+#include "rows/reader.hpp"
+#include "rows/writer.hpp"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "cascade.hpp"
+#include "cascade/cascade.hpp"
 
 namespace {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels.hpp"
-#include "network.hpp"
-#include "scaler.hpp"
+#include "kernels/kernels.hpp"
+#include "network/network.hpp"
+#include "network/scaler.hpp"
 
 namespace {
 

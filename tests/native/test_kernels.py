@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etcc_edge import _native
+import etcc_edge._native as _native
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 
 NATIVE = Path(__file__).parents[2] / "etcc_edge" / "native"
@@ -48,10 +48,18 @@ def build(
     objects = []
     for part, name, own in kernels:
         objects.append(folder / f"{name}_{part}.o")
-        source, contract = NATIVE / f"{part}_kernels.cpp", "fast" if part == "network" else "off"
-        options = ["-std=c++20", "-Wno-psabi", f"-ffp-contract={contract}", f"-DETCC_ISA={name}", *flags, *own]
+        source, contract = NATIVE / "kernels" / f"{part}_kernels.cpp", "fast" if part == "network" else "off"
+        options = [
+            "-std=c++20",
+            f"-I{NATIVE}",
+            "-Wno-psabi",
+            f"-ffp-contract={contract}",
+            f"-DETCC_ISA={name}",
+            *flags,
+            *own,
+        ]
         subprocess.run([compiler, *options, "-c", source, "-o", objects[-1]], check=True)
-    sources = [Path(__file__).parent / f"{program}.cpp", *(NATIVE / f"{name}.cpp" for name in SOURCES)]
+    sources = [Path(__file__).parent / f"{program}.cpp", *(next(NATIVE.rglob(f"{name}.cpp")) for name in SOURCES)]
     command = [compiler, "-std=c++20", *flags, f"-I{NATIVE}", *sources, *objects, "-o", folder / program]
     subprocess.run(command, check=True)
     return folder / program

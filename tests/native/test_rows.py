@@ -30,10 +30,10 @@ def build(
     """The fuzz target, linked with what calls it."""
     command = [compiler, "-std=c++20", "-O1", "-g0", f"-I{NATIVE}", *flags]
     units = {
-        name: [NATIVE / "row_kernels.cpp", f"-DETCC_ISA={name}", "-Wno-psabi", *FLAGS[name]]
+        name: [NATIVE / "kernels" / "row_kernels.cpp", f"-DETCC_ISA={name}", "-Wno-psabi", *FLAGS[name]]
         for name in instruction_sets
     }
-    units |= {name: [NATIVE / f"{name}.cpp"] for name in ("number", "reader", "writer")}
+    units |= {name: [NATIVE / "rows" / f"{name}.cpp"] for name in ("number", "reader", "writer")}
     units["fuzz_rows"] = [FOLDER / "fuzz_rows.cpp"]
 
     def compiled(name: str) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import dialect_named
-from etcc_edge.labelled import LabelledFlows
+from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training import selection
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.selection import Goal, Selection, select_features

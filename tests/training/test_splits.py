@@ -10,7 +10,7 @@ import pytest
 
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import dialect_named
-from etcc_edge.labelled import LabelledFlows
+from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.splits import split
 
 

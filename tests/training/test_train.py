@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
-from etcc_edge.classifier import Classifier
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.sample import sample_rows
-from etcc_edge.labelled import LabelledFlows, read_labelled
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.truth import LabelledFlows, read_labelled
+from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
 from etcc_edge.training.train import Plan, parts_of, train
 from etcc_edge.training.unknown import conformal_threshold

@@ -1,0 +1,121 @@
+"""Accuracy by split, against trees on the same rows: ``python -m etcc_edge.bench.studies.accuracy FLOWS …``.
+
+Needs the ``bench`` extra. One JSON line a model, split and seed, as each is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import click
+import numpy as np
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.scores import evaluate
+from etcc_edge.flows.features import features as feature_table
+from etcc_edge.flows.identity import feature_hashes
+from etcc_edge.flows.truth import LabelledFlows, read_labelled
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import KINDS
+from etcc_edge.training.train import Plan, parts_of, train
+
+from ..contenders.trees import TREES, TreesCascade, fit_trees
+
+MIN_GROUPS = 3  # of a pair of labels, so that a split by groups can train, validate and test it
+
+
+def without_repeats(flows: LabelledFlows) -> LabelledFlows:
+    """The first flow of each set that has the same features, ports aside."""
+    kept = [feature_table()[name].family != "port" for name in flows.feature_names]
+    _, first = np.unique(feature_hashes(flows.features[:, kept]), return_index=True)
+    return flows.take(np.sort(first))
+
+
+def in_enough_groups(flows: LabelledFlows) -> tuple[LabelledFlows, list[str]]:
+    """Without the pairs of labels that come from fewer than `MIN_GROUPS` groups, and the names of those."""
+    pair = np.char.add(np.char.add(flows.protocol, " "), flows.application)
+    few = [name for name in np.unique(pair).tolist() if len(np.unique(flows.group[pair == name])) < MIN_GROUPS]
+    return flows.take(np.flatnonzero(~np.isin(pair, few))), few
+
+
+def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The figures of each model on the plan's test rows; trees get the networks' validation rows too."""
+    bundle = train(flows, plan)
+    columns = [flows.feature_names.index(name) for name in bundle.features]
+    flows = replace(flows, features=flows.features[:, columns], feature_names=bundle.features)
+    parts = parts_of(flows, plan)
+    learn = np.concatenate([parts.train, parts.validation])
+    for model in models:
+        if model == "networks":
+            figures = bundle.metrics["test"]
+        else:
+            fitted = fit_trees(bundle, flows, learn, model, plan.seed)
+
+            def trees(part: Bundle, fitted: dict[str, Any] = fitted) -> TreesCascade:
+                return TreesCascade(part, fitted)
+
+            test = parts.test
+            figures = evaluate(
+                bundle, trees, flows.features[test], flows.protocol[test], flows.application[test], flows.flow_id[test]
+            )
+        yield {
+            "model": model,
+            "split": plan.split,
+            "seed": plan.seed,
+            "test": len(parts.test),
+            "protocol": figures["protocol"]["accuracy"],
+            "protocol_known_application": figures["end_to_end"]["protocol_accuracy"],
+            **{f"{name} applications": stage["accuracy"] for name, stage in figures["stage2"].items()},
+            "end_to_end": figures["end_to_end"]["accuracy"],
+            "end_to_end_at_80_coverage": figures["end_to_end"]["accuracy_at_80_coverage"],
+        }
+
+
+@click.command()
+@click.argument("flows")
+@click.option("--groups", metavar="FILE")
+@click.option("--features", default="paper", show_default=True, metavar="PRESET")
+@click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
+@click.option("--recipe", default="default", show_default=True, type=click.Choice(list(RECIPES)))
+@click.option("--split", "kind", default="random", show_default=True, type=click.Choice(KINDS))
+@click.option("--validation", type=click.Choice(KINDS), help="Default: as the test flows.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--repeats", default="kept", show_default=True, type=click.Choice(["kept", "removed"]))
+@click.option("--model", "models", multiple=True, type=click.Choice(["networks", *TREES]), help="Default: all.")
+def main(
+    flows: str,
+    groups: str | None,
+    features: str,
+    applications: str,
+    recipe: str,
+    kind: str,
+    validation: str | None,
+    seeds: int,
+    repeats: str,
+    models: tuple[str, ...],
+) -> None:
+    """Accuracy of the networks and of trees on one kind of split of FLOWS, for seeds 0, 1, …"""
+    try:
+        labelled = read_labelled(flows, features, groups=groups, to_split=True)
+        if repeats == "removed":
+            labelled = without_repeats(labelled)
+        if kind == "groups" and groups:
+            labelled, few = in_enough_groups(labelled)
+            click.echo(f"left out, from fewer than {MIN_GROUPS} groups: {', '.join(few) or 'none'}", err=True)
+        for seed in range(seeds):
+            plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation, seed=seed)
+            for figures in runs(labelled, plan, models or ("networks", *TREES)):
+                asked = {"file": labelled.name, "features": features, "recipe": recipe, "repeats": repeats}
+                # Trees take training and validation flows together, so how those are parted is no matter to them.
+                chosen_on = (validation or kind) if figures["model"] == "networks" else None
+                click.echo(json.dumps({**asked, "validation": chosen_on, **figures}))
+    except EtccError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

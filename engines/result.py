@@ -1,0 +1,85 @@
+"""What a cascade answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from etcc_edge.arrays import F32, I8, I32, Bools, Text
+from etcc_edge.bundle.model import Bundle
+
+
+@dataclass(frozen=True)
+class Result:
+    """Labels of n flows at each of L levels (protocol, application).
+
+    ``codes``: int32 [L, n] into ``vocabulary``; -1: no label, because no network leads there or a logit was
+    not finite. ``confidence``: float32 [L, n], the label's calibrated probability given the label above it;
+    NaN without label. ``energy``: float32 [L, n], -log(sum(exp(logit))), lower for flows like the trained
+    ones; NaN without network.
+    """
+
+    levels: tuple[str, ...]
+    vocabulary: tuple[tuple[str, ...], ...]
+    codes: I32
+    confidence: F32
+    energy: F32
+
+    @classmethod
+    def empty(cls, levels: tuple[str, ...], vocabulary: tuple[tuple[str, ...], ...], n: int) -> Result:
+        """Room for n flows' labels, not yet set."""
+        shape = (len(levels), n)
+        return cls(
+            levels, vocabulary, np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(shape, np.float32)
+        )
+
+    def __len__(self) -> int:
+        return int(self.codes.shape[1])
+
+    def labels(self, level: str) -> Text:
+        """The labels of one level as text [n], empty where there is none. Raises ValueError for another level."""
+        if level not in self.levels:
+            raise ValueError(f"no level {level!r}; there are {', '.join(self.levels)}")
+        i = self.levels.index(level)
+        names: Text = np.array([*self.vocabulary[i], ""], np.str_)[self.codes[i]]
+        return names
+
+    def known(self, threshold: float | None) -> I8:
+        """int8 [n]: 1 where the first level's energy does not exceed ``threshold``, so that the flow may be of a
+        trained protocol; 0 where it does; -1 without label or threshold."""
+        if threshold is None:
+            return np.full(len(self), -1, np.int8)
+        known: I8 = np.where(self.codes[0] < 0, -1, self.energy[0] <= np.float32(threshold)).astype(np.int8)
+        return known
+
+    def at_least(self, confidence: float) -> Result:
+        """The same with no label below the first level where the product of all confidences is lower."""
+        unsure = ~(np.where(np.isnan(self.confidence), 1, self.confidence).prod(axis=0) >= confidence)
+        codes, kept = self.codes.copy(), self.confidence.copy()
+        codes[1:, unsure] = -1
+        kept[1:, unsure] = np.nan
+        return Result(self.levels, self.vocabulary, codes, kept, self.energy)
+
+    def without(self, rows: Bools) -> Result:
+        """The same with no label for the marked rows."""
+        if not rows.any():
+            return self
+        codes, confidence, energy = self.codes.copy(), self.confidence.copy(), self.energy.copy()
+        codes[:, rows] = -1
+        confidence[:, rows] = energy[:, rows] = np.nan
+        return Result(self.levels, self.vocabulary, codes, confidence, energy)
+
+
+class Cascade(Protocol):
+    def run(self, raw: F32) -> Result:
+        """Labels of raw features float32 [n, f], in the bundle's order and units; NaN: no value."""
+
+
+def as_rows(raw: F32, bundle: Bundle) -> F32:
+    """``raw`` as C-contiguous float32 [n, f]. Raises ValueError for another number of features than the bundle's."""
+    raw = np.ascontiguousarray(raw, np.float32)
+    if raw.ndim != 2 or raw.shape[1] != len(bundle.features):
+        raise ValueError(f"features must be [n, {len(bundle.features)}], not {list(raw.shape)}")
+    return raw

@@ -1,0 +1,100 @@
+"""Whether a flows file can be labelled or trained on: how it is read, what its values are, what gives labels away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from etcc_edge.bundle import load_bundle, shipped_bundles
+from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
+from etcc_edge.checking.leakage import Truth, conflicts, repeats
+from etcc_edge.checking.tally import Tally
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.features import FLOW_ID_KEYS, header_key
+from etcc_edge.flows.text.reader import FlowFile
+
+_IDENTIFIERS = frozenset(
+    ["timestamp", *FLOW_ID_KEYS]
+    + [side + ip for side in ("src", "source", "dst", "destination") for ip in (" ip", "_ip")]
+)
+
+
+def check_file(
+    path: str | os.PathLike[str],
+    *,
+    protocol_column: str | None = None,
+    application_column: str | None = None,
+    progress: Callable[[int, int | None], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """The figures of a flows file, read once; memory grows by 16 bytes a row, 28 for a labelled one.
+
+    Counts are of flows, or of cells within the flows that can be read; accuracies and shares are fractions;
+    ``values`` are in canonical units. What does not apply is None. ``leakage`` is None without labels.
+    Raises FlowsError for a file that cannot be read, or lacks a label column that was named.
+    """
+    with FlowFile(path) as file:
+        labels = _label_columns(file, protocol_column, application_column)
+        date = next((i for i, name in enumerate(file.columns) if header_key(name) == "timestamp"), None)
+        tally = Tally(file, labels, date if labels else None)
+        for batch in file.batches(tally.names, tally.texts):
+            tally.add(batch)
+            progress(file.position(), file.size)
+        reading = file.reading
+        truth = Truth.of(tally) if labels else None
+        return {
+            "file": file.name,
+            "dialect": reading.dialect.name,
+            "meter": reading.dialect.meter,
+            "time_unit": reading.time_unit,
+            "notes": list(reading.notes),
+            "columns": {name: file.columns[index].strip() for name, index in reading.columns.items()},
+            "other_columns": [name for i, name in enumerate(file.columns) if i not in reading.columns.values()],
+            "features_missing": [name for name in reading.dialect.columns if name not in reading.columns],
+            "bundles": _bundles(file),
+            "rows": {**vars(file.counts), "readable": file.counts.rows - file.counts.unlabelled},
+            "values": tally.values(),
+            "repeats": {"bytes": repeats(tally.rows), "features": repeats(tally.features)},
+            "label_columns": {level: file.columns[index] for level, index in labels.items()},
+            "labels": truth and truth.counts(),
+            "leakage": truth
+            and {
+                "identifiers": [name for name in file.columns if header_key(name) in _IDENTIFIERS],
+                "absolute_times": tally.absolute_times(),
+                "conflicts": {level: conflicts(truth.features, codes) for level, codes in truth.levels.items()},
+                "date": truth.by_day() if date is not None else None,
+                "split": None,
+            },
+        }
+
+
+def _label_columns(file: FlowFile, protocol: str | None, application: str | None) -> dict[str, int]:
+    """Level to column: the named ones, and the dialect's usual ones where the file has them."""
+    dialect = file.reading.dialect
+    columns: dict[str, int] = {}
+    levels = {"protocol": (protocol, dialect.protocol_label), "application": (application, dialect.application_label)}
+    for level, (given, usual) in levels.items():
+        if given or (usual and header_key(usual) in map(header_key, file.columns)):
+            columns[level] = file.column_index(given or usual)
+    if len(set(columns.values())) < len(columns):
+        raise FlowsError(f"{file.name}: both labels are said to be in one column; name one, or two different ones")
+    return columns
+
+
+def _bundles(file: FlowFile) -> dict[str, dict[str, Any]]:
+    """Which shipped bundles fit a file, which of them `infer` takes, and why not the others."""
+    try:
+        picked = pick_bundle(file, "auto")[0].name
+    except FlowsError:
+        picked = ""
+    report = {}
+    for name, path in shipped_bundles().items():
+        bundle = load_bundle(path)
+        why_not = why_bundle_does_not_fit(bundle, file)
+        report[name] = {
+            "fits": not why_not,
+            "picked": name == picked,
+            "timeout_s": bundle.flow_definition.timeout_s,
+            "why_not": why_not,
+        }
+    return report

@@ -1,0 +1,1 @@
+"""How well a bundle labels flows whose labels are known: scores, and their tables, plots and pages."""

@@ -1,0 +1,1 @@
+"""Flows in and out as text: CSV and ARFF."""

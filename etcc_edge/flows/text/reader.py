@@ -1,0 +1,280 @@
+"""Flows out of a CSV or ARFF file: typed batches, in order, in bounded memory."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from types import TracebackType
+
+import numpy as np
+
+import etcc_edge._native as _native
+from etcc_edge.arrays import F32, F64, I32, I64, U8
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.dialect import Reading, recognise
+from etcc_edge.flows.features import features, header_key
+from etcc_edge.flows.text.header import Header, occurrences, read_header
+from etcc_edge.flows.text.source import Source
+
+_BLOCK_BYTES = 1 << 20
+_START_BYTES = 2 << 20  # holds the header and the first row
+_SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
+_FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
+_LACK_NAMED = 4  # absent features that a message names
+
+OK, SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(5)
+
+
+@dataclass(frozen=True)
+class FlowBatch:
+    """Consecutive flows. Row i of every array is data row i of the batch.
+
+    ``features``: float32 [n, f] in canonical units; NaN where the cell is empty, NaN, infinite or beyond
+    float32. ``status``: uint8 [n], `OK` or why the row is not labelled. ``spans``: int64 [n, 2], the row's
+    bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``: int64 [n], 1-based.
+    """
+
+    names: tuple[str, ...]  # of the features
+    features: F32
+    status: U8
+    spans: I64
+    cells: I32
+    line: I64
+    block: bytes = field(repr=False)
+    _texts: I64 = field(repr=False)
+    _bad_feature: I32 = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def text(self, column: int) -> list[str]:
+        """The cells of the given asked-for text column, without quotes and surrounding blanks."""
+        cells = (self.block[begin:end].strip() for begin, end in self._texts[:, column].tolist())
+        return [_unquoted(cell).decode("utf-8", "replace") for cell in cells]
+
+    def row_bytes(self) -> list[bytes]:
+        return [self.block[begin:end] for begin, end in self.spans.tolist()]
+
+
+def _unquoted(cell: bytes) -> bytes:
+    if len(cell) >= 2 and cell[:1] == cell[-1:] == b'"':
+        return cell[1:-1].replace(b'""', b'"')
+    return cell
+
+
+@dataclass
+class ReadCounts:
+    """What the reader met so far; every data row is in ``rows``, whatever became of it."""
+
+    rows: int = 0
+    short: int = 0
+    long: int = 0
+    not_a_number: int = 0
+    stray_quote: int = 0
+    with_missing_values: int = 0
+    blank_lines: int = 0
+    repeated_headers: int = 0
+
+    @property
+    def unlabelled(self) -> int:
+        return self.short + self.long + self.not_a_number + self.stray_quote
+
+
+class FlowFile:
+    """A flows file whose header is understood; `batches` reads its rows, once.
+
+    Raises FlowsError for a file that cannot be read, is empty, or has the header of no known dialect.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._source = Source(path)
+        self.name = self._source.name
+        self.counts = ReadCounts()
+        self._counting = Lock()
+        try:
+            self._read_start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_start(self) -> None:
+        self._start = self._source.read(_START_BYTES)
+        self.header: Header = read_header(self._start, self.name)
+        self.columns = occurrences(self.header.cells)
+        reading = recognise(self.header.cells, self._sample)
+        if reading is None:
+            first = ", ".join(repr(cell.strip()[:30]) for cell in self.header.cells[:4])
+            other = [mark for mark in ";\t|" if self.header.cells[0].count(mark) >= _FEWEST_SEPARATORS]
+            hint = f", separated by {other[0]!r} instead of commas" if other else ""
+            raise FlowsError(
+                f"{self.name}:{self.header.lines}: is not the header of a known meter (it starts {first}{hint}); "
+                "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
+            )
+        self.reading: Reading = reading
+
+    def __enter__(self) -> FlowFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._source.close()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk, or None for a stream."""
+        return self._source.size
+
+    def position(self) -> int:
+        """Bytes on disk that were read so far."""
+        return self._source.position()
+
+    def missing_features(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name not in self.reading.columns]
+
+    def lack(self, names: Sequence[str]) -> str:
+        """One clause that names the absent features, the first few with the nearest column or the reason."""
+        missing = self.missing_features(names)
+        clauses = []
+        for name in missing[:_LACK_NAMED]:
+            reason = self.reading.dialect.unusable.get(features()[name].family) if name in features() else None
+            near = self._nearest(self.reading.dialect.columns.get(name, (name,))[0])
+            clauses.append(name + (f" ({reason})" if reason else f" (nearest column: {near!r})" if near else ""))
+        if more := missing[_LACK_NAMED:]:
+            clauses.append(f"and {len(more)} more of {len(names)} features")
+        return ", ".join(clauses)
+
+    def _nearest(self, name: str) -> str:
+        keys = {header_key(column): column for column in self.columns}
+        near = difflib.get_close_matches(header_key(name), keys, n=1)
+        return keys[near[0]] if near else ""
+
+    def column_index(self, name: str) -> int:
+        """Index of a column by header name; the second of two equal names is NAME.1. Raises FlowsError."""
+        keys = [header_key(column) for column in self.columns]
+        if header_key(name) in keys:
+            return keys.index(header_key(name))
+        near = self._nearest(name)
+        hint = f"; the nearest is {near!r}" if near else ""
+        raise FlowsError(f"{self.name}:{self.header.lines}: has no column {name!r}{hint}")
+
+    def batches(
+        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
+    ) -> Iterator[FlowBatch]:
+        """The file's flows with these features, in this order, and the places of these text columns.
+
+        Raises FlowsError for a feature that the file lacks, a row without end, or, with ``strict``, the first
+        row that will not be labelled.
+        """
+        if lack := self.lack(features):
+            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+        for parse in self.unparsed_batches(features, texts, strict=strict):
+            batch = parse()
+            if len(batch):
+                yield batch
+
+    def unparsed_batches(
+        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
+    ) -> Iterator[Callable[[], FlowBatch]]:
+        """What `batches` gives, a call for each batch, which may have no rows. The calls may be made in any order, in
+        several threads at once, and raise what `batches` raises."""
+        if lack := self.lack(features):
+            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+        parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
+        names = tuple(features)
+        line = self.header.lines + 1
+        block, ahead = self._start[self.header.end :], self._source.read(_BLOCK_BYTES)
+        self._start = b""
+        while block or ahead:
+            lines, consumed, quotes = _native.find_lines(block)
+            full = False
+            if lines and lines < _native.MAX_ROWS and not quotes:
+                consumed = consumed if ahead else len(block)
+                yield partial(self._batch, parser, block, not ahead, line, names, strict)
+            else:  # only parsing tells where its last row ends
+                rows = self._parse(parser, block, not ahead, line)
+                yield partial(self._checked, rows, block, names, strict)
+                consumed, lines, full = rows["consumed"], rows["lines"], len(rows["status"]) == _native.MAX_ROWS
+            block, line = block[consumed:], line + lines
+            if ahead and not full:
+                block += ahead
+                ahead = self._source.read(_BLOCK_BYTES)
+
+    def _batch(
+        self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool
+    ) -> FlowBatch:
+        return self._checked(self._parse(parser, block, last, line), block, names, strict)
+
+    def _checked(self, rows: _native.RowsDict, block: bytes, names: tuple[str, ...], strict: bool) -> FlowBatch:
+        batch = FlowBatch(
+            names,
+            rows["features"],
+            rows["status"],
+            rows["spans"],
+            rows["cells"],
+            rows["line"],
+            block,
+            rows["texts"],
+            rows["bad_feature"],
+        )
+        with self._counting:
+            self._count(batch, rows)
+        if strict and batch.status.any():
+            raise FlowsError(self._complaint(batch) + "; mend it, or leave out --strict")
+        return batch
+
+    def _parser(
+        self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
+    ) -> _native.RowParser:
+        return _native.RowParser(
+            width=len(self.header.cells),
+            numbers=[(index, factors.get(name, 1.0)) for name, index in columns.items()],
+            texts=list(texts),
+            header=self.header.line.removeprefix(b"\xef\xbb\xbf"),
+            comment=self.header.comment,
+        )
+
+    def _parse(self, parser: _native.RowParser, block: bytes, last: bool, line: int) -> _native.RowsDict:
+        try:
+            return parser.parse(block, last, line)
+        except _native.UnreadableRow as error:
+            raise FlowsError(f"{self.name}: {error}") from error
+
+    def _sample(self, columns: Mapping[str, int]) -> dict[str, F64]:
+        """The first rows' values as written in the file."""
+        sample, last = self._start[self.header.end :], len(self._start) < _START_BYTES
+        *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
+        if len(lines) == _SAMPLE_LINES:
+            sample, last = sample[: len(sample) - len(rest)], False
+        rows = self._parse(self._parser(columns, {}), sample, last, self.header.lines + 1)
+        values = rows["features"][rows["status"] == OK].astype(np.float64)
+        return {name: values[:, i] for i, name in enumerate(columns)}
+
+    def _count(self, batch: FlowBatch, rows: _native.RowsDict) -> None:
+        by_status = np.bincount(batch.status, minlength=5).tolist()
+        self.counts.rows += len(batch)
+        self.counts.short += by_status[SHORT]
+        self.counts.long += by_status[LONG]
+        self.counts.not_a_number += by_status[NOT_A_NUMBER]
+        self.counts.stray_quote += by_status[STRAY_QUOTE]
+        self.counts.with_missing_values += rows["missing"]
+        self.counts.blank_lines += rows["blank_lines"]
+        self.counts.repeated_headers += rows["repeated_headers"]
+
+    def _complaint(self, batch: FlowBatch) -> str:
+        row = int(np.flatnonzero(batch.status)[0])
+        status = int(batch.status[row])
+        where = f"{self.name}:{batch.line[row]}"
+        if status == STRAY_QUOTE:
+            return f"{where}: a quote does not close here, or text follows it"
+        if status != NOT_A_NUMBER:
+            return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
+        column = self.reading.columns[batch.names[int(batch._bad_feature[row])]]
+        return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"

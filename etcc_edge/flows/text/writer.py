@@ -1,0 +1,132 @@
+"""Labelled flows out: the input's bytes, then the label columns."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+import etcc_edge._native as _native
+from etcc_edge.arrays import F32, I8, I32, U8
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.text.header import Header, csv_cell
+from etcc_edge.flows.text.reader import FlowBatch
+from etcc_edge.flows.text.source import STDIN
+
+STDOUT = STDIN
+
+
+def label_columns(levels: tuple[str, ...]) -> list[str]:
+    return [*(f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")), "etcc_known"]
+
+
+class LabelWriter:
+    """Writes a header and then labelled batches. With ``keep_columns`` each row is the input's bytes and the
+    label cells, else the label cells alone. Raises FlowsError where the input has a label column already."""
+
+    def __init__(
+        self,
+        out: BinaryIO,
+        header: Header,
+        levels: tuple[str, ...],
+        vocabulary: tuple[tuple[str, ...], ...],
+        *,
+        keep_columns: bool = True,
+    ) -> None:
+        added = label_columns(levels)
+        if keep_columns and (twice := set(added) & {cell.strip() for cell in header.cells}):
+            raise FlowsError(
+                f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file"
+            )
+        self._out = out
+        self._names = [[csv_cell(name) for name in names] for names in vocabulary]
+        self._width = len(header.cells)
+        self._keep_columns = keep_columns
+        self._line_end = header.line_end
+        cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
+        out.write(b",".join(cells) + self._line_end)
+
+    def format(
+        self,
+        batch: FlowBatch,
+        codes: I32,
+        confidence: F32,
+        known: I8,
+    ) -> U8:
+        """The bytes of a batch's lines, with its label codes and confidences, both [levels, n], and whether its flows
+        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once."""
+        return _native.format_rows(
+            batch.block,
+            batch.spans,
+            batch.cells,
+            np.ascontiguousarray(codes),
+            np.ascontiguousarray(confidence),
+            np.ascontiguousarray(known),
+            self._names,
+            self._width,
+            self._keep_columns,
+            self._line_end.decode(),
+        )
+
+    def write(self, lines: U8) -> None:
+        """Lines from `format`, in the order of the flows."""
+        self._out.write(lines.data)
+
+
+@contextlib.contextmanager
+def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream to ``path`` (``-``: standard output; ``.gz``: compressed).
+
+    A regular file appears under its name only when everything was written; on failure nothing of it stays.
+    Raises FlowsError where it cannot be written; BrokenPipeError passes.
+    """
+    target = Path(path)
+    try:
+        if os.fspath(path) == STDOUT:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as stream:
+                yield stream
+            return
+        target = target.resolve()
+        handle, partial = _open_partial(target)
+        try:
+            with os.fdopen(handle, "wb") as raw:
+                if target.suffix == ".gz":
+                    with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6) as packed:
+                        yield cast(BinaryIO, packed)
+                else:
+                    yield raw
+                raw.flush()
+                if not partial.exists():
+                    # Only with a folder's descriptor does Python follow the link in /proc to the file itself.
+                    os.link(f"/proc/self/fd/{raw.fileno()}", partial, src_dir_fd=raw.fileno(), follow_symlinks=True)
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = "standard output" if os.fspath(path) == STDOUT else f"{path}"
+        raise FlowsError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def _open_partial(target: Path) -> tuple[int, Path]:
+    """A file to write, and the name that it has or can be given, beside the target.
+
+    Where the file system can, it has no name while it is written: whatever ends the process, nothing stays.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with contextlib.suppress(OSError, AttributeError):
+        return os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), partial
+    return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), partial

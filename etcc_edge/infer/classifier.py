@@ -1,0 +1,103 @@
+"""The public face: flows in, labels out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etcc_edge.arrays import I8
+from etcc_edge.bundle import Bundle, load_bundle
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import Choice, choose
+from etcc_edge.engines.result import Cascade, Result
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.text.reader import FlowBatch, FlowFile
+from etcc_edge.infer.threads import usable_cpus
+
+
+class Classifier:
+    """Labels flows with one bundle.
+
+    Engines are opened at the first flow and again after a fork, so a Classifier can be pickled and used in
+    worker processes. ``threads`` defaults to the CPUs that this process may use.
+
+    Raises BundleError for a bundle that cannot be used, BackendError for a backend that this machine lacks.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str] = "default",
+        *,
+        backend: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 1024,
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.choice: Choice = choose(backend, precision, self.bundle)
+        self.batch_size = batch_size
+        self.threads = threads or usable_cpus()
+        self._cascade: Cascade | None = None
+        self._cascade_pid = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cascade": None}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Canonical names of the columns that `predict` takes, in order."""
+        return self.bundle.features
+
+    def predict(self, features: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Result:
+        """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
+
+        A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
+        infinities and what exceeds float32 mean "no value"; a flow without any gets no label. Raises FlowsError
+        for a missing column, ValueError for another shape.
+        """
+        with np.errstate(over="ignore"):
+            if isinstance(features, Mapping) or hasattr(features, "columns"):
+                table: Any = features
+                if missing := [name for name in self.features if name not in table]:
+                    raise FlowsError(f"the columns lack {', '.join(missing)}")
+                raw = np.stack([np.asarray(table[name], np.float32) for name in self.features], axis=1)
+            else:
+                raw = np.asarray(features, np.float32)
+        raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
+        return self.open().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
+
+    def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
+        """Each batch of a flows file with its labels, in order. Rows that could not be read get none.
+
+        Nor do rows without any value. Batches that are passed in hold this bundle's features; else ValueError.
+        Raises FlowsError.
+        """
+        if isinstance(flows, (str, os.PathLike)):
+            with FlowFile(flows) as file:
+                yield from self.classify(file.batches(self.features))
+            return
+        for batch in flows:
+            yield batch, self.label(batch)
+
+    def label(self, batch: FlowBatch) -> Result:
+        """A batch's labels. Rows that could not be read, or have no value, get none. After `open` several threads
+        may call it at once. Raises ValueError for a batch of other features than this bundle's."""
+        if batch.names != self.features:
+            raise ValueError("the batch was read with other features than this bundle's")
+        empty = np.isnan(batch.features).all(axis=1)
+        return self.open().run(batch.features).without(empty | (batch.status != 0))
+
+    def known(self, result: Result) -> I8:
+        """`Result.known` by the bundle's own threshold at the precision in use."""
+        return result.known(self.bundle.root.thresholds.get(self.choice.precision))
+
+    def open(self) -> Cascade:
+        """Opens the engines, unless this process has opened them already."""
+        if self._cascade is None or self._cascade_pid != os.getpid():
+            self._cascade = open_cascade(self.bundle, self.choice, block=self.batch_size, threads=self.threads)
+            self._cascade_pid = os.getpid()
+        return self._cascade

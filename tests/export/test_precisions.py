@@ -1,0 +1,82 @@
+"""The shipped bundles at every precision: whole, calibrated on training flows, near fp32 on their test flows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
+from etcc_edge.engines.gate import Comparison, compare
+from etcc_edge.engines.onnxruntime import open_engine
+from etcc_edge.export.calibration import sample
+from etcc_edge.export.precisions import node_labels
+from etcc_edge.export.quantize import PRECISIONS, integer_kernels, quantizable
+from etcc_edge.flows.truth import LabelledFlows, read_labelled
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import Split, split
+
+FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
+REDUCED = [precision for precision in PRECISIONS if precision != "fp32"]
+
+
+@pytest.fixture(scope="module", params=shipped_bundles())
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(request.param)
+
+
+@pytest.fixture(scope="module")
+def flows(bundle: Bundle, real_flows: Path) -> LabelledFlows:
+    return read_labelled(real_flows / FLOWS.get(bundle.name, "cicdarknet2020-part/flows.csv"), bundle.features)
+
+
+def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
+    made = bundle.training["split"]
+    share = RECIPES[bundle.training["recipe"]].validation_share
+    return split(flows, made["kind"], made["seed"], share, made["validation_kind"], made["test_share"])
+
+
+def test_every_network_has_every_precision(bundle: Bundle) -> None:
+    assert {key[1] for key in bundle.onnx} == set(PRECISIONS)
+    assert set(bundle.onnx) == {(node.id, precision) for node in bundle.nodes() for precision in PRECISIONS}
+
+
+def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:
+    import onnx
+
+    for node in bundle.nodes():
+        rows = np.random.default_rng(0).random((32, node.scaler.inputs), np.float32)
+        heavy = quantizable(onnx.load_from_string(bundle.onnx[node.id, "fp32"]))
+        assert sum(integer_kernels(bundle.onnx[node.id, "int8"], rows).values()) == len(heavy) > 0
+
+
+def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bundle, flows: LabelledFlows) -> None:
+    parts = parts_of(bundle, flows)
+    for node, labels in node_labels(bundle, flows):
+        chosen = sample(flows.features, labels, flows.hashes, parts.train, parts.test)
+        assert bundle.training["quantization"][node.id]["calibration_fingerprint"] == chosen.fingerprint
+        assert np.isin(flows.hashes[chosen.rows], bundle.trained_rows).all()
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_drift_on_test_flows_is_small_and_as_the_bundle_says(
+    bundle: Bundle, flows: LabelledFlows, precision: str
+) -> None:
+    test = parts_of(bundle, flows).test
+    comparison: Comparison = compare(
+        bundle,
+        lambda node: open_engine(bundle, node, "fp32"),
+        lambda node: open_engine(bundle, node, precision),
+        flows.features[test],
+        flows.protocol[test],
+        flows.application[test],
+    )
+    assert comparison.cascade.points <= 0.3
+    assert comparison.cascade.agreement >= 0.99
+    assert all(drift.agreement >= 0.985 for drift in comparison.networks.values())
+    said = bundle.metrics["drift"][precision]["end_to_end"]
+    assert said["flows"] == comparison.cascade.flows
+    # Another CPU may round a tie otherwise.
+    assert said["agreement"] == pytest.approx(comparison.cascade.agreement, abs=2e-3)
+    assert said["change_points"] == pytest.approx(comparison.cascade.change, abs=0.2)
