@@ -93,3 +93,8 @@ def test_nothing_passes_on_no_flows(tiny_bundle: Bundle) -> None:
 def test_agreement_is_the_share_of_flows_equal_on_every_level() -> None:
     assert agreement(np.array([1, 2, -1, 3]), np.array([1, 2, -1, 4])) == 3 / 4
     assert agreement(np.array([[1, 1, 2], [0, 0, -1]]), np.array([[1, 1, 2], [0, 1, -1]])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_no_flows_agree_on_nothing(shape: tuple[int, ...]) -> None:
+    assert np.isnan(agreement(np.zeros(shape, np.int32), np.zeros(shape, np.int32)))

@@ -95,11 +95,6 @@ def test_figures_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     np.testing.assert_array_equal(confusion.counts, matrix[:5])
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 0)])
-def test_no_flows_agree_on_nothing(shape: tuple[int, ...]) -> None:
-    assert np.isnan(agreement(np.zeros(shape, np.int32), np.zeros(shape, np.int32)))
-
-
 @pytest.mark.parametrize(
     ("confidence", "right", "error"),
     [
