@@ -13,11 +13,11 @@ import numpy as np
 
 from etcc_edge.arrays import F32
 from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.fit import Flows, read_flows
+from etcc_edge.bundle.fit import Flows, read_flows, seen_in_training
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.text.reader import OK, FlowFile
+from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.truth import read_labelled
 
 from .contenders.backends import EXTRA, Contender, backends, baselines
@@ -136,7 +136,7 @@ def _read(plan: Plan, bundle: Bundle, path: Path) -> tuple[F32, str]:
             hint = "" if plan.flows else "; name flows of its meter with --flows"
             what = plan.flows or "generated flows"
             raise FlowsError(f"{what}: bundle {bundle.name} needs what they lack: {lack}{hint}")
-        parts = [batch.features[batch.status == OK] for batch in file.batches(bundle.features)]
+        parts = [batch.features[batch.readable] for batch in file.batches(bundle.features)]
         if not sum(map(len, parts)):
             raise FlowsError(f"{plan.flows}: holds no flow that can be labelled")
         return np.concatenate(parts), file.reading.dialect.name
@@ -160,9 +160,9 @@ def _fitted(
     """The models of `TREES`, or why there are none; and what they were fitted on: the flows that the bundle was
     trained on where the file holds enough of them, else generated ones."""
     rows, what = np.zeros(0, np.int64), "training flows of the bundle"
-    with suppress(FlowsError):
+    with suppress(FlowsError, BundleError):
         labelled = read_labelled(path, bundle.features)
-        rows = np.flatnonzero(np.isin(labelled.hashes, bundle.trained_rows))
+        rows = np.flatnonzero(~seen_in_training(bundle, labelled.identity, labelled.features).held_back)
     if len(rows) < FEWEST_TRAINING_ROWS:
         generated, what = path.with_name("generated.csv"), "generated flows"
         _generate(generated, GENERATED_TRAINING_ROWS, plan.seed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.flows.text.header import read_header
-from etcc_edge.flows.text.source import Source
+from etcc_edge.flows.text.stream import ByteStream
 
 from .contenders.backends import BASELINE, EXTRA, Contender
 from .timing.paired import ProcessRun, run_process
@@ -37,7 +37,7 @@ class Process:
 
 def cut_file(path: str, flows: int, target: Path) -> None:
     """The header and at most ``flows`` lines after it, uncompressed."""
-    source = Source(path)
+    source = ByteStream(path)
     try:
         with target.open("wb") as out:
             block = source.read(1 << 22)

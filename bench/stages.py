@@ -104,8 +104,8 @@ def _label(path: str | os.PathLike[str], bundle: Bundle, watch: Stopwatch, run: 
         writer = LabelWriter(io.BytesIO(), file.header, bundle.levels, bundle.vocabulary())
         batches = file.batches(bundle.features)
         while (batch := watch.timed("parse", next, batches, None)) is not None:
-            result = run(batch.features).without(batch.status != 0)
-            lines = watch.timed("write", writer.format, batch, result.codes, result.confidence, result.known(None))
+            result = run(batch.features).without(~batch.valued)
+            lines = watch.timed("write", writer.format, batch, result.codes, result.confidence)
             watch.timed("write", writer.write, lines)
 
 

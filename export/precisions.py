@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.arrays import I64
+from etcc_edge.bundle.fit import seen_in_training
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
@@ -42,9 +43,9 @@ def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: 
     notes: dict[str, Any] = {}
     for node, labels in node_labels(bundle, flows):
         fp32 = build_onnx(node.network, node.scaler.inputs, bundle.weights_of(node)).SerializeToString()
-        calibrating = sample(flows.features, labels, flows.hashes, train, test)
+        calibrating = sample(flows.features, labels, flows.hashes(), train, test)
         own = choosing[labels[choosing] >= 0]
-        judging = sample(flows.features, labels, flows.hashes, own if len(own) else train, test, seed=1)
+        judging = sample(flows.features, labels, flows.hashes(), own if len(own) else train, test, seed=1)
         made = export_precisions(
             fp32,
             node.scaler.transform(flows.features, calibrating.rows),
@@ -95,5 +96,5 @@ def _figures(drift: Drift) -> dict[str, float | int | None]:
 
 def rows_by_hash(bundle: Bundle, flows: LabelledFlows) -> tuple[I64, I64]:
     """Rows that the bundle was trained on (validation included), and the others, from the hashes that it keeps."""
-    seen = np.isin(flows.hashes, bundle.trained_rows)
-    return np.flatnonzero(seen), np.flatnonzero(~seen)
+    held_back = seen_in_training(bundle, flows.identity, flows.features).held_back
+    return np.flatnonzero(~held_back), np.flatnonzero(held_back)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, TrainedFlows
 from etcc_edge.bundle.network import Network, parse_network, shapes
 from etcc_edge.export.graph import build_onnx
 
@@ -92,7 +92,7 @@ def tiny_bundle() -> Bundle:
         root=root,
         weights=weights,
         onnx=onnx,
-        trained_rows=np.array([1, 5, 9], np.uint64),
+        trained=TrainedFlows(np.array([1, 5, 9], np.uint64), np.array([2, 4], np.uint32)),
         training={"command": "none: random weights"},
         metrics={},
         citations=("none",),

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from etcc_edge.arrays import F32
-from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, load_bundle, save_bundle
+from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, TrainedFlows, load_bundle, save_bundle
 from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
@@ -64,7 +64,7 @@ def paper_bundle(seed: int = 0) -> Bundle:
         root=node("stage1", network(PAPER["cnn"], "", INPUTS, len(PROTOCOLS)), PROTOCOLS, children),
         weights=weights,
         onnx=onnx,
-        trained_rows=np.zeros(0, np.uint64),
+        trained=TrainedFlows(np.zeros(0, np.uint64), np.zeros(0, np.uint32)),
         training={"command": "python -m etcc_edge.bench.studies.yardstick"},
         metrics={},
         citations=("Li, Lu: ETCC. Security and Communication Networks 2021, 6633250.",),

@@ -1,6 +1,6 @@
 """Bundles: everything that labels flows, in one folder or zip file. The format is in FORMAT.md."""
 
-from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler, TrainedFlows
 from etcc_edge.bundle.store import find_bundle, load_bundle, save_bundle, shipped_bundles
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "FlowDefinition",
     "Node",
     "Scaler",
+    "TrainedFlows",
     "find_bundle",
     "load_bundle",
     "save_bundle",

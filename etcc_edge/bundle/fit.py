@@ -1,4 +1,4 @@
-"""Which bundle fits which flows."""
+"""Which bundle fits which flows, and which of the flows it was trained on."""
 
 from __future__ import annotations
 
@@ -7,42 +7,72 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etcc_edge.arrays import F32, Text
-from etcc_edge.bundle.model import Bundle
+from etcc_edge.arrays import F32, U64, Bools, Text
+from etcc_edge.bundle.model import Bundle, input_hashes
 from etcc_edge.bundle.store import load_bundle, shipped_bundles
-from etcc_edge.errors import FlowsError
-from etcc_edge.flows.identity import row_hashes
-from etcc_edge.flows.text.reader import OK, FlowFile
-from etcc_edge.flows.truth import read_labelled
+from etcc_edge.errors import BundleError, FlowsError
+from etcc_edge.flows.batch import Batch, Source
+from etcc_edge.flows.truth import read_features, read_labelled
 
 
-def pick_bundle(file: FlowFile, wanted: str) -> tuple[Bundle, str]:
+def pick_bundle(source: Source[Batch], wanted: str) -> tuple[Bundle, str]:
     """The bundle to use, and why: the one that is named, or for ``auto`` the first shipped one whose features
-    the file has and whose meter wrote it. Raises FlowsError, naming what is missing for each."""
+    the source has and whose meter made it. Raises FlowsError, naming what is missing for each."""
     if wanted != "auto":
         bundle = load_bundle(wanted)
-        if lack := file.lack(bundle.features):
-            raise FlowsError(f"{file.name}:{file.header.lines}: bundle {bundle.name} needs what the file lacks: {lack}")
+        if lack := source.lack(bundle.features):
+            raise FlowsError(f"{source.place}: bundle {bundle.name} needs what the file lacks: {lack}")
         return bundle, "as asked for"
     reasons = []
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
-        if not (reason := why_bundle_does_not_fit(bundle, file)):
+        if not (reason := why_bundle_does_not_fit(bundle, source)):
             return bundle, f"the first whose {len(bundle.features)} features the file has"
         reasons.append(f"{name} {reason}")
-    raise FlowsError(
-        f"{file.name}:{file.header.lines}: no shipped bundle fits this {file.reading.dialect.name} file: "
-        f"{'; '.join(reasons)}"
-    )
+    raise FlowsError(f"{source.place}: no shipped bundle fits this {source.form} file: {'; '.join(reasons)}")
 
 
-def why_bundle_does_not_fit(bundle: Bundle, file: FlowFile) -> str:
-    """Empty where the bundle's meter wrote the file and it has the features."""
-    trained, here = bundle.flow_definition.meter, file.reading.dialect.meter
-    if trained != here:
-        return f"is for {trained}, this file is {here}'s"
-    lack = file.lack(bundle.features)
+def why_bundle_does_not_fit(bundle: Bundle, source: Source[Batch]) -> str:
+    """Empty where the bundle's meter made the flows and they have its features."""
+    trained = bundle.flow_definition.meter
+    if trained != source.meter:
+        return f"is for {trained}, this file is {source.meter}'s"
+    lack = source.lack(bundle.features)
     return f"needs {lack}" if lack else ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which of n flows a bundle was trained on. ``flows``: bool [n], by their identity, which only means something
+    where both sides have one: ``by_identity``. ``twins``: bool [n], another flow with the same features was trained
+    on; without identities that may be the flow itself.
+    """
+
+    flows: Bools
+    twins: Bools
+    by_identity: bool
+
+    @property
+    def held_back(self) -> Bools:
+        """bool [n]: the flow was surely not trained on."""
+        return ~self.flows if self.by_identity else ~self.twins
+
+
+def seen_in_training(bundle: Bundle, identity: U64 | None, features: F32) -> Seen:
+    """``identity``: uint64 [n], `flow_hashes`, or None; ``features``: float32 [n, f], the bundle's.
+
+    Raises BundleError where the bundle does not say what it was trained on.
+    """
+    if bundle.trained is None:
+        raise BundleError(
+            f"bundle {bundle.name} keeps the flows that it was trained on in an older or newer form, so they are not "
+            "known again; train it with this version"
+        )
+    twins = np.isin(input_hashes(features), bundle.trained.inputs)
+    if identity is None or not len(bundle.trained.identities):
+        return Seen(np.zeros(len(features), bool), twins, by_identity=False)
+    flows = np.isin(identity, bundle.trained.identities)
+    return Seen(flows, twins & ~flows, by_identity=True)
 
 
 @dataclass(frozen=True)
@@ -58,20 +88,16 @@ def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
     """The flows of a file that the bundle was not trained on, with their labels where the file has them.
 
     The file is read twice, so it cannot be a stream. Raises FlowsError where it lacks a feature or holds no such
-    flow.
+    flow, BundleError where the bundle does not say what it was trained on.
     """
     try:
         labelled = read_labelled(path, bundle.features)
     except FlowsError:
-        parts = [np.empty((0, len(bundle.features)), np.float32)]
-        with FlowFile(path) as file:
-            for batch in file.batches(bundle.features):
-                unseen = ~np.isin(row_hashes(batch.row_bytes()), bundle.trained_rows)
-                parts.append(batch.features[unseen & (batch.status == OK)])
-        made = Flows(np.concatenate(parts))
+        features, identity = read_features(path, bundle.features)
+        flows = Flows(features[seen_in_training(bundle, identity, features).held_back])
     else:
-        unseen = ~np.isin(labelled.hashes, bundle.trained_rows)
-        made = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
-    if not len(made.raw):
+        unseen = seen_in_training(bundle, labelled.identity, labelled.features).held_back
+        flows = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
+    if not len(flows.raw):
         raise FlowsError(f"{path}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
-    return made
+    return flows

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import etcc_edge._native as _native
-from etcc_edge.arrays import F32, I64, U64, Bools
+from etcc_edge.arrays import F32, I64, U32, U64, Bools
 from etcc_edge.bundle.network import Network
+from etcc_edge.flows.identity import feature_hashes
 
 SCALER_ARRAYS = {"sources": np.int64, "starts": np.int64, "x": np.float32, "y": np.float32, "missing": np.float32}
 
@@ -86,11 +87,35 @@ class FlowDefinition:
     description: str = ""
 
 
+def input_hashes(features: F32) -> U32:
+    """uint32 [n]: the lower halves of `feature_hashes`. They take little room, and a false match, of which there is one
+    in 100,000 flows or so, calls an unseen flow a twin and no more."""
+    return feature_hashes(features).astype(np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFlows:
+    """The flows that the networks have seen, validation flows included, as sorted hashes, each once.
+
+    ``identities``: uint64, `flow_hashes`; empty where the flows had no identifiers. ``inputs``: uint32, `input_hashes`
+    over the bundle's features, in order.
+    """
+
+    identities: U64
+    inputs: U32
+
+    @classmethod
+    def of(cls, identities: U64 | None, features: F32) -> TrainedFlows:
+        """Of flows with these identities [n] and features [n, f]; each hash once, in no order of theirs."""
+        known = np.empty(0, np.uint64) if identities is None else identities
+        return cls(np.unique(known), np.unique(input_hashes(features)))
+
+
 @dataclass(frozen=True)
 class Bundle:
     """``weights`` are named ``<node id>/<layer index>.<weight|bias|…>``, as PyTorch shapes them. ``onnx`` is
-    keyed by node id and precision. ``trained_rows``: sorted uint64 hashes (`row_hash`) of the flows that the
-    networks have seen, validation flows included."""
+    keyed by node id and precision. ``trained``: None where the bundle does not say in a way that this version can
+    compare."""
 
     name: str
     levels: tuple[str, ...]
@@ -100,7 +125,7 @@ class Bundle:
     root: Node
     weights: Mapping[str, F32]
     onnx: Mapping[tuple[str, str], bytes]
-    trained_rows: U64
+    trained: TrainedFlows | None
     training: Mapping[str, Any]  # data, split, recipe, seed: how it was made
     metrics: Mapping[str, Any]
     citations: tuple[str, ...]

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.arrays import U64
-from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler, TrainedFlows
 from etcc_edge.bundle.network import classes, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_self_contained
 from etcc_edge.errors import BundleError
+from etcc_edge.flows.identity import VERSION as IDENTITY
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -258,7 +258,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
         root=root,
         weights={name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name},
         onnx=_onnx_files(files, listed, {node.id for node in nodes}),
-        trained_rows=_trained_rows(tensors),
+        trained=_trained_flows(manifest, tensors),
         training=_take(manifest, "training", dict),
         metrics=_take(manifest, "metrics", dict),
         citations=tuple(_is(text, str, "citations") for text in _take(manifest, "citations", list)),
@@ -288,11 +288,17 @@ def _check_weights(node: Node, tensors: dict[str, Any]) -> None:
             raise BundleError(f"node {node.id}: weight {name} is not finite")
 
 
-def _trained_rows(tensors: dict[str, Any]) -> U64:
-    rows: U64 | None = tensors.get("trained_rows")
-    if rows is None or rows.dtype != np.uint64 or rows.ndim != 1:
-        raise BundleError("trained_rows is missing or no uint64 list")
-    return rows
+def _trained_flows(manifest: dict[str, Any], tensors: dict[str, Any]) -> TrainedFlows | None:
+    """None for hashes by another rule than this version's; the first bundles hashed rows as bytes."""
+    if "identity" not in manifest or _take(manifest, "identity", int) != IDENTITY:
+        return None
+    arrays = []
+    for name, dtype in (("trained_flows", np.uint64), ("trained_inputs", np.uint32)):
+        array = tensors.get(name)
+        if array is None or array.dtype != dtype or array.ndim != 1:
+            raise BundleError(f"{name} is missing or no {np.dtype(dtype)} list")
+        arrays.append(array)
+    return TrainedFlows(*arrays)
 
 
 def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
@@ -381,7 +387,8 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     for node in bundle.nodes():
         for part in SCALER_ARRAYS:
             tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
-    tensors["trained_rows"] = bundle.trained_rows
+    if bundle.trained is not None:
+        tensors |= {"trained_flows": bundle.trained.identities, "trained_inputs": bundle.trained.inputs}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
     for (node_id, precision), data in sorted(bundle.onnx.items()):
         files[f"onnx/{node_id}.{precision}.onnx"] = data
@@ -392,6 +399,7 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
         "features": [{"name": n, "unit": u} for n, u in zip(bundle.features, bundle.units, strict=True)],
         "flow_definition": vars(bundle.flow_definition),
         "root": _encode_node(bundle.root),
+        **({} if bundle.trained is None else {"identity": IDENTITY}),
         "training": bundle.training,
         "metrics": bundle.metrics,
         "citations": bundle.citations,
@@ -400,7 +408,7 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
             name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
         },
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
     return {MANIFEST: text.encode() + b"\n", **files}
 
 

@@ -11,13 +11,11 @@ from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
 from etcc_edge.checking.leakage import Truth, conflicts, repeats
 from etcc_edge.checking.tally import Tally
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.features import FLOW_ID_KEYS, header_key
+from etcc_edge.flows.features import header_key
+from etcc_edge.flows.identity import IDENTIFIERS
 from etcc_edge.flows.text.reader import FlowFile
 
-_IDENTIFIERS = frozenset(
-    ["timestamp", *FLOW_ID_KEYS]
-    + [side + ip for side in ("src", "source", "dst", "destination") for ip in (" ip", "_ip")]
-)
+_IDENTIFIERS = frozenset().union(*IDENTIFIERS.values())
 
 
 def check_file(

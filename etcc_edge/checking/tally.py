@@ -14,7 +14,7 @@ from etcc_edge.arrays import F64, I32, U64, Bools, Floats
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import feature_hashes, row_hashes
-from etcc_edge.flows.text.reader import OK, FlowBatch, FlowFile
+from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 _ABSOLUTE_US = (1e15, 5e15)  # times since 1970 in the years 2001 to 2128; no flow lasts 30 years
 
@@ -62,8 +62,8 @@ class Tally:
         self._label_codes: dict[str, list[I32]] = {level: [] for level in labels}
         self._days: list[I32] = []
 
-    def add(self, batch: FlowBatch) -> None:
-        readable = batch.status == OK
+    def add(self, batch: TextBatch) -> None:
+        readable = batch.readable
         values = batch.features[readable]
         nan = np.isnan(values)
         self.flows += len(values)
@@ -86,7 +86,7 @@ class Tally:
             text = compress(self._text(batch, self._date), readable)
             self._days.append(self.day_text.of(_day(cell[:10]) for cell in text))
 
-    def _text(self, batch: FlowBatch, column: int) -> list[str]:
+    def _text(self, batch: TextBatch, column: int) -> list[str]:
         return batch.text(self.texts.index(column))
 
     @property

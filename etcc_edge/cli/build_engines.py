@@ -16,7 +16,7 @@ from etcc_edge.engines.gpu.cache import EngineCache
 from etcc_edge.engines.gpu.plan import PRECISIONS
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.stream import STDIN
 
 GATE_FAILED = 3
 

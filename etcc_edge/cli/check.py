@@ -16,7 +16,7 @@ from etcc_edge.checking.findings import Finding, findings
 from etcc_edge.checking.leakage import twins_across
 from etcc_edge.cli.terminal import byte_progress, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
 
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.report import FORMATS, as_json, write_report
 from etcc_edge.evaluation.tables import confusion_tables, remarks, score_table, titles
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.stream import STDIN
 
 
 @click.command()
@@ -92,8 +93,8 @@ def command(
     if not evaluations[0]["flows"]:
         raise EtccError(f"{flows}: no flow is left to score: the bundles were trained on all of them")
     for figures in evaluations:
-        if seen := figures["flows_trained_on"]:
-            note(f"{flows}: warning: bundle {figures['bundle']} was trained on {seen} of these flows; see --rows test")
+        for line in _doubts(figures):
+            note(f"{flows}: warning: {line}; see --rows test")
     for report in reports:
         write_report(report, evaluations)
     if json_wanted:
@@ -117,6 +118,17 @@ def command(
     for table in confusion_tables(evaluations, numbered=True) if confusion else []:
         click.echo(f"\n{table.title}")
         print_table([name for _, name in table.columns], table.rows)
+
+
+def _doubts(figures: dict[str, Any]) -> Iterator[str]:
+    """Why the figures may flatter, a line each."""
+    name, seen, twins = figures["bundle"], figures["flows_trained_on"], figures["flows_twins"]
+    if seen:
+        yield f"bundle {name} was trained on {seen} of these flows"
+    elif seen is None and twins:
+        yield f"{twins} of these flows have the features of flows that bundle {name} was trained on, and may be those"
+    elif twins is None:
+        yield f"bundle {name} does not say in a form of this version which flows it was trained on"
 
 
 def score_rows(figures: dict[str, Any]) -> list[list[str]]:

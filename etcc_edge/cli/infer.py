@@ -13,7 +13,7 @@ import click
 from etcc_edge.cli.terminal import NumberRange, byte_progress, note, print_table
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
-from etcc_edge.flows.text.source import STDIN, Source
+from etcc_edge.flows.text.stream import STDIN, ByteStream
 from etcc_edge.infer.file import Summary, label_file
 
 # The end of a labelled file's header, or all of it with --columns labels.
@@ -40,6 +40,7 @@ _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
 @click.option(
     "--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write."
 )
+@click.option("--known", is_flag=True, help="Add etcc_known: 0 where no trained protocol looks like the flow.")
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be labelled.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
@@ -53,6 +54,7 @@ def command(
     threads: int | None,
     min_confidence: float,
     columns: str,
+    known: bool,
     strict: bool,
     force: bool,
     as_json: bool,
@@ -86,6 +88,7 @@ def command(
                     batch_size=batch_size,
                     threads=threads,
                     min_confidence=min_confidence,
+                    known=known,
                     keep_columns=columns == "all",
                     strict=strict,
                     started=_say_choices,
@@ -144,7 +147,7 @@ def _is_labelled(path: Path, source: str) -> bool:
 
 def _first_line(path: str) -> bytes | None:
     try:
-        with contextlib.closing(Source(path)) as source:
+        with contextlib.closing(ByteStream(path)) as source:
             return source.read(1 << 16).split(b"\n", 1)[0].rstrip(b"\r")
     except FlowsError:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 
 

@@ -12,7 +12,7 @@ from etcc_edge.cli.terminal import note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.metrics import percent
 from etcc_edge.flows.features import PRESETS
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 
 

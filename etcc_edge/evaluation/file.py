@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bundle.fit import pick_bundle
+from etcc_edge.arrays import F32, U64, Bools
+from etcc_edge.bundle.fit import pick_bundle, seen_in_training
+from etcc_edge.bundle.model import Bundle
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import BundleError
@@ -33,8 +35,10 @@ def evaluate_file(
 
     Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (its last two parts), ``network``
     (``cnn``, ``lstm``, or None where the bundle does not say), ``backend``, ``precision``, ``flows_ignored``
-    (unreadable or without label) and ``flows_trained_on``. ``rows`` is ``all``, or ``test``: without the flows
-    that any of the bundles was trained on. Raises FlowsError, BundleError, BackendError.
+    (unreadable or without label), ``flows_trained_on`` (None where flows or bundle have no identifiers to know that
+    by) and ``flows_twins``, others whose features equal a trained-on flow's. ``rows`` is ``all``, or ``test``: without
+    the flows that any of the bundles was trained on; without identifiers, also without twins, which may be those flows.
+    Raises FlowsError, BundleError, BackendError.
     """
     with FlowFile(path) as file:
         chosen = [pick_bundle(file, bundle)[0] for bundle in bundles]
@@ -45,8 +49,11 @@ def evaluate_file(
     # One reading for all, so that all are scored on the same rows.
     names = list(dict.fromkeys(name for bundle in chosen for name in bundle.features))
     flows = read_labelled(path, names, protocol_column=protocol_column, application_column=application_column)
-    seen = [np.isin(flows.hashes, bundle.trained_rows) for bundle in chosen]
-    kept = ~np.any(seen, axis=0) if rows == "test" else np.ones(len(flows), bool)
+    raw = [flows.features[:, [names.index(name) for name in bundle.features]] for bundle in chosen]
+    kept = np.ones(len(flows), bool)
+    if rows == "test":
+        for bundle, features in zip(chosen, raw, strict=True):
+            kept &= seen_in_training(bundle, flows.identity, features).held_back
     return [
         {
             "file": flows.name,
@@ -57,16 +64,26 @@ def evaluate_file(
             "backend": choice.backend,
             "precision": choice.precision,
             "flows_ignored": flows.ignored,
-            "flows_trained_on": int(trained_on[kept].sum()),
+            **_seen(bundle, flows.identity, features, kept),
             **evaluate(
                 bundle,
                 partial(open_cascade, choice=choice),
-                flows.features[kept][:, [names.index(name) for name in bundle.features]],
+                features[kept],
                 flows.protocol[kept],
                 flows.application[kept],
                 flows.flow_id[kept],
                 bundle.root.thresholds.get(choice.precision),
             ),
         }
-        for bundle, choice, trained_on in zip(chosen, choices, seen, strict=True)
+        for bundle, choice, features in zip(chosen, choices, raw, strict=True)
     ]
+
+
+def _seen(bundle: Bundle, identity: U64 | None, features: F32, kept: Bools) -> dict[str, int | None]:
+    if bundle.trained is None:
+        return {"flows_trained_on": None, "flows_twins": None}
+    seen = seen_in_training(bundle, identity, features)
+    return {
+        "flows_trained_on": int(seen.flows[kept].sum()) if seen.by_identity else None,
+        "flows_twins": int(seen.twins[kept].sum()),
+    }

@@ -46,9 +46,6 @@ def header_key(name: str) -> str:
     return name.strip().casefold()
 
 
-FLOW_ID_KEYS = frozenset(["flow id", "flow_id"])
-"""`header_key` of the column that holds CICFlowMeter's Flow ID."""
-
 _ABSOLUTE_IDLE = {"idle": "this meter writes absolute capture times there"}
 
 _DIALECTS: tuple[dict[str, Any], ...] = (

@@ -11,10 +11,10 @@ import numpy as np
 
 from etcc_edge.arrays import F32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.features import FLOW_ID_KEYS, Dialect, header_key, preset
-from etcc_edge.flows.identity import row_hashes
+from etcc_edge.flows.features import Dialect, preset
+from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes
 from etcc_edge.flows.labels import label_key, spell
-from etcc_edge.flows.text.reader import OK, FlowFile
+from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class LabelledFlows:
     """n flows with their truth. ``features``: float32 [n, f], NaN for no value; the rest is [n].
 
     ``protocol`` and ``application`` hold label spellings; ``flow_id`` and ``group`` are empty where the file
-    has none. ``hashes``: uint64 `row_hash`. ``ignored`` rows could not be read or had no label.
+    has none. ``identity``: uint64 [n], `flow_hashes`; None where the file has neither addresses nor Flow IDs.
+    ``ignored`` rows could not be read or had no label.
     """
 
     name: str
@@ -33,7 +34,7 @@ class LabelledFlows:
     application: Text
     flow_id: Text
     group: Text
-    hashes: U64
+    identity: U64 | None
     ignored: int
 
     def __len__(self) -> int:
@@ -41,8 +42,12 @@ class LabelledFlows:
 
     def take(self, rows: I64) -> LabelledFlows:
         """The flows of these row numbers; ``ignored`` stays that of the file."""
-        arrays = ("features", "protocol", "application", "flow_id", "group", "hashes")
-        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+        arrays = ("features", "protocol", "application", "flow_id", "group", "identity")
+        return replace(self, **{name: array[rows] for name in arrays if (array := getattr(self, name)) is not None})
+
+    def hashes(self) -> U64:
+        """uint64 [n]: each flow's identity, or, without identifiers, the hash of its features."""
+        return feature_hashes(self.features) if self.identity is None else self.identity
 
 
 def conversation(flow_id: str) -> str:
@@ -82,20 +87,17 @@ def read_labelled(
         ]
         if texts[0] == texts[1]:
             raise FlowsError(f"{file.name}: both labels are said to be in one column; name two different ones")
-        flow_id = [i for i, name in enumerate(file.columns) if header_key(name) in FLOW_ID_KEYS and i not in texts][:1]
+        read = list(dict.fromkeys([*names, *(file.reading.columns if to_split else ())]))
+        identity = _Identity(file, read, texts)
         parts: list[F32] = []
-        cells: list[list[str]] = [[], [], []]
-        hashes: list[U64] = []
         readable: list[Bools] = []
-        read = list(dict.fromkeys([*names, *file.reading.columns])) if to_split else names
-        for batch in file.batches(read, texts + flow_id):
+        cells: list[list[str]] = [[], [], []]
+        for batch in file.batches(read, texts + identity.texts):
             parts.append(batch.features[:, : len(names)])
-            readable.append(batch.status == OK)
-            if to_split:
-                readable[-1] &= ~np.isnan(batch.features).all(axis=1)
-            hashes.append(row_hashes(batch.row_bytes()))
-            for i, column in enumerate(cells):
-                column += batch.text(i) if i < len(texts + flow_id) else [""] * len(batch)
+            readable.append(batch.valued if to_split else batch.readable)
+            cells[0] += batch.text(0)
+            cells[1] += batch.text(1)
+            cells[2] += identity.add(batch)
     if not parts:
         raise FlowsError(f"{path}: holds a header but no flows")
     group = _read_groups(groups, sum(map(len, parts))) if groups is not None else [""] * len(cells[0])
@@ -103,6 +105,7 @@ def read_labelled(
     keep = np.concatenate(readable) & (protocol != "") & (application != "")
     if not keep.any():
         raise FlowsError(f"{path}: no readable row has both labels")
+    hashes = identity.hashes()
     return LabelledFlows(
         name="/".join(Path(path).absolute().parts[-2:]),
         dialect=dialect,
@@ -112,9 +115,68 @@ def read_labelled(
         application=application[keep],
         flow_id=np.array(cells[2], np.str_)[keep],
         group=np.array(group, np.str_)[keep],
-        hashes=np.concatenate(hashes)[keep],
+        identity=None if hashes is None else hashes[keep],
         ignored=int((~keep).sum()),
     )
+
+
+def read_features(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[F32, U64 | None]:
+    """The readable flows of a file: float32 [n, f] of the named features, and `flow_hashes` [n]. Raises FlowsError."""
+    parts = [np.empty((0, len(features)), np.float32)]
+    readable: list[Bools] = [np.empty(0, bool)]
+    with FlowFile(path) as file:
+        identity = _Identity(file, features, [])
+        for batch in file.batches(features, identity.texts):
+            parts.append(batch.features)
+            readable.append(batch.readable)
+            identity.add(batch)
+    keep, hashes = np.concatenate(readable), identity.hashes()
+    return np.concatenate(parts)[keep], None if hashes is None else hashes[keep]
+
+
+class _Identity:
+    """The identities of a file's flows, batch by batch. ``texts``: the text columns that `add` needs, to be asked for
+    after those in ``before``.
+
+    Features that are not read anyway are read as text, since a cell that is no number must not cost a row its place
+    where the feature serves as a part of its identity alone.
+    """
+
+    def __init__(self, file: FlowFile, read: Sequence[str], before: Sequence[int]) -> None:
+        columns = file.reading.columns
+        self._first = len(before)
+        self._identifiers = {name: i for name, i in file.identifiers.items() if i not in before}
+        self._numbers = {name: list(read).index(name) for name in IDENTITY_FEATURES if name in read}
+        as_text = [name for name in IDENTITY_FEATURES if name in columns and name not in read]
+        self._factors = {name: file.reading.factors[name] for name in as_text}
+        self.texts = [*self._identifiers.values(), *(columns[name] for name in as_text)]
+        self._hashes: list[U64] | None = []
+
+    def add(self, batch: TextBatch) -> list[str]:
+        """Takes a batch, and returns its Flow IDs, empty texts where it has none."""
+        texts = [batch.text(self._first + i) for i in range(len(self.texts))]
+        identifiers = dict(zip(self._identifiers, texts, strict=False))
+        values = np.full((len(batch), len(IDENTITY_FEATURES)), np.nan, np.float32)
+        for i, name in enumerate(IDENTITY_FEATURES):
+            if name in self._numbers:
+                values[:, i] = batch.features[:, self._numbers[name]]
+        with np.errstate(over="ignore"):
+            for (name, factor), cells in zip(self._factors.items(), texts[len(identifiers) :], strict=True):
+                values[:, IDENTITY_FEATURES.index(name)] = np.array([_number(cell) for cell in cells]) * factor
+        hashes = flow_hashes(identifiers, values)
+        self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]
+        return identifiers.get("flow_id", [""] * len(batch))
+
+    def hashes(self) -> U64 | None:
+        """uint64 [n], of all batches; None where the flows have neither addresses nor Flow IDs."""
+        return None if self._hashes is None else np.concatenate([np.empty(0, np.uint64), *self._hashes])
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
 
 
 def _label_column(file: FlowFile, option: str, given: str | None, usual: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.reader import FlowBatch, FlowFile
+from etcc_edge.flows.batch import Batch, BatchT
+from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.threads import usable_cpus
 
 
@@ -70,26 +71,25 @@ class Classifier:
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
         return self.open().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
 
-    def classify(self, flows: str | os.PathLike[str] | Iterable[FlowBatch]) -> Iterator[tuple[FlowBatch, Result]]:
-        """Each batch of a flows file with its labels, in order. Rows that could not be read get none.
+    def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
+        """Each batch of a flows file, or of any other source, with its labels, in order.
 
-        Nor do rows without any value. Batches that are passed in hold this bundle's features; else ValueError.
-        Raises FlowsError.
+        Rows that could not be read, or have no value, get none. Batches that are passed in hold this bundle's features;
+        else ValueError. Raises FlowsError.
         """
         if isinstance(flows, (str, os.PathLike)):
             with FlowFile(flows) as file:
-                yield from self.classify(file.batches(self.features))
+                yield from self.classify(cast(Iterable[BatchT], file.batches(self.features)))
             return
         for batch in flows:
             yield batch, self.label(batch)
 
-    def label(self, batch: FlowBatch) -> Result:
+    def label(self, batch: Batch) -> Result:
         """A batch's labels. Rows that could not be read, or have no value, get none. After `open` several threads
         may call it at once. Raises ValueError for a batch of other features than this bundle's."""
         if batch.names != self.features:
             raise ValueError("the batch was read with other features than this bundle's")
-        empty = np.isnan(batch.features).all(axis=1)
-        return self.open().run(batch.features).without(empty | (batch.status != 0))
+        return self.open().run(batch.features).without(~batch.valued)
 
     def known(self, result: Result) -> I8:
         """`Result.known` by the bundle's own threshold at the precision in use."""

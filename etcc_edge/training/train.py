@@ -12,7 +12,7 @@ import torch
 
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I64
-from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler, TrainedFlows
 from etcc_edge.bundle.network import Network, cost
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
@@ -107,7 +107,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         root=root,
         weights=weights,
         onnx=onnx,
-        trained_rows=np.sort(flows.hashes[seen]),
+        trained=TrainedFlows.of(None if flows.identity is None else flows.identity[seen], flows.features[seen]),
         training={
             "command": plan.command,
             "etcc_edge": __version__,
@@ -115,7 +115,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             "file": flows.name,
             "flows": len(flows),
             "flows_ignored": flows.ignored,
-            "fingerprint": fingerprint(flows.hashes),
+            "fingerprint": fingerprint(flows.hashes()),
             "repeated_share": _repeated_share(flows),
             "recipe": plan.recipe,
             "network": plan.network,
@@ -131,7 +131,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
                 "train": len(parts.train),
                 "validation": len(parts.validation),
                 "test": len(parts.test),
-                "test_fingerprint": fingerprint(flows.hashes[parts.test]),
+                "test_fingerprint": fingerprint(flows.hashes()[parts.test]),
             },
             "stages": stage_notes,
         },

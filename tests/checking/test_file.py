@@ -231,7 +231,7 @@ def test_twins_across_a_split_are_counted_ports_aside() -> None:
         application=none,
         flow_id=none,
         group=none,
-        hashes=np.arange(6, dtype=np.uint64),
+        identity=None,
         ignored=0,
     )
     figures = twins_across(flows, "random", 0, np.array([0, 1]), np.array([2, 3, 4, 5]))

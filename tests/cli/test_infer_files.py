@@ -24,7 +24,7 @@ from etcc_edge.infer.classifier import Classifier
 
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,note"
 HEADER = NAMES.encode() + b"\n"
-LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known"
+LABELS = b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence"
 COMMAND = [str(Path(sysconfig.get_path("scripts")) / "etcc-edge"), "infer"]
 
 Infer = Callable[..., Result]
@@ -72,7 +72,7 @@ def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
     assert infer("flows.csv").exit_code == 0
     header, *labelled = table()
     assert header == [*NAMES.split(","), *LABELS.decode().split(",")]
-    assert [len(row) for row in labelled] == [7 + 5] * len(data)
+    assert [len(row) for row in labelled] == [7 + 4] * len(data)
     rest = Path("flows.labels.csv").read_bytes().removeprefix(HEADER.rstrip() + b"," + LABELS + b"\n")
     for row, written in zip(data, labelled, strict=True):
         start = row.rstrip() + b"," * (5 if row == b"1,2\n" else 0) + b"," + ",".join(written[7:]).encode() + b"\n"
@@ -84,7 +84,7 @@ def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
 def test_a_label_has_its_confidence_and_only_a_protocol_with_applications_has_one(infer):
     Path("flows.csv").write_bytes(HEADER + b"".join(rows(200)))
     infer("flows.csv")
-    for *_, protocol, sure, application, sure_of_it, _ in table()[1:]:
+    for *_, protocol, sure, application, sure_of_it in table()[1:]:
         assert protocol in {"Non-VPN", "Tor", "VPN"}
         assert 1 / 3 <= float(sure) <= 1
         assert bool(application) == bool(sure_of_it) == (protocol != "Tor")
@@ -98,7 +98,7 @@ def test_a_row_that_cannot_be_labelled_keeps_its_place_with_empty_labels(infer, 
     Path("flows.csv").write_bytes(HEADER + rows(1)[0] + row + rows(1)[0])
     [summary] = json.loads(infer("flows.csv", "--json").stdout)
     _, before, bad, after = table()
-    assert bad[7:] == [""] * 5
+    assert bad[7:] == [""] * 4
     assert before == after
     assert before[7:9] != ["", ""]
     assert (summary["flows"], summary["rows"][kind]) == (3, 1)
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_the_rows_is_said_once_with_its_number(infer):
 def test_a_flow_beyond_the_bundles_threshold_is_not_known(infer, tiny_bundle):
     spread = rows(500)
     Path("flows.csv").write_bytes(HEADER + b"".join(spread) + b"1,2\n")
-    [summary] = json.loads(infer("flows.csv", "--json").stdout)
+    [summary] = json.loads(infer("flows.csv", "--known", "--json").stdout)
     *known, unreadable = [row[-1] for row in table()[1:]]
     result = Classifier(tiny_bundle).predict([[float(cell) for cell in row[:6]] for row in table()[1:-1]])
     assert known == ["1" if energy <= tiny_bundle.root.thresholds["fp32"] else "0" for energy in result.energy[0]]
@@ -125,7 +125,7 @@ def test_a_flow_beyond_the_bundles_threshold_is_not_known(infer, tiny_bundle):
 
 def test_without_a_threshold_no_flow_is_said_to_be_known_or_not(tiny_bundle, tmp_path, infer):
     save_bundle(replace(tiny_bundle, root=replace(tiny_bundle.root, thresholds={})), tmp_path / "plain")
-    done = CliRunner().invoke(main, ["infer", "flows.csv", "--bundle", str(tmp_path / "plain"), "--json"])
+    done = CliRunner().invoke(main, ["infer", "flows.csv", "--bundle", str(tmp_path / "plain"), "--known", "--json"])
     [summary] = json.loads(done.stdout)
     assert summary["unknown"] is None
     assert "has no threshold for unknown protocols at fp32: etcc_known stays empty" in done.stderr
@@ -143,7 +143,7 @@ def test_an_application_that_is_less_sure_than_wanted_stays_empty(infer):
     infer("flows.csv", "--force", "--min-confidence", "0.4")
     for before, after in zip(every, table()[1:], strict=True):
         sure = before[10] != "" and float(before[8]) * float(before[10]) >= 0.4
-        assert after == (before if sure else [*before[:9], "", "", before[11]])
+        assert after == (before if sure else [*before[:9], "", ""])
     assert 0 < sum(row[9] != "" for row in table()[1:]) < sum(row[9] != "" for row in every)
 
 
@@ -171,7 +171,7 @@ def test_labels_alone(infer):
     assert infer("flows.csv", "--columns", "labels").exit_code == 0
     header, *lines = Path("flows.labels.csv").read_bytes().splitlines()
     assert header == LABELS
-    assert [line.count(b",") for line in lines] == [4] * 5
+    assert [line.count(b",") for line in lines] == [3] * 5
 
 
 def test_line_ends_and_the_byte_order_mark_stay(infer):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from etcc_edge.bundle import Bundle
+from etcc_edge.bundle import Bundle, TrainedFlows
 from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 from etcc_edge.engines import build, native
@@ -22,7 +22,7 @@ from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_precisions
-from etcc_edge.flows.identity import row_hashes
+from etcc_edge.flows.truth import read_features
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
 
@@ -228,8 +228,10 @@ def test_unlabelled_flows_are_gated_by_agreement(bundle: Bundle, tmp_path: Path)
 def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_path: Path) -> None:
     lines = flow_lines(20)
     (tmp_path / "flows.csv").write_text("\n".join([HEADER, *lines, ""]))
-    trained = np.sort(row_hashes(line.encode() for line in lines[:15]))
-    made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained_rows=trained))
+    raw, identity = read_features(tmp_path / "flows.csv", bundle.features)
+    assert identity is None
+    trained = TrainedFlows.of(None, raw[:15])
+    made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
     assert made.raw.shape == (5, 6)
 
 

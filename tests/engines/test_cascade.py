@@ -268,7 +268,7 @@ def three_levels() -> Bundle:
         root=root,
         weights={},
         onnx={},
-        trained_rows=np.zeros(0, np.uint64),
+        trained=None,
         training={},
         metrics={},
         citations=(),

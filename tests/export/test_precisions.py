@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
+from etcc_edge.bundle.fit import seen_in_training
 from etcc_edge.engines.gate import Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
@@ -54,9 +55,9 @@ def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:
 def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bundle, flows: LabelledFlows) -> None:
     parts = parts_of(bundle, flows)
     for node, labels in node_labels(bundle, flows):
-        chosen = sample(flows.features, labels, flows.hashes, parts.train, parts.test)
+        chosen = sample(flows.features, labels, flows.hashes(), parts.train, parts.test)
         assert bundle.training["quantization"][node.id]["calibration_fingerprint"] == chosen.fingerprint
-        assert np.isin(flows.hashes[chosen.rows], bundle.trained_rows).all()
+        assert not seen_in_training(bundle, flows.identity, flows.features).held_back[chosen.rows].any()
 
 
 @pytest.mark.parametrize("precision", REDUCED)

@@ -8,7 +8,7 @@ import pytest
 
 from etcc_edge.flows.features import features
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.text.reader import FlowBatch, FlowFile
+from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 N, SEED = 600, 43  # one whose forward gaps differ by less than rounding
 
@@ -27,7 +27,7 @@ def file(text, tmp_path_factory) -> Iterator[FlowFile]:
 
 
 @pytest.fixture(scope="module")
-def batch(file) -> FlowBatch:
+def batch(file) -> TextBatch:
     [batch] = file.batches(
         list(file.reading.columns), [file.column_index("Label"), file.column_index("Label.1")], strict=True
     )

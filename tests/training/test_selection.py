@@ -41,7 +41,7 @@ def flows() -> LabelledFlows:
         application=application,
         flow_id=rng.integers(0, 200, n).astype(np.str_),
         group=np.full(n, ""),
-        hashes=np.arange(n, dtype=np.uint64),
+        identity=np.arange(n, dtype=np.uint64),
         ignored=0,
     )
 

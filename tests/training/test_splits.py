@@ -27,7 +27,7 @@ def flows() -> LabelledFlows:
         application=np.append(rng.choice(["Chat", "Email"], n - 1), "Rare"),
         flow_id=rng.integers(0, 200, n).astype(np.str_),
         group=rng.integers(0, 12, n).astype(np.str_),
-        hashes=np.arange(n, dtype=np.uint64),
+        identity=np.arange(n, dtype=np.uint64),
         ignored=0,
     )
 

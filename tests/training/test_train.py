@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
+from etcc_edge.bundle.fit import seen_in_training
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.generated import sample_rows
@@ -68,7 +69,8 @@ def test_a_protocol_with_one_application_gets_no_network_and_the_card_says_so(bu
 
 
 def test_train_rows_are_recorded_and_test_rows_are_not(bundle: Bundle, flows: LabelledFlows) -> None:
-    held_out = ~np.isin(flows.hashes, bundle.trained_rows)
+    features = flows.features[:, [flows.feature_names.index(name) for name in bundle.features]]
+    held_out = seen_in_training(bundle, flows.identity, features).held_back
     assert held_out.sum() == bundle.training["split"]["test"] == bundle.metrics["test"]["flows"] == 600
 
 

@@ -13,12 +13,14 @@ from types import TracebackType
 import numpy as np
 
 import etcc_edge._native as _native
-from etcc_edge.arrays import F32, F64, I32, I64, U8
+from etcc_edge.arrays import F64, I32, I64
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.flows.dialect import Reading, recognise
 from etcc_edge.flows.features import features, header_key
+from etcc_edge.flows.identity import IDENTIFIERS
 from etcc_edge.flows.text.header import Header, occurrences, read_header
-from etcc_edge.flows.text.source import Source
+from etcc_edge.flows.text.stream import ByteStream
 
 _BLOCK_BYTES = 1 << 20
 _START_BYTES = 2 << 20  # holds the header and the first row
@@ -26,30 +28,23 @@ _SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
 
-OK, SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(5)
+SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(OK + 1, OK + 5)
 
 
 @dataclass(frozen=True)
-class FlowBatch:
-    """Consecutive flows. Row i of every array is data row i of the batch.
+class TextBatch(Batch):
+    """Consecutive rows of a file, with their bytes.
 
-    ``features``: float32 [n, f] in canonical units; NaN where the cell is empty, NaN, infinite or beyond
-    float32. ``status``: uint8 [n], `OK` or why the row is not labelled. ``spans``: int64 [n, 2], the row's
-    bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``: int64 [n], 1-based.
+    ``spans``: int64 [n, 2], the row's bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``:
+    int64 [n], 1-based.
     """
 
-    names: tuple[str, ...]  # of the features
-    features: F32
-    status: U8
-    spans: I64
-    cells: I32
-    line: I64
+    spans: I64 = field(repr=False)
+    cells: I32 = field(repr=False)
+    line: I64 = field(repr=False)
     block: bytes = field(repr=False)
     _texts: I64 = field(repr=False)
     _bad_feature: I32 = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.status)
 
     def text(self, column: int) -> list[str]:
         """The cells of the given asked-for text column, without quotes and surrounding blanks."""
@@ -91,8 +86,8 @@ class FlowFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._source = Source(path)
-        self.name = self._source.name
+        self._stream = ByteStream(path)
+        self.name = self._stream.name
         self.counts = ReadCounts()
         self._counting = Lock()
         try:
@@ -102,7 +97,7 @@ class FlowFile:
             raise
 
     def _read_start(self) -> None:
-        self._start = self._source.read(_START_BYTES)
+        self._start = self._stream.read(_START_BYTES)
         self.header: Header = read_header(self._start, self.name)
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
@@ -111,7 +106,7 @@ class FlowFile:
             other = [mark for mark in ";\t|" if self.header.cells[0].count(mark) >= _FEWEST_SEPARATORS]
             hint = f", separated by {other[0]!r} instead of commas" if other else ""
             raise FlowsError(
-                f"{self.name}:{self.header.lines}: is not the header of a known meter (it starts {first}{hint}); "
+                f"{self.place}: is not the header of a known meter (it starts {first}{hint}); "
                 "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
             )
         self.reading: Reading = reading
@@ -125,16 +120,37 @@ class FlowFile:
         self.close()
 
     def close(self) -> None:
-        self._source.close()
+        self._stream.close()
 
     @property
     def size(self) -> int | None:
         """Bytes on disk, or None for a stream."""
-        return self._source.size
+        return self._stream.size
+
+    @property
+    def place(self) -> str:
+        """The header's last line, for messages."""
+        return f"{self.name}:{self.header.lines}"
+
+    @property
+    def form(self) -> str:
+        """The dialect's name."""
+        return self.reading.dialect.name
+
+    @property
+    def meter(self) -> str:
+        return self.reading.dialect.meter
+
+    @property
+    def identifiers(self) -> dict[str, int]:
+        """The column of each of `identity.IDENTIFIERS` that the file has, the first of several."""
+        keys = [header_key(column) for column in self.columns]
+        places = {name: [i for i, key in enumerate(keys) if key in known] for name, known in IDENTIFIERS.items()}
+        return {name: columns[0] for name, columns in places.items() if columns}
 
     def position(self) -> int:
         """Bytes on disk that were read so far."""
-        return self._source.position()
+        return self._stream.position()
 
     def missing_features(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name not in self.reading.columns]
@@ -163,18 +179,18 @@ class FlowFile:
             return keys.index(header_key(name))
         near = self._nearest(name)
         hint = f"; the nearest is {near!r}" if near else ""
-        raise FlowsError(f"{self.name}:{self.header.lines}: has no column {name!r}{hint}")
+        raise FlowsError(f"{self.place}: has no column {name!r}{hint}")
 
     def batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[FlowBatch]:
+    ) -> Iterator[TextBatch]:
         """The file's flows with these features, in this order, and the places of these text columns.
 
         Raises FlowsError for a feature that the file lacks, a row without end, or, with ``strict``, the first
         row that will not be labelled.
         """
         if lack := self.lack(features):
-            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+            raise FlowsError(f"{self.place}: lacks {lack}")
         for parse in self.unparsed_batches(features, texts, strict=strict):
             batch = parse()
             if len(batch):
@@ -182,47 +198,50 @@ class FlowFile:
 
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[Callable[[], FlowBatch]]:
+    ) -> Iterator[Callable[[], TextBatch]]:
         """What `batches` gives, a call for each batch, which may have no rows. The calls may be made in any order, in
         several threads at once, and raise what `batches` raises."""
         if lack := self.lack(features):
-            raise FlowsError(f"{self.name}:{self.header.lines}: lacks {lack}")
+            raise FlowsError(f"{self.place}: lacks {lack}")
         parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
         names = tuple(features)
         line = self.header.lines + 1
-        block, ahead = self._start[self.header.end :], self._source.read(_BLOCK_BYTES)
+        block, ahead = self._start[self.header.end :], self._stream.read(_BLOCK_BYTES)
         self._start = b""
         while block or ahead:
-            lines, consumed, quotes = _native.find_lines(block)
-            full = False
+            last, rows_are_left = not ahead, False
+            lines, end, quotes = _native.find_lines(block)
             if lines and lines < _native.MAX_ROWS and not quotes:
-                consumed = consumed if ahead else len(block)
-                yield partial(self._batch, parser, block, not ahead, line, names, strict)
-            else:  # only parsing tells where its last row ends
-                rows = self._parse(parser, block, not ahead, line)
+                # Its rows are its lines, so it can be parsed later, beside the next block.
+                end = len(block) if last else end
+                yield partial(self._batch, parser, block, last, line, names, strict)
+            else:
+                # Only parsing shows where the last row ends.
+                rows = self._parse(parser, block, last, line)
                 yield partial(self._checked, rows, block, names, strict)
-                consumed, lines, full = rows["consumed"], rows["lines"], len(rows["status"]) == _native.MAX_ROWS
-            block, line = block[consumed:], line + lines
-            if ahead and not full:
+                lines, end = rows["lines"], rows["consumed"]
+                rows_are_left = len(rows["status"]) == _native.MAX_ROWS
+            block, line = block[end:], line + lines
+            if ahead and not rows_are_left:
                 block += ahead
-                ahead = self._source.read(_BLOCK_BYTES)
+                ahead = self._stream.read(_BLOCK_BYTES)
 
     def _batch(
         self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool
-    ) -> FlowBatch:
+    ) -> TextBatch:
         return self._checked(self._parse(parser, block, last, line), block, names, strict)
 
-    def _checked(self, rows: _native.RowsDict, block: bytes, names: tuple[str, ...], strict: bool) -> FlowBatch:
-        batch = FlowBatch(
-            names,
-            rows["features"],
-            rows["status"],
-            rows["spans"],
-            rows["cells"],
-            rows["line"],
-            block,
-            rows["texts"],
-            rows["bad_feature"],
+    def _checked(self, rows: _native.RowsDict, block: bytes, names: tuple[str, ...], strict: bool) -> TextBatch:
+        batch = TextBatch(
+            names=names,
+            features=rows["features"],
+            status=rows["status"],
+            spans=rows["spans"],
+            cells=rows["cells"],
+            line=rows["line"],
+            block=block,
+            _texts=rows["texts"],
+            _bad_feature=rows["bad_feature"],
         )
         with self._counting:
             self._count(batch, rows)
@@ -257,7 +276,7 @@ class FlowFile:
         values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 
-    def _count(self, batch: FlowBatch, rows: _native.RowsDict) -> None:
+    def _count(self, batch: TextBatch, rows: _native.RowsDict) -> None:
         by_status = np.bincount(batch.status, minlength=5).tolist()
         self.counts.rows += len(batch)
         self.counts.short += by_status[SHORT]
@@ -268,7 +287,7 @@ class FlowFile:
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
 
-    def _complaint(self, batch: FlowBatch) -> str:
+    def _complaint(self, batch: TextBatch) -> str:
         row = int(np.flatnonzero(batch.status)[0])
         status = int(batch.status[row])
         where = f"{self.name}:{batch.line[row]}"

@@ -17,19 +17,24 @@ import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I8, I32, U8
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.text.header import Header, csv_cell
-from etcc_edge.flows.text.reader import FlowBatch
-from etcc_edge.flows.text.source import STDIN
+from etcc_edge.flows.text.reader import TextBatch
+from etcc_edge.flows.text.stream import STDIN
 
 STDOUT = STDIN
 
 
-def label_columns(levels: tuple[str, ...]) -> list[str]:
-    return [*(f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")), "etcc_known"]
+def label_columns(levels: tuple[str, ...], *, known: bool = False) -> list[str]:
+    """The names of the columns that are added to a flow's own."""
+    columns = [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
+    return [*columns, "etcc_known"] if known else columns
 
 
 class LabelWriter:
     """Writes a header and then labelled batches. With ``keep_columns`` each row is the input's bytes and the
-    label cells, else the label cells alone. Raises FlowsError where the input has a label column already."""
+    label cells, else the label cells alone; with ``known`` each batch says which of its flows are known.
+
+    Raises FlowsError where the input has a label column already.
+    """
 
     def __init__(
         self,
@@ -38,9 +43,10 @@ class LabelWriter:
         levels: tuple[str, ...],
         vocabulary: tuple[tuple[str, ...], ...],
         *,
+        known: bool = False,
         keep_columns: bool = True,
     ) -> None:
-        added = label_columns(levels)
+        added = label_columns(levels, known=known)
         if keep_columns and (twice := set(added) & {cell.strip() for cell in header.cells}):
             raise FlowsError(
                 f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file"
@@ -49,26 +55,24 @@ class LabelWriter:
         self._names = [[csv_cell(name) for name in names] for names in vocabulary]
         self._width = len(header.cells)
         self._keep_columns = keep_columns
+        self._known = known
         self._line_end = header.line_end
         cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
         out.write(b",".join(cells) + self._line_end)
 
-    def format(
-        self,
-        batch: FlowBatch,
-        codes: I32,
-        confidence: F32,
-        known: I8,
-    ) -> U8:
+    def format(self, batch: TextBatch, codes: I32, confidence: F32, known: I8 | None = None) -> U8:
         """The bytes of a batch's lines, with its label codes and confidences, both [levels, n], and whether its flows
-        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once."""
+        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once. Raises ValueError where ``known``
+        is missing or too much for the header that was written."""
+        if (known is not None) != self._known:
+            raise ValueError("whether flows are known is written for all batches or for none")
         return _native.format_rows(
             batch.block,
             batch.spans,
             batch.cells,
             np.ascontiguousarray(codes),
             np.ascontiguousarray(confidence),
-            np.ascontiguousarray(known),
+            np.zeros(0, np.int8) if known is None else np.ascontiguousarray(known),
             self._names,
             self._width,
             self._keep_columns,

@@ -26,7 +26,7 @@ std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> s
                         const LabelColumns& labels, const RowFormat& format) {
   const std::size_t n = spans.size();
   const std::size_t levels = labels.names.size();
-  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || known.size() != n) {
+  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || (!known.empty() && known.size() != n)) {
     throw std::invalid_argument("rows, codes, confidence and known differ in length");
   }
   std::string out;
@@ -49,8 +49,10 @@ std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> s
       const float sure = confidence[level * n + row];
       if (code >= 0 && !std::isnan(sure)) append_confidence(out, sure);
     }
-    out.push_back(',');
-    if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');
+    if (!known.empty()) {
+      out.push_back(',');
+      if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');
+    }
     out.append(format.line_end);
   }
   return out;

@@ -23,7 +23,7 @@ struct RowFormat {
 
 // One line a row. `codes` and `confidence` are levels × rows, level after level; a confidence between 0 and 1 is
 // written with four decimals, NaN as an empty cell. `known` has a cell a row: 1, 0, or a negative number for an
-// empty one.
+// empty one; or it is empty, and there is no such column.
 std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
                         std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
                         std::span<const float> confidence, std::span<const std::int8_t> known,

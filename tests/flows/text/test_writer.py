@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 import etcc_edge._native as _native
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.text.header import Header, read_header
-from etcc_edge.flows.text.reader import FlowBatch
+from etcc_edge.flows.text.reader import TextBatch
 from etcc_edge.flows.text.writer import LabelWriter, label_columns, open_output
 
 LEVELS = ("protocol", "application")
 NAMES = (("Tor", "VPN"), ("Chat", "a, b"))
 
 
-def parsed(data: bytes) -> tuple[Header, FlowBatch]:
+def parsed(data: bytes) -> tuple[Header, TextBatch]:
     """A table's header and its rows, without any features."""
     header = read_header(data, "f.csv")
     parser = _native.RowParser(len(header.cells), [], [], header.line)
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
-    return header, FlowBatch((), *columns, block, rows["texts"], rows["bad_feature"])
+    return header, TextBatch((), *columns, block, rows["texts"], rows["bad_feature"])
 
 
 def labelled(
@@ -42,8 +42,8 @@ def labelled(
 ) -> bytes:
     out = io.BytesIO()
     header, batch = parsed(data)
-    writer = LabelWriter(out, header, LEVELS, NAMES, keep_columns=keep_columns)
-    judged = np.array(known or [-1] * len(codes[0]), np.int8)
+    writer = LabelWriter(out, header, LEVELS, NAMES, known=known is not None, keep_columns=keep_columns)
+    judged = None if known is None else np.array(known, np.int8)
     writer.write(writer.format(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged))
     return out.getvalue()
 
@@ -51,14 +51,23 @@ def labelled(
 # --- labelled rows ------------------------------------------------------------------------------------------
 
 
-def test_each_level_adds_a_label_and_its_confidence_and_then_whether_the_flow_is_known():
+def test_each_level_adds_a_label_and_its_confidence_and_then_on_request_whether_the_flow_is_known():
     assert label_columns(LEVELS) == [
         "etcc_protocol",
         "etcc_protocol_confidence",
         "etcc_application",
         "etcc_application_confidence",
-        "etcc_known",
     ]
+    assert label_columns(LEVELS, known=True) == [*label_columns(LEVELS), "etcc_known"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_batch_says_what_the_header_promised(known):
+    header, batch = parsed(b"x,y\n1,2\n")
+    writer = LabelWriter(io.BytesIO(), header, LEVELS, NAMES, known=known)
+    codes, confidence = np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32)
+    with pytest.raises(ValueError, match="for all batches or for none"):
+        writer.format(batch, codes, confidence, None if known else np.ones(1, np.int8))
 
 
 @pytest.mark.parametrize(("known", "cell"), [(1, b"1"), (0, b"0"), (-1, b"")])
@@ -68,16 +77,15 @@ def test_whether_a_flow_is_known_is_the_last_cell(known, cell):
 
 def test_the_labels_follow_the_inputs_bytes():
     assert labelled(b"x,y\n1.50, 2\n+3,\n", [[0, 1], [0, -1]], [[0.5, 1], [0.25, np.nan]]) == (
-        b"x,y,etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known\n"
-        b"1.50, 2,Tor,0.5000,Chat,0.2500,\n"
-        b"+3,,VPN,1.0000,,,\n"
+        b"x,y,etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence\n"
+        b"1.50, 2,Tor,0.5000,Chat,0.2500\n"
+        b"+3,,VPN,1.0000,,\n"
     )
 
 
 def test_without_the_inputs_columns_only_labels_are_written():
     assert labelled(b"x,y\n1,2\n", [[1], [0]], [[0.5], [0.25]], keep_columns=False) == (
-        b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence,etcc_known\n"
-        b"VPN,0.5000,Chat,0.2500,\n"
+        b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence\nVPN,0.5000,Chat,0.2500\n"
     )
 
 
@@ -85,7 +93,7 @@ def test_without_the_inputs_columns_only_labels_are_written():
     ("value", "cell"), [(1 / 3, b"0.3333"), (0.99996, b"1.0000"), (0, b"0.0000"), (1e-9, b"0.0000")]
 )
 def test_a_confidence_has_four_decimals(value, cell):
-    assert labelled(b"x,y\n1,2\n", [[0], [-1]], [[value], [np.nan]]).endswith(b",Tor," + cell + b",,,\n")
+    assert labelled(b"x,y\n1,2\n", [[0], [-1]], [[value], [np.nan]]).endswith(b",Tor," + cell + b",,\n")
 
 
 def confidence_cells(values: npt.NDArray[np.float32]) -> list[str]:
@@ -113,7 +121,7 @@ def test_a_confidence_outside_0_to_1_is_refused(value):
 
 
 def test_a_label_is_quoted_where_csv_needs_it():
-    assert labelled(b"x,y\n1,2\n", [[0], [1]], [[1], [1]]).endswith(b'Tor,1.0000,"a, b",1.0000,\n')
+    assert labelled(b"x,y\n1,2\n", [[0], [1]], [[1], [1]]).endswith(b'Tor,1.0000,"a, b",1.0000\n')
 
 
 def test_line_ends_are_those_of_the_header():
@@ -128,7 +136,7 @@ def test_a_byte_order_mark_stays():
 
 def test_a_short_row_is_padded_and_a_long_one_cut():
     out = labelled(b"x,y,z\n1\n1,2,3,4\n", [[-1, -1], [-1, -1]], [[np.nan, np.nan], [np.nan, np.nan]])
-    assert out.splitlines()[1:] == [b"1,,,,,,,", b"1,2,3,,,,,"]
+    assert out.splitlines()[1:] == [b"1,,,,,,", b"1,2,3,,,,"]
 
 
 def test_a_file_that_is_labelled_already_is_refused():
@@ -167,7 +175,7 @@ def test_output_row_i_is_input_row_i_and_its_labels(rows, line_end, blanks, seed
 
     kept = [",".join(row[:3]) + "," * (3 - len(row)) for row in rows]
     table = list(csv.reader(io.StringIO(out, newline="")))
-    assert [len(row) for row in table] == [3 + 5] * (1 + len(rows))
+    assert [len(row) for row in table] == [3 + 4] * (1 + len(rows))
     at = out.index(line_end) + len(line_end)
     for row, label, written in zip(kept, codes.T, table[1:], strict=True):
         assert out.startswith(row + ",", at)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.source import Source
+from etcc_edge.flows.text.stream import ByteStream
 
 TEXT = b"Flow ID,Src IP\n" * 1000
 
@@ -39,7 +39,7 @@ class Trickle(io.RawIOBase):
 
 def test_reads_are_full_until_the_end(tmp_path):
     (tmp_path / "f.csv").write_bytes(TEXT)
-    source = Source(tmp_path / "f.csv")
+    source = ByteStream(tmp_path / "f.csv")
     assert [len(source.read(9000)) for _ in range(3)] == [9000, 6000, 0]
     source.close()
 
@@ -47,7 +47,7 @@ def test_reads_are_full_until_the_end(tmp_path):
 @pytest.mark.parametrize("name", ["f.csv.gz", "f.csv"])
 def test_gzip_is_recognised_whatever_the_name(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(TEXT))
-    source = Source(tmp_path / name)
+    source = ByteStream(tmp_path / name)
     assert source.read(1 << 20) == TEXT
     source.close()
 
@@ -55,7 +55,7 @@ def test_gzip_is_recognised_whatever_the_name(tmp_path, name):
 def test_position_and_size_are_those_of_the_file_on_disk(tmp_path):
     packed = gzip.compress(TEXT)
     (tmp_path / "f.csv.gz").write_bytes(packed)
-    source = Source(tmp_path / "f.csv.gz")
+    source = ByteStream(tmp_path / "f.csv.gz")
     assert source.size == len(packed)
     assert source.position() < len(packed)
     source.read(1 << 20)
@@ -66,7 +66,7 @@ def test_position_and_size_are_those_of_the_file_on_disk(tmp_path):
 @pytest.mark.parametrize("kept", [2, 15, 40])
 def test_gzip_that_is_cut_short_is_an_error(tmp_path, kept):
     (tmp_path / "f.csv.gz").write_bytes(gzip.compress(TEXT)[:kept])
-    source = Source(tmp_path / "f.csv.gz")
+    source = ByteStream(tmp_path / "f.csv.gz")
     with pytest.raises(FlowsError, match=r"f\.csv\.gz: cannot be read to its end: .* damaged or cut short"):
         source.read(1 << 20)
     source.close()
@@ -77,7 +77,7 @@ def test_damaged_gzip_is_an_error(tmp_path, at):
     packed = bytearray(gzip.compress(TEXT))
     packed[at] ^= 0xFF
     (tmp_path / "f.csv.gz").write_bytes(packed)
-    source = Source(tmp_path / "f.csv.gz")
+    source = ByteStream(tmp_path / "f.csv.gz")
     with pytest.raises(FlowsError, match="damaged or cut short"):
         source.read(1 << 20)
     source.close()
@@ -85,7 +85,7 @@ def test_damaged_gzip_is_an_error(tmp_path, at):
 
 def test_standard_input_has_no_size_and_stays_open(stdin):
     stdin(io.BytesIO(TEXT))
-    source = Source("-")
+    source = ByteStream("-")
     assert (source.name, source.size, source.position()) == ("standard input", None, 0)
     assert source.read(1 << 20) == TEXT
     source.close()
@@ -94,24 +94,24 @@ def test_standard_input_has_no_size_and_stays_open(stdin):
 
 def test_standard_input_is_read_to_its_end_however_it_comes(stdin):
     stdin(Trickle(TEXT))
-    assert Source("-").read(1 << 20) == TEXT
+    assert ByteStream("-").read(1 << 20) == TEXT
 
 
 def test_gzip_on_standard_input_is_recognised(stdin):
     stdin(io.BytesIO(gzip.compress(TEXT)))
-    assert Source("-").read(1 << 20) == TEXT
+    assert ByteStream("-").read(1 << 20) == TEXT
 
 
 def test_gzip_on_standard_input_is_recognised_however_it_comes(stdin):
     stdin(Trickle(gzip.compress(TEXT)))
-    assert Source("-").read(1 << 20) == TEXT
+    assert ByteStream("-").read(1 << 20) == TEXT
 
 
 def test_a_folder_is_no_flows_file(tmp_path):
     with pytest.raises(FlowsError, match="is a folder; name a flows file"):
-        Source(tmp_path)
+        ByteStream(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FlowsError, match=r"none\.csv: cannot be read: No such file or directory"):
-        Source(tmp_path / "none.csv")
+        ByteStream(tmp_path / "none.csv")

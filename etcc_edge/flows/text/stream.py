@@ -30,7 +30,7 @@ class _Prefixed:
         return first
 
 
-class Source:
+class ByteStream:
     """A flows file opened for reading once, front to back. Gzip is recognised by its first bytes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,108 @@
+"""Flows as columns, and what gives them: a source of any kind, such as a text file or a meter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from etcc_edge.arrays import F32, U8, Bools
+
+OK = 0
+"""The status of a row that could be read; a source has others of its own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive flows, n of them. Row i of every array is flow i.
+
+    ``names``: the f canonical features. ``features``: float32 [n, f] in canonical units; NaN for no value: an empty
+    cell, NaN, an infinity, or what exceeds float32. ``status``: uint8 [n], `OK` or why the row could not be read.
+
+    A source's own batch may hold more, such as the bytes that its rows had: that is for its own sink, and nothing else
+    looks at it.
+    """
+
+    names: tuple[str, ...]
+    features: F32
+    status: U8 = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def text(self, column: int) -> list[str]:
+        """The cells [n] of the given asked-for text column. Raises IndexError where none was asked for."""
+        raise IndexError(f"the batch has no text column {column}")
+
+    @cached_property
+    def readable(self) -> Bools:
+        readable: Bools = self.status == OK
+        return readable
+
+    @cached_property
+    def valued(self) -> Bools:
+        """bool [n]: the row could be read and has a value in some feature; the others get no label."""
+        valued: Bools = self.readable & ~np.isnan(self.features).all(axis=1)
+        return valued
+
+
+class Counts(Protocol):
+    """What a source met so far; every flow is in ``rows``, whatever became of it."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def unlabelled(self) -> int:
+        """Rows that could not be read."""
+        ...
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+BatchT_co = TypeVar("BatchT_co", bound=Batch, covariant=True)
+
+
+class Source(Protocol[BatchT_co]):
+    """Flows to be read once, in order. ``name`` is for messages; so is ``place``, which says where the columns are
+    named. ``form`` names how they are written, ``meter`` the program that cut packets into flows."""
+
+    name: str
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def meter(self) -> str: ...
+
+    @property
+    def counts(self) -> Counts: ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to read in all, or None where that is not known."""
+        ...
+
+    def position(self) -> int:
+        """Bytes that were read so far."""
+        ...
+
+    def lack(self, names: Sequence[str]) -> str:
+        """One clause that names the features that it cannot give, with reasons; empty where it has them all."""
+        ...
+
+    def unparsed_batches(
+        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
+    ) -> Iterator[Callable[[], BatchT_co]]:
+        """A call for each batch of these features and text columns, which may have no rows. The calls may be made in
+        any order, in several threads at once.
+
+        They, or the iterator, raise FlowsError for what cannot be read, and with ``strict`` for the first row that
+        would get no label.
+        """
+        ...

@@ -1,0 +1,96 @@
+"""From a source of flows to a sink of labelled flows, whatever the two are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from etcc_edge.arrays import F32, I8, I32, I64
+from etcc_edge.flows.batch import Batch, BatchT, Source
+from etcc_edge.infer.classifier import Classifier
+from etcc_edge.infer.threads import in_order, usable_cpus
+
+BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
+
+
+class Sink(Protocol[BatchT_contra]):
+    """Where labelled flows go."""
+
+    def format(self, batch: BatchT_contra, codes: I32, confidence: F32, known: I8 | None) -> Any:
+        """A batch of n flows in the sink's own form, with its label codes and confidences, both [levels, n] (-1 and NaN
+        without label), and whether its flows are known, [n] (`Result.known`), where that is wanted. Several threads may
+        call it at once."""
+
+    def write(self, formatted: Any) -> None:
+        """Takes what `format` gave, in the order of the flows, in one thread."""
+
+
+@dataclass
+class Tally:
+    """What became of flows. ``labels``: int64, flows by the codes of the first two levels; code -1 counts in the last
+    row and column."""
+
+    labels: I64
+    without_values: int = 0
+    outside_range: int = 0  # have a feature beyond the range that the bundle was trained on
+    unknown: int = 0  # are unlike the trained protocols
+
+    @classmethod
+    def of(cls, vocabulary: tuple[tuple[str, ...], ...]) -> Tally:
+        """Of no flow yet."""
+        return cls(np.zeros([len(names) + 1 for names in vocabulary[:2]], np.int64))
+
+    def add(self, other: Tally) -> None:
+        """Counts another tally's flows as well."""
+        self.labels += other.labels
+        self.without_values += other.without_values
+        self.outside_range += other.outside_range
+        self.unknown += other.unknown
+
+
+def label_flows(
+    source: Source[BatchT],
+    sink: Sink[BatchT],
+    classifier: Classifier,
+    *,
+    threads: int | None = None,
+    min_confidence: float = 0.0,
+    known: bool = False,
+    strict: bool = False,
+    progress: Callable[[int, int | None], None] = lambda *_: None,
+) -> Tally:
+    """Labels every flow of ``source`` into ``sink``, in order, in ``threads`` threads (by default the CPUs that this
+    process may use): each takes a batch from unparsed to formatted.
+
+    Applications whose pair of labels is less sure than ``min_confidence`` stay empty. With ``known`` the sink learns
+    whether a flow is like the trained protocols. ``progress`` gets the source's position and size. Raises FlowsError.
+    """
+    bundle = classifier.bundle
+    vocabulary = bundle.vocabulary()
+
+    def label(parse: Callable[[], BatchT]) -> tuple[Any, Tally]:
+        batch = parse()
+        result = classifier.label(batch)
+        of_known_protocol = classifier.known(result) if known else None
+        if min_confidence:
+            result = result.at_least(min_confidence)
+        tally = Tally.of(vocabulary)
+        np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim]), 1)
+        tally.without_values = int((batch.readable & ~batch.valued).sum())
+        tally.outside_range = int((bundle.root.scaler.outside(batch.features) & batch.readable).sum())
+        if of_known_protocol is not None:
+            tally.unknown = int((of_known_protocol == 0).sum())
+        return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally
+
+    total = Tally.of(vocabulary)
+    batches = source.unparsed_batches(bundle.features, strict=strict)
+    with contextlib.closing(in_order(label, batches, threads or usable_cpus())) as labelled:
+        for formatted, tally in labelled:
+            sink.write(formatted)
+            total.add(tally)
+            progress(source.position(), source.size)
+    return total
