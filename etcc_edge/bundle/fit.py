@@ -35,7 +35,7 @@ def pick_bundle(source: Source[Batch], wanted: str) -> tuple[Bundle, str]:
 def why_bundle_does_not_fit(bundle: Bundle, source: Source[Batch]) -> str:
     """Empty where the bundle's meter made the flows and they have its features."""
     trained = bundle.flow_definition.meter
-    if trained != source.meter:
+    if source.meter not in ("", trained):
         return f"is for {trained}, this file is {source.meter}'s"
     lack = source.lack(bundle.features)
     return f"needs {lack}" if lack else ""

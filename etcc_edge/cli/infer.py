@@ -166,7 +166,7 @@ _ROW_NOTES = {
     "long": "had too many cells: cut to the header's width, not labelled",
     "not_a_number": "held text where a number is needed: not labelled",
     "stray_quote": "had a quote that does not close, or text after it: not labelled",
-    "without_values": "had no value in any needed column: not labelled",
+    "too_few_values": "had values in less than half of the needed columns: not labelled",
     "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
     "blank_lines": "blank or comment lines were skipped",
     "repeated_headers": "repeated header lines were skipped",

@@ -15,6 +15,16 @@ OK = 0
 """The status of a row that could be read; a source has others of its own."""
 
 
+def has_enough_values(features: F32) -> Bools:
+    """bool [n]: at least half of a flow's features [n, f], and one at least, have a value.
+
+    With fewer, a label would rest on what stands in for the others, the training flows' medians.
+    """
+    missing = np.count_nonzero(np.isnan(features), axis=1)
+    enough: Bools = (2 * missing <= features.shape[1]) & (missing < features.shape[1])
+    return enough
+
+
 @dataclass(frozen=True)
 class Batch:
     """Consecutive flows, n of them. Row i of every array is flow i.
@@ -44,9 +54,8 @@ class Batch:
 
     @cached_property
     def valued(self) -> Bools:
-        """bool [n]: the row could be read and has a value in some feature; the others get no label."""
-        valued: Bools = self.readable & ~np.isnan(self.features).all(axis=1)
-        return valued
+        """bool [n]: the row could be read and has enough values; the others get no label."""
+        return self.readable & has_enough_values(self.features)
 
 
 class Counts(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from etcc_edge.flows.features import Dialect, dialects, features, header_key
 
 # Canonical times are microseconds; a meter may write any of these.
 _MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
-_FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
+FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
 
 Values = Mapping[str, F64]  # canonical name -> values as written in the file
 ReadSample = Callable[[Mapping[str, int]], Values]  # from canonical name -> cell index
@@ -21,13 +21,15 @@ ReadSample = Callable[[Mapping[str, int]], Values]  # from canonical name -> cel
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read: which cell holds which feature, and what brings it to the canonical unit."""
+    """How a file is read: which cell holds which feature, and what brings it to the canonical unit. ``repeated``: the
+    cells of each feature that several columns could hold; nothing says which one does."""
 
     dialect: Dialect
     columns: Mapping[str, int]
     factors: Mapping[str, float]
     time_unit: str
     notes: tuple[str, ...]
+    repeated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
@@ -42,13 +44,14 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
     def likeness(dialect: Dialect) -> float:
         return len(present & dialect.header_keys) / len(present | dialect.header_keys)
 
-    known = [d for d in dialects() if len(present & d.header_keys) >= _FEWEST_NAMES]
+    known = [d for d in dialects() if len(present & d.header_keys) >= FEWEST_NAMES]
     if not known:
         return None
     best = max(map(likeness, known))
     candidates = [(d, _columns(d, keys)) for d in known if likeness(d) == best]
     samples = [read_sample(columns) for _, columns in candidates]
-    chosen = max(range(len(candidates)), key=lambda i: _sensible_share(samples[i]))
+    shares = [_sensible_share(sample) for sample in samples]
+    chosen = shares.index(max(shares))
     dialect, columns = candidates[chosen]
     told = _time_units(samples[chosen])
     duration_unit, iat_unit = told or ("us", "us")
@@ -57,11 +60,20 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
         unit = duration_unit if name == "flow_duration" else iat_unit
         factors[name] = _MICROSECONDS[unit] if features()[name].unit == "us" else 1.0
     notes = [dialect.note] if dialect.note else []
+    others = [
+        other.name
+        for (other, other_columns), share in zip(candidates, shares, strict=True)
+        if share == max(shares) and other_columns != columns
+    ]
+    if others and any(len(values) for values in samples[chosen].values()):
+        notes.append(
+            f"its rows do not show whether it is {dialect.name} or {' or '.join(others)}; it is read as {dialect.name}"
+        )
     if told is None and any(len(values) for values in samples[chosen].values()):
         notes.append("its values do not tell the unit of times; microseconds are assumed")
     if duration_unit != iat_unit:
         notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
-    return Reading(dialect, columns, factors, duration_unit, tuple(notes))
+    return Reading(dialect, columns, factors, duration_unit, tuple(notes), _repeated(dialect, keys))
 
 
 def _columns(dialect: Dialect, keys: Sequence[str]) -> dict[str, int]:
@@ -72,6 +84,14 @@ def _columns(dialect: Dialect, keys: Sequence[str]) -> dict[str, int]:
         for name, names in dialect.columns.items()
         if any(key in first for key in names)
     }
+
+
+def _repeated(dialect: Dialect, keys: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    cells = {
+        name: tuple(i for i, key in enumerate(keys) if key in names and key not in dialect.repeated)
+        for name, names in dialect.columns.items()
+    }
+    return {name: places for name, places in cells.items() if len(places) > 1}
 
 
 def _sensible_share(sample: Values) -> float:

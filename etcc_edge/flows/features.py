@@ -29,11 +29,12 @@ class Dialect:
     """How one meter, or one published data set, writes its header."""
 
     name: str
-    meter: str  # bundles say for which meter's flows they were trained
+    meter: str  # bundles say for which meter's flows they were trained; empty: any may have written it
     columns: Mapping[str, tuple[str, ...]]  # canonical name -> header names, as `header_key` gives them
     protocol_label: str = ""  # the truth columns, where the dialect has them
     application_label: str = ""
     note: str = ""  # what a user of its flows should know
+    repeated: frozenset[str] = frozenset()  # `header_key` of the columns that it writes twice, with equal values
     unusable: Mapping[str, str] = field(default_factory=dict)  # family of features -> why its columns are none
 
     @property
@@ -46,6 +47,9 @@ def header_key(name: str) -> str:
     return name.strip().casefold()
 
 
+CANONICAL = "canonical"
+"""The dialect whose columns have the canonical names themselves."""
+
 _ABSOLUTE_IDLE = {"idle": "this meter writes absolute capture times there"}
 
 _DIALECTS: tuple[dict[str, Any], ...] = (
@@ -57,7 +61,7 @@ _DIALECTS: tuple[dict[str, Any], ...] = (
         "unusable": _ABSOLUTE_IDLE,
     },
     {"name": "cicflowmeter-v4", "meter": "CICFlowMeter", "unusable": _ABSOLUTE_IDLE},
-    {"name": "cicids2017", "meter": "CICFlowMeter"},
+    {"name": "cicids2017", "meter": "CICFlowMeter", "repeated": frozenset(["fwd header length"])},
     {"name": "iscx2016-long", "meter": "ISCXFlowMeter"},
     {
         "name": "iscx2016-time",
@@ -76,6 +80,7 @@ _DIALECTS: tuple[dict[str, Any], ...] = (
         "note": "this meter counts link and transport headers in packet lengths where CICFlowMeter counts payload "
         "only, so expect less accuracy than the model card says",
     },
+    {"name": CANONICAL, "meter": "", "note": "its header has canonical names, so nothing says which meter wrote it"},
 )
 
 
@@ -94,6 +99,8 @@ def features() -> Mapping[str, Feature]:
 @cache
 def dialects() -> tuple[Dialect, ...]:
     def columns(dialect: str) -> dict[str, tuple[str, ...]]:
+        if dialect == CANONICAL:
+            return {name: (name,) for name in features()}
         return {
             row["name"]: tuple(header_key(name) for name in row[dialect].split(";")) for row in _table() if row[dialect]
         }

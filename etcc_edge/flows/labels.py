@@ -24,6 +24,10 @@ PAPER_APPLICATIONS = frozenset(
 )
 
 
+# What meters and tables write where a flow has no label, as `label_key` gives it.
+_NONE = frozenset(["", "?", "nan", "none", "null", "nolabel", "needmanuallabel", "n/a"])
+
+
 @lru_cache(maxsize=4096)  # a file repeats few labels
 def label_key(text: str) -> str:
     """The form in which labels are compared: case, dashes, underscores, white space and invisible characters do not
@@ -36,14 +40,15 @@ _BY_KEY = {label_key(spelling): spelling for spelling in _SPELLINGS}
 
 
 def spell(labels: Iterable[str]) -> dict[str, str]:
-    """How each label key among ``labels`` is written; of dashes and blanks alone is none, written as nothing."""
+    """How each label key among ``labels`` is written. Dashes and blanks alone are no label, nor is what stands for none
+    ("NaN", "?", "No Label", "NeedManualLabel", …): those are written as nothing."""
     counted: Counter[str] = Counter()
     for label, rows in Counter(labels).items():
         counted["".join(c for c in label if unicodedata.category(c) != "Cf").strip()] += rows
     spelling: dict[str, str] = {}
     for label, _ in counted.most_common():
         key = label_key(label)
-        spelling.setdefault(key, _BY_KEY.get(key, label) if key else "")
+        spelling.setdefault(key, "" if key in _NONE else _BY_KEY.get(key, label))
     return spelling
 
 

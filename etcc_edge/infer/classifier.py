@@ -15,7 +15,7 @@ from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.batch import Batch, BatchT
+from etcc_edge.flows.batch import Batch, BatchT, has_enough_values
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.threads import usable_cpus
 
@@ -57,8 +57,8 @@ class Classifier:
         """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
 
         A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
-        infinities and what exceeds float32 mean "no value"; a flow without any gets no label. Raises FlowsError
-        for a missing column, ValueError for another shape.
+        infinities and what exceeds float32 mean "no value"; a flow with values in less than half of the features gets
+        no label. Raises FlowsError for a missing column, ValueError for another shape.
         """
         with np.errstate(over="ignore"):
             if isinstance(features, Mapping) or hasattr(features, "columns"):
@@ -69,13 +69,13 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return self.open().run(raw).without(np.asarray(np.isnan(raw).all(axis=1)))
+        return self.open().run(raw).without(~has_enough_values(raw))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
         """Each batch of a flows file, or of any other source, with its labels, in order.
 
-        Rows that could not be read, or have no value, get none. Batches that are passed in hold this bundle's features;
-        else ValueError. Raises FlowsError.
+        Rows that could not be read, or have too few values, get none. Batches that are passed in hold this bundle's
+        features; else ValueError. Raises FlowsError.
         """
         if isinstance(flows, (str, os.PathLike)):
             with FlowFile(flows) as file:
@@ -85,7 +85,7 @@ class Classifier:
             yield batch, self.label(batch)
 
     def label(self, batch: Batch) -> Result:
-        """A batch's labels. Rows that could not be read, or have no value, get none. After `open` several threads
+        """A batch's labels. Rows that could not be read, or have too few values, get none. After `open` several threads
         may call it at once. Raises ValueError for a batch of other features than this bundle's."""
         if batch.names != self.features:
             raise ValueError("the batch was read with other features than this bundle's")

@@ -79,7 +79,7 @@ def label_file(
             time_unit=file.reading.time_unit,
             notes=list(file.reading.notes),
         )
-        if definition.meter != file.meter:
+        if file.meter not in ("", definition.meter):
             summary.notes.append(
                 f"bundle {chosen.name} was trained on {definition.meter} flows of {definition.timeout_s:g} s, these "
                 f"are {file.meter}'s: expect wrong labels"
@@ -108,7 +108,7 @@ def label_file(
     summary.flows = counts.rows
     summary.outside_range = tally.outside_range
     summary.unknown = tally.unknown if known and knows else None
-    summary.rows = {**vars(counts), "without_values": tally.without_values}
+    summary.rows = {**vars(counts), "too_few_values": tally.too_few_values}
     summary.counts = _named(tally.labels, vocabulary)
     readable = counts.rows - counts.unlabelled
     if tally.outside_range > OUTSIDE_WARNING_SHARE * readable:

@@ -35,7 +35,7 @@ class Tally:
     row and column."""
 
     labels: I64
-    without_values: int = 0
+    too_few_values: int = 0
     outside_range: int = 0  # have a feature beyond the range that the bundle was trained on
     unknown: int = 0  # are unlike the trained protocols
 
@@ -47,7 +47,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Counts another tally's flows as well."""
         self.labels += other.labels
-        self.without_values += other.without_values
+        self.too_few_values += other.too_few_values
         self.outside_range += other.outside_range
         self.unknown += other.unknown
 
@@ -80,7 +80,7 @@ def label_flows(
             result = result.at_least(min_confidence)
         tally = Tally.of(vocabulary)
         np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim]), 1)
-        tally.without_values = int((batch.readable & ~batch.valued).sum())
+        tally.too_few_values = int((batch.readable & ~batch.valued).sum())
         tally.outside_range = int((bundle.root.scaler.outside(batch.features) & batch.readable).sum())
         if of_known_protocol is not None:
             tally.unknown = int((of_known_protocol == 0).sum())

@@ -457,6 +457,6 @@ def test_a_usage_error_is_one_line(bundle):
 def test_a_row_without_any_value_is_not_labelled(infer):
     Path("none.csv").write_bytes(HEADER + b"," * HEADER.count(b",") + b"\n" + rows(1)[0])
     done = infer("none.csv", "--json")
-    assert json.loads(done.stdout)[0]["rows"]["without_values"] == 1
+    assert json.loads(done.stdout)[0]["rows"]["too_few_values"] == 1
     assert Path("none.labels.csv").read_bytes().splitlines()[1].endswith(b",,,,,")
-    assert "1 rows had no value in any needed column" in done.stderr
+    assert "1 rows had values in less than half of the needed columns" in done.stderr

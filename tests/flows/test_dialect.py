@@ -185,3 +185,38 @@ def test_values_that_do_not_tell_the_unit_are_said_to(tmp_path):
     with FlowFile(tmp_path / "f.csv") as file:
         assert file.reading.time_unit == "us"
         assert "its values do not tell the unit of times; microseconds are assumed" in file.reading.notes
+
+
+def test_canonical_names_are_a_dialect_of_any_meter():
+    reading = recognised({"Flow_Duration ": [2e6], "flow_packets_per_s": [5], "fwd_packets": [6], "bwd_packets": [4]})
+    assert reading is None  # four names are too few
+    names = ("flow_duration", "flow_packets_per_s", "fwd_packets", "bwd_packets", "idle_max")
+    reading = recognised(dict(zip(names, ([2e6], [5], [6], [4], [1e6]), strict=True)))
+    assert reading is not None
+    assert (reading.dialect.name, reading.dialect.meter, set(reading.columns)) == ("canonical", "", set(names))
+
+
+def test_columns_that_could_both_be_a_feature_are_named():
+    table = {"Flow Duration": [1], "Tot Fwd Pkts": [1], "Tot Bwd Pkts": [1], "Flow Pkts/s": [1], "Protocol": [6]}
+    reading = recognise([*table, " flow duration"], lambda wanted: {name: np.ones(1) for name in wanted})
+    assert reading is not None
+    assert reading.repeated == {"flow_duration": (0, 5)}
+
+
+def test_a_column_that_the_meter_writes_twice_is_no_such_thing():
+    names = [keys[0] for keys in dialect_named("cicids2017").columns.values()]
+    reading = recognise([*names, "Fwd Header Length"], lambda wanted: {name: np.ones(1) for name in wanted})
+    assert reading is not None
+    assert (reading.dialect.name, reading.repeated) == ("cicids2017", {})
+
+
+def test_few_rows_that_fit_two_dialects_are_said_to():
+    times = {f"{part}_{way}": [0.0] for way in ("fiat", "biat") for part in ("total", "mean", "max", "min")}
+    reading = recognised({**iscx("us", "us"), **{name: np.zeros(3) for name in times}})
+    assert reading is not None
+    assert "do not show whether it is iscx2016-time or iscx2016-time-shifted" in reading.notes[0]
+    ordered = {"total": 90.0, "max": 60.0, "mean": 45.0, "min": 30.0}
+    told = {name: np.full(3, ordered[name.split("_")[0]]) for name in times}
+    reading = recognised({**iscx("us", "us"), **told})
+    assert reading is not None
+    assert not [note for note in reading.notes if "do not show" in note]

@@ -52,3 +52,8 @@ def test_no_labels_have_no_spelling() -> None:
 
 def test_the_papers_applications_are_keys() -> None:
     assert {label_key(text) for text in PAPER_APPLICATIONS} == PAPER_APPLICATIONS
+
+
+@pytest.mark.parametrize("text", ["NaN", "nan", "?", "None", "No Label", "NeedManualLabel", "null", "N/A", " ", "-"])
+def test_what_stands_for_no_label_is_none(text: str) -> None:
+    assert set(spell([text]).values()) == {""}

@@ -100,7 +100,7 @@ def test_every_row_gets_the_labels_that_predict_gives(
     assert np.array([row[1:3] for row in sink.rows]).T.tolist() == expected.tolist()
     assert {row[3] for row in sink.rows} == {None}
     assert int(tally.labels.sum()) == 100
-    assert (tally.without_values, tally.outside_range, tally.unknown) == (1, 1, 0)
+    assert (tally.too_few_values, tally.outside_range, tally.unknown) == (1, 1, 0)
     assert tally.labels[-1].sum() == 2
 
 

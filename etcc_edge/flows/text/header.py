@@ -24,11 +24,11 @@ class Header:
     comment: str  # the character that starts a comment line among the rows, or none
 
 
-def read_header(start: bytes, name: str) -> Header:
-    """The header at the ``start`` of the file called ``name``.
+def read_header(start: bytes, name: str, *, whole: bool = True) -> Header:
+    """The header at the ``start`` of the file called ``name``, which is the ``whole`` of it or not.
 
-    ``start`` holds at least the whole header. Raises FlowsError for an empty file, another encoding or an
-    ARFF file without ``@data``.
+    Raises FlowsError for an empty file, another encoding, an ARFF file without ``@data``, and a header that does not
+    end within the start.
     """
     if start.startswith(_UTF16_BOMS):
         raise FlowsError(f"{name}: is UTF-16 text; save it as UTF-8")
@@ -41,6 +41,8 @@ def read_header(start: bytes, name: str) -> Header:
     names: list[str] = []
     while at < len(start):
         newline = start.find(b"\n", at)
+        if newline < 0 and not whole:
+            break
         end = len(start) if newline < 0 else newline
         raw = start[at:end]
         at = end + 1
@@ -61,6 +63,8 @@ def read_header(start: bytes, name: str) -> Header:
             return Header(tuple(names), csv_line, line_end, min(at, len(start)), lines, "%")
         elif not line.lower().startswith(b"@relation"):
             raise FlowsError(f"{name}:{lines}: is no ARFF declaration; @relation, @attribute or @data is expected")
+    if not whole:
+        raise FlowsError(f"{name}:{lines + 1}: the header does not end within {len(start) >> 20} MiB")
     raise FlowsError(f"{name}: is an ARFF file without @data")
 
 

@@ -16,8 +16,8 @@ import etcc_edge._native as _native
 from etcc_edge.arrays import F64, I32, I64
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import OK, Batch
-from etcc_edge.flows.dialect import Reading, recognise
-from etcc_edge.flows.features import features, header_key
+from etcc_edge.flows.dialect import FEWEST_NAMES, Reading, recognise
+from etcc_edge.flows.features import dialects, features, header_key
 from etcc_edge.flows.identity import IDENTIFIERS
 from etcc_edge.flows.text.header import Header, occurrences, read_header
 from etcc_edge.flows.text.stream import ByteStream
@@ -98,7 +98,7 @@ class FlowFile:
 
     def _read_start(self) -> None:
         self._start = self._stream.read(_START_BYTES)
-        self.header: Header = read_header(self._start, self.name)
+        self.header: Header = read_header(self._start, self.name, whole=len(self._start) < _START_BYTES)
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
         if reading is None:
@@ -110,6 +110,7 @@ class FlowFile:
                 "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
             )
         self.reading: Reading = reading
+        self._header_keys = frozenset().union(map(header_key, self.columns), *(d.header_keys for d in dialects()))
 
     def __enter__(self) -> FlowFile:
         return self
@@ -156,7 +157,14 @@ class FlowFile:
         return [name for name in names if name not in self.reading.columns]
 
     def lack(self, names: Sequence[str]) -> str:
-        """One clause that names the absent features, the first few with the nearest column or the reason."""
+        """One clause that names the absent features, the first few with the nearest column or the reason.
+
+        Raises FlowsError where two columns could be one of the features.
+        """
+        for name in names:
+            if places := self.reading.repeated.get(name):
+                columns = " and ".join(f"{self.header.cells[i].strip()!r} (column {i + 1})" for i in places)
+                raise FlowsError(f"{self.place}: {columns} could both be {name}; remove or rename one of them")
         missing = self.missing_features(names)
         clauses = []
         for name in missing[:_LACK_NAMED]:
@@ -243,6 +251,8 @@ class FlowFile:
             _texts=rows["texts"],
             _bad_feature=rows["bad_feature"],
         )
+        for row in np.flatnonzero(~batch.readable).tolist():
+            self._refuse_header(batch, row)
         with self._counting:
             self._count(batch, rows)
         if strict and batch.status.any():
@@ -286,6 +296,18 @@ class FlowFile:
         self.counts.with_missing_values += rows["missing"]
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
+
+    def _refuse_header(self, batch: TextBatch, row: int) -> None:
+        """Raises FlowsError where a row is a header of other columns: no row after it may be read by the first."""
+        begin, end = batch.spans[row].tolist()
+        cells = [header_key(cell.strip(' "')) for cell in batch.block[begin:end].decode("utf-8", "replace").split(",")]
+        if cells[0] not in self._header_keys:
+            return
+        if len(self._header_keys.intersection(cells)) >= FEWEST_NAMES:
+            raise FlowsError(
+                f"{self.name}:{batch.line[row]}: is a second header, with other columns than the first; split the file "
+                "there"
+            )
 
     def _complaint(self, batch: TextBatch) -> str:
         row = int(np.flatnonzero(batch.status)[0])

@@ -558,3 +558,54 @@ def test_real_flows_are_read_as_pandas_reads_them(real_flows):
     np.testing.assert_array_equal(np.concatenate([batch.features for batch in batches]), values.astype(np.float32))
     for i, column in enumerate(["Label", "Label.1"]):
         assert [text for batch in batches for text in batch.text(i)] == table[column].tolist()
+
+
+# --- headers that contradict the file -----------------------------------------------------------------------
+
+
+def test_two_columns_of_one_needed_name_are_an_error_that_names_both(tmp_path):
+    header = HEADER_OF_V4 + ",Flow Duration"
+    path = tmp_path / "flows.csv"
+    path.write_text(header + "\n" + ",".join(["1"] * (header.count(",") + 1)) + "\n")
+    with FlowFile(path) as file:
+        assert file.lack(["fwd_packets"]) == ""
+        with pytest.raises(
+            FlowsError, match=r"'Flow Duration' \(column 2\) and 'Flow Duration' \(column 7\) could both"
+        ):
+            file.lack(["flow_duration"])
+
+
+HEADER_OF_V4 = "Protocol,Flow Duration,Tot Fwd Pkts,Tot Bwd Pkts,Flow Pkts/s,Flow Byts/s"
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "Flow Duration,Protocol,Tot Fwd Pkts,Tot Bwd Pkts,Flow Pkts/s,Flow Byts/s",
+        '"Flow Duration","Protocol","Tot Fwd Pkts","Tot Bwd Pkts","Flow Pkts/s","Flow Byts/s"',
+        "Protocol,Flow Duration,Tot Fwd Pkts,Tot Bwd Pkts,Flow Pkts/s,Flow Byts/s,Label",
+        "Tot Bwd Pkts,Protocol,Flow Duration,Tot Fwd Pkts,Flow Pkts/s",
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_second_header_of_other_columns_ends_the_reading(tmp_path, second, strict):
+    path = tmp_path / "flows.csv"
+    path.write_text("\n".join([HEADER_OF_V4, "6,2000000,6,4,5,9", second, "2000000,6,6,4,5,9", ""]))
+    with FlowFile(path) as file, pytest.raises(FlowsError, match=r"flows.csv:3: .*"):
+        list(file.batches(["flow_duration", "ip_protocol"], strict=strict))
+
+
+def test_a_row_of_text_that_is_no_header_costs_itself_alone(tmp_path):
+    path = tmp_path / "flows.csv"
+    path.write_text("\n".join([HEADER_OF_V4, "6,2000000,6,4,5,9", "protocol,a,b,c,d,e", "6,2000000,6,4,5,9", ""]))
+    with FlowFile(path) as file:
+        (batch,) = file.batches(["flow_duration"])
+    assert batch.status.tolist() == [OK, NOT_A_NUMBER, OK]
+
+
+@pytest.mark.parametrize("start", [b"", b"\n\n", b"@relation x\n"])
+def test_a_header_that_does_not_end_is_refused(tmp_path, start):
+    path = tmp_path / "flows.csv"
+    path.write_bytes(start + (b"@attribute a numeric\n" if start[:1] == b"@" else b"Flow Duration,") * (3 << 17))
+    with pytest.raises(FlowsError, match=r"flows.csv:\d+: the header does not end within 2 MiB"):
+        FlowFile(path)
