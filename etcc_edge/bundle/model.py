@@ -89,7 +89,7 @@ class FlowDefinition:
 @dataclass(frozen=True)
 class Bundle:
     """``weights`` are named ``<node id>/<layer index>.<weight|bias|…>``, as PyTorch shapes them. ``onnx`` is
-    keyed by node id and precision. ``trained_rows``: sorted uint64 hashes (`row_hash`) of the flows that the
+    keyed by node id and form (`FORMS`). ``trained_rows``: sorted uint64 hashes (`row_hash`) of the flows that the
     networks have seen, validation flows included."""
 
     name: str

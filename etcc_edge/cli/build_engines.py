@@ -8,12 +8,12 @@ import click
 
 from etcc_edge.bundle import load_bundle
 from etcc_edge.bundle.fit import read_flows
+from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.gpu.cache import EngineCache
-from etcc_edge.engines.gpu.plan import PRECISIONS
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
 from etcc_edge.flows.text.source import STDIN
@@ -72,12 +72,13 @@ def command(
     targets = parse_targets(target) if target else ()
     if backend != "auto" and not targets and (reason := BACKENDS[backend].why_not()):
         raise BackendError(f"{backend} cannot build for this machine: {reason}")
+    here = _here(backend, precision, bool(target))
     with status() as tell:
         outcome = build_engines(
             loaded,
             precisions=() if precision == "auto" else (precision,),
             targets=targets,
-            here=_here(backend, precision, bool(target)),
+            here=here,
             flows=read_flows(flows, loaded) if flows else None,
             max_drift=max_drift,
             cache=EngineCache(),

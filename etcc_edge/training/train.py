@@ -21,7 +21,7 @@ from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.scores import evaluate, known_figures
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
-from etcc_edge.export.precisions import with_drift, with_precisions
+from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.labels import PAPER_APPLICATIONS, codes_of, label_key
@@ -142,7 +142,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     )
     test = parts.test
     tell("writing fp16 and int8")
-    bundle = with_precisions(bundle, flows, parts.train, parts.validation, test)
+    bundle = with_forms(bundle, flows, parts.train, parts.validation, test)
     thresholds = _thresholds(bundle, flows, parts.validation[stages[0].label[parts.validation] >= 0])
     bundle = replace(bundle, root=replace(root, thresholds=thresholds))
     choice = choose("onnxruntime", "fp32")

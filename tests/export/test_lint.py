@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.lint import TARGETS, Finding, lint
-from etcc_edge.export.quantize import export_precisions
+from etcc_edge.export.quantize import export_forms
 from etcc_edge.training.networks import PAPER, TorchNetwork
 
 WIDE = "tent 8, conv 16 9, relu, flatten, dropout 0.3, dense 16, relu, dense 3"
@@ -27,7 +27,7 @@ def exported(text: str) -> dict[str, onnx.ModelProto]:
     network = parse_network(text.split(", "))
     fp32 = build_onnx(network, INPUTS, TorchNetwork(network, INPUTS).weights()).SerializeToString()
     rows = np.random.default_rng(0).random((40, INPUTS), np.float32)
-    return {name: onnx.load_from_string(data) for name, data in export_precisions(fp32, rows, rows).models.items()}
+    return {name: onnx.load_from_string(data) for name, data in export_forms(fp32, rows, rows).models.items()}
 
 
 @pytest.mark.parametrize("text", NETWORKS.values(), ids=NETWORKS)

@@ -17,7 +17,7 @@ from etcc_edge.export.quantize import (
     METHODS,
     Exported,
     calibrate,
-    export_precisions,
+    export_forms,
     integer_kernels,
     logit_difference,
     quantizable,
@@ -49,7 +49,7 @@ def flows(n: int, seed: int = 0) -> np.ndarray:
 
 @functools.cache
 def exported(name: str) -> Exported:
-    return export_precisions(fp32_model(CONVOLUTIONS[name]), flows(300), flows(200, 1))
+    return export_forms(fp32_model(CONVOLUTIONS[name]), flows(300), flows(200, 1))
 
 
 def arrays(model: bytes | onnx.ModelProto) -> Mapping[str, np.ndarray]:
@@ -119,7 +119,7 @@ def test_a_worst_case_flow_does_not_saturate() -> None:
     network = parse_network(["tent 1", "conv 16 64", "relu", "flatten"])
     weights = {"1.weight": np.ones((16, 2, 1, 64), np.float32), "1.bias": np.zeros(16, np.float32)}
     fp32 = build_onnx(network, 64, weights).SerializeToString()
-    made = export_precisions(fp32, np.ones((8, 64), np.float32), np.ones((8, 64), np.float32))
+    made = export_forms(fp32, np.ones((8, 64), np.float32), np.ones((8, 64), np.float32))
     assert logit_difference(fp32, made.models["int8"], np.ones((1, 64), np.float32)) < 1e-6
 
 
@@ -140,7 +140,7 @@ def test_a_weight_beyond_fp16_is_refused() -> None:
 
 
 def test_an_lstm_has_fp16_but_no_int8_and_says_why() -> None:
-    made = export_precisions(fp32_model("lstm 16, dense classes"), flows(10), flows(10))
+    made = export_forms(fp32_model("lstm 16, dense classes"), flows(10), flows(10))
     assert set(made.models) == {"fp32", "fp16"}
     assert "10 %" in made.notes["method"]
 
