@@ -13,12 +13,13 @@ from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
-from etcc_edge.errors import BackendError
+from etcc_edge.errors import BackendError, EtccError
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import LabelledFlows
 
 from .calibration import sample
 from .graph import build_onnx
+from .lint import refusals
 from .quantize import export_forms
 
 
@@ -36,7 +37,7 @@ def with_forms(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: I64, 
 
     ``flows`` has the bundle's features in order; the rest are row numbers: ``train`` gives the calibration
     flows, ``choosing`` (validation rows; training rows where there are none) the method, and no flow that
-    ``test`` repeats serves either.
+    ``test`` repeats serves either. Raises EtccError where TensorRT would refuse a file that is for it.
     """
     onnx: dict[tuple[str, str], bytes] = {}
     notes: dict[str, Any] = {}
@@ -52,6 +53,8 @@ def with_forms(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: I64, 
         )
         onnx |= {(node.id, form): model for form, model in exported.models.items()}
         notes[node.id] = {**exported.notes, "calibration_fingerprint": calibrating.fingerprint}
+    if refusal := next(refusals(onnx), None):
+        raise EtccError(f"the exported {refusal}")
     return replace(bundle, onnx=onnx, training={**bundle.training, "quantization": notes})
 
 

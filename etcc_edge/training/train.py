@@ -19,9 +19,9 @@ from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.scores import evaluate, known_figures
+from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
-from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.labels import PAPER_APPLICATIONS, codes_of, label_key

@@ -13,6 +13,7 @@ from etcc_edge.engines.gate import Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
 from etcc_edge.export.forms import node_labels
+from etcc_edge.export.lint import refusals
 from etcc_edge.export.quantize import integer_kernels, quantizable
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
@@ -40,6 +41,10 @@ def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
 
 def test_every_network_has_every_form(bundle: Bundle) -> None:
     assert set(bundle.onnx) == {(node.id, form) for node in bundle.nodes() for form in FORMS}
+
+
+def test_no_target_would_refuse_a_file_that_is_for_it(bundle: Bundle) -> None:
+    assert list(refusals(bundle.onnx)) == []
 
 
 def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:

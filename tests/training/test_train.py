@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
+from etcc_edge.export import lint
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
@@ -179,6 +180,17 @@ def test_every_precision_comes_with_its_threshold_and_its_drift(bundle: Bundle) 
     assert set(bundle.metrics["drift"]) == precisions - {"fp32"}
     assert bundle.metrics["drift"]["fp16"]["end_to_end"]["agreement"] > 0.98
     assert all(notes["calibration_fingerprint"] for notes in bundle.training["quantization"].values())
+
+
+def test_a_form_that_its_target_would_refuse_is_an_error_that_names_node_and_rule(
+    flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lint, "OPERATORS", lint.OPERATORS - {"HardSigmoid"})
+    refusal = (
+        r"exported stage1 \(fp32\) would be refused by tensorrt-8: tent_0: HardSigmoid is outside .* \(operators\)"
+    )
+    with pytest.raises(EtccError, match=refusal):
+        train(flows, Plan("made"))
 
 
 def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows) -> None:
