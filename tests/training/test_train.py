@@ -17,7 +17,8 @@ from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
-from etcc_edge.training.train import Plan, parts_of, train
+from etcc_edge.training.plan import Plan, parts_of
+from etcc_edge.training.train import train
 from etcc_edge.training.unknown import conformal_threshold
 
 
@@ -87,7 +88,7 @@ def test_test_rows_decide_their_figures_and_nothing_else(
     bundle: Bundle, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = parts_of(flows, Plan("made"))
-    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    monkeypatch.setattr("etcc_edge.training.plan.split", lambda *_: parts)
     made = train(spoilt(flows, parts.test), Plan("made", leave_one_out=True))
     plain = train(flows, Plan("made", leave_one_out=True))
     assert made.features == bundle.features
@@ -105,7 +106,7 @@ def test_validation_rows_choose_and_nothing_else(
     bundle: Bundle, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = parts_of(flows, Plan("made"))
-    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    monkeypatch.setattr("etcc_edge.training.plan.split", lambda *_: parts)
     made = train(spoilt(flows, parts.validation), Plan("made"))
     assert made.features == bundle.features
     for node, same in zip(made.nodes(), bundle.nodes(), strict=True):
@@ -213,7 +214,7 @@ def test_leaving_out_needs_validation_flows(flows: LabelledFlows) -> None:
 def only_in(part: str, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> LabelledFlows:
     """The flows with all VPN flows on one side of the split: elsewhere they are called Non-VPN."""
     parts = parts_of(flows, Plan("made"))
-    monkeypatch.setattr("etcc_edge.training.train.split", lambda *_: parts)
+    monkeypatch.setattr("etcc_edge.training.plan.split", lambda *_: parts)
     protocol = np.where(flows.protocol == "VPN", "Non-VPN", flows.protocol)
     protocol[getattr(parts, part)] = flows.protocol[getattr(parts, part)]
     return replace(flows, protocol=protocol)
