@@ -17,15 +17,6 @@ from etcc_edge.training.recipes import RECIPES
 LAYERS = parse_network(["tent 8", "conv 8 2", "relu", "flatten", "dense 2"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As `train` has it: several lose more to waiting than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def examples(n: int, seed: int) -> Examples:
     """Two inputs; the label is whether just one of them lies in the middle."""
     scaled = np.random.default_rng(seed).random((n, 2)).astype(np.float32)
@@ -39,6 +30,44 @@ QUICK = replace(RECIPES["default"], epochs=12, batch_size=32)
 
 def accuracy(fitted_network: TorchNetwork, of: Examples) -> float:
     return float((fitted_network.exact(of.scaled.astype(np.float64)).argmax(1) == of.label).mean())
+
+
+def settings() -> tuple[int, bool, bool]:
+    """PyTorch's own, of the whole process."""
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+@pytest.fixture
+def other_settings() -> Iterator[tuple[int, bool, bool]]:
+    """Three threads, and a warning where an algorithm is not deterministic."""
+    threads, deterministic, warn_only = settings()
+    torch.set_num_threads(3)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield settings()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def test_fitting_works_on_one_thread_and_leaves_pytorch_as_it_was(other_settings: tuple[int, bool, bool]) -> None:
+    assert other_settings == (3, True, True)
+    while_fitting: list[tuple[int, bool, bool]] = []
+    few = replace(QUICK, epochs=1)
+    fit(LAYERS, examples(64, 0), NONE, 2, few, "cnn", seed=0, after_epoch=lambda _: while_fitting.append(settings()))
+    assert while_fitting == [(1, True, False)]
+    assert settings() == other_settings
+
+
+def test_a_fit_that_fails_leaves_pytorch_as_it_was(other_settings: tuple[int, bool, bool]) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(LAYERS, examples(64, 0), NONE, 2, QUICK, "cnn", seed=0, after_epoch=interrupt)
+    assert settings() == other_settings
 
 
 def test_what_can_be_learnt_is_learnt() -> None:
@@ -116,8 +145,6 @@ def test_without_validation_the_last_epoch_counts_uncalibrated() -> None:
 
 def test_folded_weights_give_the_trained_networks_logits() -> None:
     fitted = fit(LAYERS, examples(200, 0), NONE, 2, replace(QUICK, epochs=2), "cnn", seed=0).network
-    import torch
-
     scaled = examples(50, 9).scaled
     trained = fitted(torch.from_numpy(scaled)).detach().numpy()
     assert fitted.exact(scaled.astype(np.float64)) == pytest.approx(trained, abs=1e-5)

@@ -200,7 +200,6 @@ def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows)
     assert set(left_out) == set(taught.root.labels)
     for protocol, figures in left_out.items():
         assert figures["known"] + figures["unknown"] == taught.training["split"]["test"]
-        assert 0 <= figures["auroc"] <= 1
         assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in taught.model_card
 
 
