@@ -86,8 +86,8 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
             return None, f"{path} is of another version"
         if table["for"] != key:
             return None, f"{path} is another machine's or bundle's"
-        made, backends, gated = table["made"], dict(table["backends"]), dict(table["gated"])
-        texts = [made, *backends, *backends.values(), *gated, *gated.values()]
+        date, backends, gated = table["made"], dict(table["backends"]), dict(table["gated"])
+        texts = [date, *backends, *backends.values(), *gated, *gated.values()]
         if not all(isinstance(text, str) for text in texts):
             return None, f"{path} is damaged"
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
         return None, f"{path} cannot be read: {error.strerror or error}"
     except (ValueError, KeyError, TypeError, RecursionError):
         return None, f"{path} is damaged"
-    return Recommendation(made, backends, gated), ""
+    return Recommendation(date, backends, gated), ""
 
 
 def _key(bundle: Bundle) -> dict[str, str]:

@@ -55,7 +55,7 @@ class FittedStage:
 
 
 def taught_protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...], list[str]]:
-    """The protocols that are taught, and a clause on each one that is not."""
+    """The protocols that are taught, and a clause on each one that is not. Raises EtccError below two."""
     taught, left_out = [], []
     in_training = set(flows.protocol[train].tolist())
     for protocol in sorted(set(flows.protocol.tolist())):

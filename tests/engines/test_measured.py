@@ -79,7 +79,7 @@ def foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "note"),
     [
         (lambda path: path.write_text("{"), "is damaged"),
         (lambda path: path.write_text("[]"), "is damaged"),
@@ -92,24 +92,24 @@ def foreign(path: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, note: str) -> None:  # type: ignore[no-untyped-def]
     spoil(save(tiny_bundle, MADE))
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"
-    assert said in choice.reason
+    assert note in choice.reason
     assert choice.reason.endswith("so it is ignored")
     assert "\n" not in choice.reason
 
 
 @pytest.mark.parametrize(
-    ("backend", "said"),
+    ("backend", "note"),
     [("tpu", "names 'tpu', which is none"), ("absent", "says absent, but it has no driver")],
 )
-def test_a_backend_that_cannot_run_is_not_taken(tiny_bundle: Bundle, backend: str, said: str) -> None:
+def test_a_backend_that_cannot_run_is_not_taken(tiny_bundle: Bundle, backend: str, note: str) -> None:
     save(tiny_bundle, Recommendation("2026-11-23", {"fp32": backend}))
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"
-    assert said in choice.reason
+    assert note in choice.reason
 
 
 def test_on_a_gpu_auto_is_the_precision_that_passed(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

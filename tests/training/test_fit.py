@@ -78,8 +78,8 @@ def test_what_can_be_learnt_is_learnt() -> None:
 
 def test_a_seed_gives_one_network() -> None:
     def weights(seed: int) -> list[float]:
-        made = fit(LAYERS, examples(100, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed).network.weights()
-        return np.concatenate([array.ravel() for array in made.values()]).tolist()
+        weights = fit(LAYERS, examples(100, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed).network.weights()
+        return np.concatenate([array.ravel() for array in weights.values()]).tolist()
 
     assert weights(0) == weights(0) != weights(1)
 
@@ -97,9 +97,9 @@ def test_the_best_epochs_weights_are_kept_at_the_temperature_that_fits_them() ->
     noisy.label[::4] ^= 1
     few = replace(QUICK, epochs=30, average=0.0, schedule="constant", learning_rate=0.05)
     fitted = fit(LAYERS, examples(60, 0), noisy, 2, few, "cnn", 3, lines.append)
-    said = [float(line.rsplit(" ", 1)[1]) for line in lines]
-    assert said[fitted.best_epoch - 1] == max(said) > said[-1]
-    assert accuracy(fitted.network, noisy) == pytest.approx(max(said), abs=1e-4)
+    accuracies = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    assert accuracies[fitted.best_epoch - 1] == max(accuracies) > accuracies[-1]
+    assert accuracy(fitted.network, noisy) == pytest.approx(max(accuracies), abs=1e-4)
     logits = torch.from_numpy(fitted.network.exact(noisy.scaled.astype(np.float64)))
 
     def loss(temperature: float) -> float:
