@@ -181,7 +181,7 @@ def _open_reference(material: Material) -> dict[str, Engine]:
 
 def _gpu_latency(bench: _Bench, contender: Contender, engines: Mapping[str, Engine]) -> dict[str, Any]:
     """By network and batch, with CUDA events; nothing on a CPU."""
-    if contender.kind != BACKEND or BACKENDS[contender.name].auto == "fp32":
+    if contender.kind != BACKEND or BACKENDS[contender.name].device == "cpu":
         return {}
     nodes = {node.id: node for node in bench.material.bundle.nodes()}
     scaled = {name: node.scaler.transform(bench.material.raw) for name, node in nodes.items()}

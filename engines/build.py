@@ -13,6 +13,7 @@ import numpy as np
 
 from etcc_edge.bundle.fit import Flows
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.errors import BackendError
 
 from . import onnxruntime
@@ -23,19 +24,10 @@ from .gpu import tensorrt_rtx
 from .gpu.cache import EngineCache
 from .gpu.compile import version_of
 from .gpu.cuda import first_gpu
-from .gpu.plan import Plan, plan
+from .gpu.plan import EnginePlan, engine_plan
 from .measured import Recommendation, read, save
 
 WHOLE = "end to end"
-# Backends, and the order in which a precision is taken: the first that passes. fp32 on a CPU needs no gate, and comes
-# last.
-_PREFERENCE = {
-    "native": ("int8", "fp32"),
-    "onnxruntime": ("int8", "fp32"),
-    "tensorrt-rtx": ("fp16", "int8", "fp32"),
-    "tensorrt": ("fp16", "int8", "fp32"),
-}
-_ON_CPU = ("native", "onnxruntime")
 _NOT_RUN = "compiled, not run"
 
 
@@ -74,7 +66,7 @@ def build_engines(
     *,
     precisions: Sequence[str] = (),
     targets: Sequence[int] = (),
-    here: Sequence[str] = tuple(_PREFERENCE),
+    here: Sequence[str] = tuple(BACKENDS),
     flows: Flows | None = None,
     max_drift: float = MAX_DRIFT,
     cache: EngineCache | None = None,
@@ -90,8 +82,8 @@ def build_engines(
         raise BackendError(f"targets cannot be compiled for: {reason}")
     outcome, absent = Outcome(), []
 
-    def wanted(backend: str) -> list[str]:
-        return [p for p in _PREFERENCE[backend] if not precisions or p in precisions]
+    def wanted(backend: str) -> list[Precision]:
+        return [p for p in BACKENDS[backend].preference if not precisions or p in precisions]
 
     for backend in here:
         reasons = {precision: BACKENDS[backend].why_not(bundle, precision) for precision in wanted(backend)}
@@ -120,13 +112,13 @@ def keep_verdicts(bundle: Bundle, outcome: Outcome) -> None:
 def _build_here(
     bundle: Bundle,
     backend: str,
-    precisions: Sequence[str],
+    precisions: Sequence[Precision],
     flows: Flows | None,
     max_drift: float,
     outcome: Outcome,
     tell: Callable[[str], None],
 ) -> None:
-    target = "cpu" if backend in _ON_CPU else "gpu"
+    target = BACKENDS[backend].device
     reference: dict[str, Engine] = {node.id: onnxruntime.open_engine(bundle, node, "fp32") for node in bundle.nodes()}
     # The native engine is timed as a whole cascade (see bench/README.md), where scaler and network are one.
     own_fp32 = reference if backend == "onnxruntime" else {}
@@ -165,13 +157,13 @@ def _build_here(
         if backend == "native":
             onnx = ""  # it makes its codes itself
         else:
-            onnx = precision if target == "cpu" or comparison else _planned(backend, precision).onnx
+            onnx = precision if target == "cpu" or comparison else _planned(backend, precision).form
         outcome.rows += _judged(bundle, rows, comparison, precision, onnx, max_drift, outcome, "not gated here")
 
 
 def _compile(
     bundle: Bundle,
-    precisions: Sequence[str],
+    precisions: Sequence[Precision],
     capability: int,
     max_drift: float,
     cache: EngineCache,
@@ -196,13 +188,13 @@ def _compile(
         except BackendError as error:
             outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
             continue
-        outcome.rows += _judged(bundle, rows, None, precision, made.onnx, max_drift, outcome, _NOT_RUN)
+        outcome.rows += _judged(bundle, rows, None, precision, made.form, max_drift, outcome, _NOT_RUN)
 
 
-def _planned(backend: str, precision: str) -> Plan:
+def _planned(backend: str, precision: Precision) -> EnginePlan:
     """For this machine's GPU."""
     library = importlib.import_module(backend.replace("-", "_"))
-    return plan(backend, version_of(library), first_gpu().capability, precision)
+    return engine_plan(backend, version_of(library), first_gpu().capability, precision)
 
 
 def _judged(

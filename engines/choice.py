@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.errors import BackendError
 
 from . import measured
@@ -13,9 +15,20 @@ from .backends import BACKENDS
 
 @dataclass(frozen=True)
 class Choice:
+    """A key of `BACKENDS`, one of its precisions, and a clause on why these."""
+
     backend: str
-    precision: str
+    precision: Precision
     reason: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a backend is not taken. ``unable``: the bundle's own reason, where the machine has the backend."""
+
+    backend: str
+    clause: str
+    unable: str = ""
 
 
 def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None = None) -> Choice:
@@ -28,39 +41,56 @@ def choose(backend: str = "auto", precision: str = "auto", bundle: Bundle | None
     """
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
-    found, ignored = measured.read(bundle) if bundle and "auto" in (backend, precision) else (None, "")
-    reasons, unable = [], ""
+    saved, ignored = measured.read(bundle) if bundle and "auto" in (backend, precision) else (None, "")
+    gated = saved.gated if saved and precision == "auto" else {}
+    refusals: list[_Refusal] = []
     for name in BACKENDS if backend == "auto" else (backend,):
-        gated = found.gated.get(name) if found and precision == "auto" else None
-        if gated == "":
-            reasons.append(f"{name}: build-engines let none of its precisions through; name one with --precision")
-            continue
-        wanted = gated or (BACKENDS[name].auto if precision == "auto" else precision)
-        if wanted not in BACKENDS[name].precisions:
-            reasons.append(f"{name} has no {wanted}, only {', '.join(BACKENDS[name].precisions)}")
-        elif why_not := BACKENDS[name].why_not(None, wanted):
-            reasons.append(f"{name}: {why_not}")
-        elif bundle and (why_not := BACKENDS[name].why_not(bundle, wanted)):
-            reasons.append(f"{name}: {why_not}")
-            unable += f"; not {name}: {why_not}"
+        ability = _ability(name, precision, gated.get(name), bundle)
+        if isinstance(ability, _Refusal):
+            refusals.append(ability)
+        elif backend != "auto":
+            passed = f"; {gated[name]} passed build-engines" if name in gated else ""
+            return Choice(name, ability, f"as asked for{passed}")
         else:
-            at = "" if precision == "auto" else f" at {wanted}"
-            if backend != "auto":
-                return Choice(name, wanted, f"as asked for; {gated} passed build-engines" if gated else "as asked for")
-            usual = Choice(name, wanted, f"the fastest that this machine has{at}{unable}")
+            first = Choice(name, ability, _why_first(precision, refusals))
             if ignored:
-                return replace(usual, reason=f"{usual.reason}; {ignored}, so it is ignored")
-            return _recommended(usual, bundle, found) if bundle and found else usual
-    raise BackendError("; ".join(reasons) if backend != "auto" else "no backend can run here: " + "; ".join(reasons))
+                return replace(first, reason=f"{first.reason}; {ignored}, so it is ignored")
+            return _recommended(first, bundle, saved) if bundle and saved else first
+    clauses = "; ".join(refusal.clause for refusal in refusals)
+    raise BackendError(clauses if backend != "auto" else f"no backend can run here: {clauses}")
 
 
-def _recommended(usual: Choice, bundle: Bundle, found: measured.Recommendation) -> Choice:
-    """What a bench of this machine and bundle recommends at the usual choice's precision, if it can run."""
-    name = found.backends.get(usual.precision)
+def _ability(name: str, asked: str, gated: str | None, bundle: Bundle | None) -> Precision | _Refusal:
+    """The precision that a backend runs at, or why it cannot. ``gated``: the one that passed `build-engines` there,
+    empty where none did, None where it was not gated."""
+    backend = BACKENDS[name]
+    if gated == "":
+        return _Refusal(name, f"{name}: build-engines let none of its precisions through; name one with --precision")
+    wanted = (gated or backend.auto) if asked == "auto" else asked
+    precision = next((known for known in backend.precisions if known == wanted), None)
+    if precision is None:
+        return _Refusal(name, f"{name} has no {wanted}, only {', '.join(backend.precisions)}")
+    if absent := backend.why_not(None, precision):
+        return _Refusal(name, f"{name}: {absent}")
+    if bundle and (unable := backend.why_not(bundle, precision)):
+        return _Refusal(name, f"{name}: {unable}", unable)
+    return precision
+
+
+def _why_first(asked: str, refusals: Sequence[_Refusal]) -> str:
+    """Why the first backend that can run is taken, after those that cannot."""
+    at = "" if asked == "auto" else f" at {asked}"
+    unable = [f"not {refusal.backend}: {refusal.unable}" for refusal in refusals if refusal.unable]
+    return "; ".join([f"the fastest that this machine has{at}", *unable])
+
+
+def _recommended(first: Choice, bundle: Bundle, saved: measured.Recommendation) -> Choice:
+    """What a bench of this machine and bundle recommends at the first choice's precision, if it can run."""
+    name = saved.backends.get(first.precision)
     if name is None:
-        return usual
-    if name not in BACKENDS or usual.precision not in BACKENDS[name].precisions:
-        return replace(usual, reason=f"{usual.reason}; the bench of {found.made} names {name!r}, which is none")
-    if reason := BACKENDS[name].why_not(bundle, usual.precision):
-        return replace(usual, reason=f"{usual.reason}; the bench of {found.made} says {name}, but {reason}")
-    return replace(usual, backend=name, reason=f"by the bench of {found.made}")
+        return first
+    if name not in BACKENDS or first.precision not in BACKENDS[name].precisions:
+        return replace(first, reason=f"{first.reason}; the bench of {saved.made} names {name!r}, which is none")
+    if reason := BACKENDS[name].why_not(bundle, first.precision):
+        return replace(first, reason=f"{first.reason}; the bench of {saved.made} says {name}, but {reason}")
+    return replace(first, backend=name, reason=f"by the bench of {saved.made}")

@@ -16,6 +16,8 @@ from pathlib import Path
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.errors import EtccError
 
+from .cache_root import cache_root
+
 FORMAT = 1
 _LIMIT = 64 << 10  # bytes
 _LIBRARIES = ("etcc-edge", "onnxruntime", "tensorrt", "tensorrt-rtx")
@@ -33,22 +35,20 @@ class Recommendation:
 
 
 def folder() -> Path:
-    """``recommendations`` in ``$ETCC_EDGE_CACHE``, else in ``etcc-edge`` of the user's cache folder."""
-    if given := os.environ.get("ETCC_EDGE_CACHE"):
-        return Path(given) / "recommendations"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etcc-edge" / "recommendations"
+    """``recommendations`` in `cache_root`."""
+    return cache_root() / "recommendations"
 
 
 def machine() -> dict[str, str]:
     """What the speed of a backend depends on, as far as it is cheap to find: a recommendation is for these alone."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = {"cpu": cpu_name(), "cpus": str(cpus), "nvidia_driver": _read("/proc/driver/nvidia/version").split("\n")[0]}
+    facts = {"cpu": cpu_name(), "cpus": str(cpus), "nvidia_driver": _read("/proc/driver/nvidia/version").split("\n")[0]}
     for library in _LIBRARIES:
         try:
-            found[library] = metadata.version(library)
+            facts[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
-            found[library] = ""
-    return found
+            facts[library] = ""
+    return facts
 
 
 def cpu_name() -> str:
@@ -86,8 +86,8 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
             return None, f"{path} is of another version"
         if table["for"] != key:
             return None, f"{path} is another machine's or bundle's"
-        made, backends, gated = table["made"], dict(table["backends"]), dict(table["gated"])
-        texts = [made, *backends, *backends.values(), *gated, *gated.values()]
+        date, backends, gated = table["made"], dict(table["backends"]), dict(table["gated"])
+        texts = [date, *backends, *backends.values(), *gated, *gated.values()]
         if not all(isinstance(text, str) for text in texts):
             return None, f"{path} is damaged"
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def read(bundle: Bundle) -> tuple[Recommendation | None, str]:
         return None, f"{path} cannot be read: {error.strerror or error}"
     except (ValueError, KeyError, TypeError, RecursionError):
         return None, f"{path} is damaged"
-    return Recommendation(made, backends, gated), ""
+    return Recommendation(date, backends, gated), ""
 
 
 def _key(bundle: Bundle) -> dict[str, str]:

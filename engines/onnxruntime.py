@@ -15,10 +15,12 @@ def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
     return ""
 
 
-def open_engine(bundle: Bundle, node: Node, precision: str) -> OnnxRuntimeEngine:
-    model = bundle.onnx.get((node.id, precision))
+def open_engine(bundle: Bundle, node: Node, form: str) -> OnnxRuntimeEngine:
+    """A network from its ONNX file of any form; of a precision, that is the form of the same name. Raises
+    BackendError."""
+    model = bundle.onnx.get((node.id, form))
     if model is None:
-        raise BackendError(f"bundle {bundle.name} holds no {precision} ONNX file for {node.id}")
+        raise BackendError(f"bundle {bundle.name} holds no {form} ONNX file for {node.id}")
     return OnnxRuntimeEngine(model)
 
 

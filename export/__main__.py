@@ -20,7 +20,7 @@ from etcc_edge.errors import EtccError
 def main(
     bundle: str, flows: str, output: str, protocol_column: str | None, application_column: str | None, force: bool
 ) -> None:
-    """Write every ONNX file of BUNDLE anew, at every precision, and measure the drift.
+    """Write every ONNX file of BUNDLE anew, in every form, and measure the drift.
 
     FLOWS is the labelled file that the bundle was trained on: its training rows calibrate, its other rows test.
 
@@ -30,7 +30,7 @@ def main(
     """
     from etcc_edge.flows.truth import read_labelled
 
-    from .precisions import rows_by_hash, with_drift, with_precisions
+    from .forms import rows_by_hash, with_drift, with_forms
 
     try:
         old = load_bundle(bundle)
@@ -42,15 +42,13 @@ def main(
             raise EtccError(f"{flows}: bundle {old.name} was trained on none of these flows; name its own file")
         if not len(test):
             raise EtccError(f"{flows}: bundle {old.name} was trained on all of these flows; none is left to test")
-        made = with_drift(with_precisions(old, labelled, trained, trained[:0], test), labelled, test)
-        save_bundle(made, Path(output), force=force)
+        bundle_with_forms = with_drift(with_forms(old, labelled, trained, trained[:0], test), labelled, test)
+        save_bundle(bundle_with_forms, Path(output), force=force)
     except EtccError as error:
         raise click.ClickException(str(error)) from error
-    for precision, figures in made.metrics["drift"].items():
+    for form, figures in bundle_with_forms.metrics["drift"].items():
         end = figures["end_to_end"]
-        click.echo(
-            f"{precision}: agreement {100 * end['agreement']:.2f} %, accuracy {end['change_points']:+.2f} points"
-        )
+        click.echo(f"{form}: agreement {100 * end['agreement']:.2f} %, accuracy {end['change_points']:+.2f} points")
 
 
 if __name__ == "__main__":

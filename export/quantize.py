@@ -22,17 +22,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.arrays import F32, I8
+from etcc_edge.bundle.precision import Form
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
-
-# Precision, as a bundle names its ONNX files, to what it is for.
-PRECISIONS: Mapping[str, str] = {
-    "fp32": "every backend",
-    "fp16": "TensorRT; inputs and outputs fp32",
-    "int8": "CPUs, through ONNX Runtime's integer kernels",
-    "int8-trt": "TensorRT, fp32 around int8",
-    "int8-trt-fp16": "TensorRT where fp32 multiplies are refused or slow, fp16 around int8",
-}
 
 METHODS = ("minmax", "entropy", "percentile")
 
@@ -50,27 +42,27 @@ _CONTRIB = "com.microsoft"
 
 @dataclass(frozen=True)
 class Exported:
-    """ONNX files of one network by precision, and how its int8 was calibrated."""
+    """ONNX files of one network by form, and how its int8 was calibrated."""
 
-    models: Mapping[str, bytes]
+    models: Mapping[Form, bytes]
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def export_precisions(fp32: bytes, calibration: F32, choosing: F32) -> Exported:
-    """Every precision of a network that it can have, from its fp32 ONNX file.
+def export_forms(fp32: bytes, calibration: F32, choosing: F32) -> Exported:
+    """Every form of a network that it can have, from its fp32 ONNX file.
 
     ``calibration`` and ``choosing`` are scaled inputs float32 [n, inputs], neither of test rows: the first sets
     the ranges, the second chooses among `METHODS` by the least difference from fp32. A network whose work lies
     in LSTM layers gets no int8.
     """
     model = onnx.load_from_string(fp32)
-    models = {"fp32": fp32, "fp16": to_fp16(model).SerializeToString()}
+    models: dict[Form, bytes] = {"fp32": fp32, "fp16": to_fp16(model).SerializeToString()}
     if not quantizable(model):
         return Exported(models, {"method": "none: no convolution or dense layer does 10 % of the work"})
-    tried = {
+    trials = {
         method: quantize(model, calibration, method) for method in (METHODS if needs_ranges(model) else ("exact",))
     }
-    differences = {method: logit_difference(fp32, made["int8"], choosing) for method, made in tried.items()}
+    differences = {method: logit_difference(fp32, trial["int8"], choosing) for method, trial in trials.items()}
     method = min(differences, key=differences.__getitem__)
     notes = {
         "method": method,
@@ -78,7 +70,7 @@ def export_precisions(fp32: bytes, calibration: F32, choosing: F32) -> Exported:
         "choosing_flows": len(choosing),
         "logit_difference": differences,
     }
-    return Exported(models | tried[method], notes)
+    return Exported(models | trials[method], notes)
 
 
 def logit_difference(reference: bytes, other: bytes, scaled: F32) -> float:
@@ -121,11 +113,11 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 
 def _tents(model: onnx.ModelProto) -> set[str]:
     """Tensors that hold tents, which lie in 0 … 1: the tent itself and what only reshapes it."""
-    found = {node.output[0] for node in model.graph.node if node.op_type == "HardSigmoid"}
+    tents = {node.output[0] for node in model.graph.node if node.op_type == "HardSigmoid"}
     for node in model.graph.node:
-        if node.op_type in ("Flatten", "Reshape") and node.input[0] in found:
-            found.add(node.output[0])
-    return found
+        if node.op_type in ("Flatten", "Reshape") and node.input[0] in tents:
+            tents.add(node.output[0])
+    return tents
 
 
 def integer_kernels(model: bytes, scaled: F32) -> dict[str, int]:
@@ -162,8 +154,8 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     fp16 holds an input to 2^-11, of which a tent's 32 bins would make 1/64 of its height.
     """
-    made = copy.deepcopy(model)
-    graph = made.graph
+    half = copy.deepcopy(model)
+    graph = half.graph
     ops = [node.op_type for node in graph.node]
     start = ops.index("HardSigmoid") + 1 if "HardSigmoid" in ops else 0
     # A tent's int8 codes come from fp32 as well.
@@ -179,11 +171,11 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
                 continue
             if name not in halves:
                 halves[name] = f"{name}_fp16" if name in outside else name
-                half = numpy_helper.from_array(_half(numpy_helper.to_array(floats[name])), halves[name])
+                tensor = numpy_helper.from_array(_half(numpy_helper.to_array(floats[name])), halves[name])
                 if name in outside:
-                    graph.initializer.append(half)
+                    graph.initializer.append(tensor)
                 else:
-                    floats[name].CopyFrom(half)
+                    floats[name].CopyFrom(tensor)
             node.input[i] = halves[name]
     entering = before[-1].output[0] if before else graph.input[0].name
     casts = []
@@ -194,8 +186,8 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     after[-1].output[0] = f"{result}_fp16"
     del graph.node[:], graph.value_info[:]
     graph.node.extend([*before, *casts, *after, _cast(f"{result}_fp16", result, TensorProto.FLOAT)])
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    onnx.checker.check_model(half, full_check=True)
+    return half
 
 
 def _half(array: F32) -> npt.NDArray[np.float16]:
@@ -218,8 +210,8 @@ def _rename_inputs(nodes: list[onnx.NodeProto], old: str, new: str) -> None:
 # --- int8 ---------------------------------------------------------------------------------------------------
 
 
-def quantize(model: onnx.ModelProto, calibration: F32, method: str) -> dict[str, bytes]:
-    """The three int8 forms, by precision. ``method`` is one of `METHODS`, or ``exact`` where every range is known."""
+def quantize(model: onnx.ModelProto, calibration: F32, method: str) -> dict[Form, bytes]:
+    """The three int8 forms. ``method`` is one of `METHODS`, or ``exact`` where every range is known."""
     ranges = calibrate(model, calibration, method) if method != "exact" else {}
     tensorrt = _for_tensorrt(model, ranges)
     around = copy.deepcopy(tensorrt)
@@ -259,10 +251,10 @@ def calibrate(model: onnx.ModelProto, calibration: F32, method: str) -> Ranges:
         )
         with contextlib.redirect_stdout(None):  # the histogram calibrators print
             calibrator.collect_data(Reader())
-            found = calibrator.compute_data()
+            ranges = calibrator.compute_data()
     return {
         name: (min(float(np.min(data.range_value[0])), 0.0), max(float(np.max(data.range_value[1])), 0.0))
-        for name, data in found.items()
+        for name, data in ranges.items()
     }
 
 
@@ -323,23 +315,23 @@ class _Quantizer:
 def _for_tensorrt(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     """Explicit quantization: int8 with zero point 0 into each chosen layer, weights stored in int8, fp32 biases."""
     chosen, tents = set(quantizable(model)), _tents(model)
-    made = _Quantizer(model)
-    for node in list(made.graph.node):
+    quantizer = _Quantizer(model)
+    for node in list(quantizer.graph.node):
         if node.name in chosen:
             name, weight = node.input[:2]
             scale = 1 / 127 if name in tents else max(*map(abs, ranges[name]), 1e-12) / 127
-            node.input[0] = made.through_int8(name, np.float32(scale), np.int8(0))
-            _, node.input[1] = made.stored_weight(weight, 127)
-        made.nodes.append(node)
-    return made.finish()
+            node.input[0] = quantizer.through_int8(name, np.float32(scale), np.int8(0))
+            _, node.input[1] = quantizer.stored_weight(weight, 127)
+        quantizer.nodes.append(node)
+    return quantizer.finish()
 
 
 def _for_cpu(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     """uint8 activations and int8 weights: a Gemm as ONNX Runtime's own integer product, a Conv between Q/DQ pairs,
     which it turns into QLinearConv."""
     chosen, tents = set(quantizable(model)), _tents(model)
-    made = _Quantizer(model)
-    nodes = _pools_first(list(made.graph.node), chosen)
+    quantizer = _Quantizer(model)
+    nodes = _pools_first(list(quantizer.graph.node), chosen)
     stored: dict[str, str] = {}  # what a Conv writes is read through int8, or it would stay a float Conv
 
     def affine(name: str) -> tuple[np.float32, np.uint8]:
@@ -355,29 +347,29 @@ def _for_cpu(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
         for i, name in enumerate(node.input):
             node.input[i] = stored.get(name, name)
         if node.name not in chosen:
-            made.nodes.append(node)
+            quantizer.nodes.append(node)
         else:
             scale, zero = affine(source)
             levels = _TENT_WEIGHT_LEVELS if source in tents else _WEIGHT_LEVELS
             if node.op_type == "Gemm":
-                _integer_gemm(made, node, scale, zero, levels)
+                _integer_gemm(quantizer, node, scale, zero, levels)
             else:
                 if source not in stored:
-                    node.input[0] = made.through_int8(source, scale, zero)
-                _integer_conv(made, node, scale, levels)
+                    node.input[0] = quantizer.through_int8(source, scale, zero)
+                _integer_conv(quantizer, node, scale, levels)
                 readers = [reader for reader in nodes if node.output[0] in reader.input]
                 follows = len(readers) == 1 and readers[0].op_type == "Relu"
                 written.add(readers[0].output[0] if follows else node.output[0])
         if node.output[0] in written:
-            stored[node.output[0]] = made.through_int8(node.output[0], *affine(node.output[0]))
-    made.model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
-    return made.finish()
+            stored[node.output[0]] = quantizer.through_int8(node.output[0], *affine(node.output[0]))
+    quantizer.model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
+    return quantizer.finish()
 
 
 def _pools_first(nodes: list[onnx.NodeProto], chosen: set[str]) -> list[onnx.NodeProto]:
     """Relu and MaxPool before a chosen Conv change places, which changes no value: ONNX Runtime would else pool
     the integers, in a kernel many times slower than that for floats."""
-    made = list(nodes)
+    moved = list(nodes)
     for i, (relu, pool, conv) in enumerate(zip(nodes, nodes[1:], nodes[2:], strict=False)):
         if (relu.op_type, pool.op_type) == ("Relu", "MaxPool") and conv.name in chosen and conv.op_type == "Conv":
             relu.input[0], relu.output[0], pool.input[0], pool.output[0] = (
@@ -386,36 +378,38 @@ def _pools_first(nodes: list[onnx.NodeProto], chosen: set[str]) -> list[onnx.Nod
                 relu.input[0],
                 f"{relu.input[0]}_pooled",
             )
-            made[i], made[i + 1] = pool, relu
-    return made
+            moved[i], moved[i + 1] = pool, relu
+    return moved
 
 
-def _integer_gemm(made: _Quantizer, node: onnx.NodeProto, scale: np.float32, zero: np.uint8, levels: int) -> None:
+def _integer_gemm(quantizer: _Quantizer, node: onnx.NodeProto, scale: np.float32, zero: np.uint8, levels: int) -> None:
     source, weight, bias = node.input
-    codes, scales = made.weight(weight, levels)
+    codes, scales = quantizer.weight(weight, levels)
     pair = [
-        made.constant(f"{node.name}_in_scale", np.array(scale)),
-        made.constant(f"{node.name}_in_zero", np.array(zero)),
+        quantizer.constant(f"{node.name}_in_scale", np.array(scale)),
+        quantizer.constant(f"{node.name}_in_zero", np.array(zero)),
     ]
-    made.add("QuantizeLinear", [source, *pair], f"{node.name}_in_codes")
+    quantizer.add("QuantizeLinear", [source, *pair], f"{node.name}_in_codes")
     parts = [
         f"{node.name}_in_codes",
-        made.constant(f"{weight}_codes", codes.T),
+        quantizer.constant(f"{weight}_codes", codes.T),
         pair[0],
-        made.constant(f"{weight}_scale", scales),
+        quantizer.constant(f"{weight}_scale", scales),
         pair[1],
         "",
         bias,
     ]
-    made.nodes.append(helper.make_node("MatMulIntegerToFloat", parts, node.output, name=node.name, domain=_CONTRIB))
+    quantizer.nodes.append(
+        helper.make_node("MatMulIntegerToFloat", parts, node.output, name=node.name, domain=_CONTRIB)
+    )
 
 
-def _integer_conv(made: _Quantizer, node: onnx.NodeProto, scale: np.float32, levels: int) -> None:
+def _integer_conv(quantizer: _Quantizer, node: onnx.NodeProto, scale: np.float32, levels: int) -> None:
     _, weight, bias = node.input
-    scales, node.input[1] = made.stored_weight(weight, levels)
+    scales, node.input[1] = quantizer.stored_weight(weight, levels)
     steps = scales * scale
     parts = [f"{bias}_codes", f"{bias}_scale"]
-    made.constant(parts[0], np.rint(made.arrays[bias].astype(np.float64) / steps).astype(np.int32))
-    made.constant(parts[1], steps)
-    node.input[2] = made.add("DequantizeLinear", parts, f"{bias}_again", axis=0)
-    made.nodes.append(node)
+    quantizer.constant(parts[0], np.rint(quantizer.arrays[bias].astype(np.float64) / steps).astype(np.int32))
+    quantizer.constant(parts[1], steps)
+    node.input[2] = quantizer.add("DequantizeLinear", parts, f"{bias}_again", axis=0)
+    quantizer.nodes.append(node)

@@ -14,6 +14,7 @@ import numpy as np
 
 from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade, open_cascade
 from etcc_edge.engines.choice import Choice
@@ -38,7 +39,7 @@ class Contender:
     where stages can be told apart."""
 
     name: str
-    precision: str
+    precision: Precision
     kind: str
     open: Callable[[int, Setting], Cascade]
     settings: str
@@ -58,11 +59,11 @@ def backends(bundle: Bundle) -> list[Contender]:
     for name, backend in BACKENDS.items():
         for precision in backend.precisions:
             why_not = backend.why_not(bundle, precision)
-            on_gpu = backend.auto != "fp32"
+            on_gpu = backend.device == "gpu"
             missing = [n.id for n in bundle.nodes() if name != "native" and (n.id, precision) not in bundle.onnx]
             lacks = f"the bundle holds no {precision} network for {missing[0]}" if missing else ""
 
-            def open_it(threads: int, setting: Setting, name: str = name, precision: str = precision) -> Cascade:
+            def open_it(threads: int, setting: Setting, name: str = name, precision: Precision = precision) -> Cascade:
                 return open_cascade(bundle, Choice(name, precision, ""), block=setting["block"], threads=threads)
 
             made.append(

@@ -19,9 +19,10 @@ from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
+from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import KINDS
-from etcc_edge.training.train import Plan, parts_of, train
+from etcc_edge.training.train import train
 
 from ..contenders.trees import TREES, TreesCascade, fit_trees
 

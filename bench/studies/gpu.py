@@ -17,6 +17,7 @@ import numpy as np
 
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.fit import Flows, read_flows
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.engines import onnxruntime
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.engine import Engine
@@ -67,7 +68,7 @@ def main(flows: str, bundle: str, output: str) -> None:
     Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(bundle: Bundle, backend: str, precision: str, flows: Flows) -> dict[str, Any]:
+def measure(bundle: Bundle, backend: str, precision: Precision, flows: Flows) -> dict[str, Any]:
     """Drift from ONNX Runtime at fp32 on the flows, and latency by network and batch. Raises BackendError."""
     engines: dict[str, Engine] = {}
     seconds = {}

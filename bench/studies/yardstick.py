@@ -14,7 +14,7 @@ from etcc_edge.bundle.network import Network, parameter_shapes
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.export.graph import build_onnx
-from etcc_edge.export.quantize import export_precisions
+from etcc_edge.export.quantize import export_forms
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.training.networks import PAPER, network
@@ -47,8 +47,8 @@ def paper_bundle(seed: int = 0) -> Bundle:
             own[last] -= np.median(engine.run(scaler.transform(raw)), axis=0)
         weights.update({f"{node_id}/{name}": array for name, array in own.items()})
         fp32 = build_onnx(layers, INPUTS, own).SerializeToString()
-        made = export_precisions(fp32, *np.array_split(scaler.transform(raw), 2)).models
-        onnx.update({(node_id, precision): data for precision, data in made.items()})
+        exported = export_forms(fp32, *np.array_split(scaler.transform(raw), 2))
+        onnx.update({(node_id, form): data for form, data in exported.models.items()})
         return Node(node_id, labels, layers, scaler, 1.0, children)
 
     children = {

@@ -16,32 +16,26 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from etcc_edge.errors import BackendError
+
+from ..cache_root import cache_root
 
 FORMAT = 1
 SIZE_LIMIT = 2 << 30  # bytes of engines
 _MANIFEST_LIMIT = 64 << 10  # bytes
 
 
-def default_folder() -> Path:
-    """``$ETCC_EDGE_CACHE``, else ``etcc-edge`` in the user's cache folder."""
-    if given := os.environ.get("ETCC_EDGE_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etcc-edge" / "engines"
-
-
 @dataclass(frozen=True)
-class Found:
+class CachedEngine:
     """An engine's bytes, whether they were built now, and why an older file was not taken."""
 
     data: bytes
     built: bool
     refused: str = ""
     seconds: float = 0.0  # of building
-    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class EngineCache:
@@ -49,14 +43,15 @@ class EngineCache:
 
     A recipe is a flat table of texts that says everything an engine depends on: hashes of the ONNX file, the
     scaler and the calibration, precision, profile, library version, driver, compute capability. Another value
-    is another engine. ``limit``: bytes of engines that are kept, the least recently used go first.
+    is another engine. ``folder``: without, ``engines`` in `cache_root`. ``limit``: bytes of engines that are kept, the
+    least recently used go first.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = SIZE_LIMIT) -> None:
-        self.folder = folder or default_folder()
+        self.folder = folder or cache_root() / "engines"
         self.limit = limit
 
-    def get(self, recipe: Mapping[str, str], build: Callable[[], bytes]) -> Found:
+    def get(self, recipe: Mapping[str, str], build: Callable[[], bytes]) -> CachedEngine:
         """The engine of a recipe; ``build`` is called where there is none, or none that can be trusted.
 
         Of several processes that want one engine, one builds and the others wait. Where the folder cannot be
@@ -69,7 +64,7 @@ class EngineCache:
             with self._locked(key):
                 data, refused = self._read(key, recipe)
                 if data is not None:
-                    return Found(data, built=False)
+                    return CachedEngine(data, built=False)
                 start = time.perf_counter()
                 data = build()
                 seconds = time.perf_counter() - start
@@ -78,18 +73,11 @@ class EngineCache:
                     self._evict(keep=key)
                 except OSError as error:
                     refused = _joined(refused, f"not kept: {error.strerror or error}")
-                return Found(data, True, refused, seconds)
+                return CachedEngine(data, True, refused, seconds)
         except _Unusable as error:
             start = time.perf_counter()
             data = build()
-            return Found(data, True, str(error), time.perf_counter() - start)
-
-    def peek(self, recipe: Mapping[str, str]) -> tuple[bytes | None, str]:
-        """The engine of a recipe, or None and the reason. Builds and changes nothing."""
-        if not self.folder.is_dir():
-            return None, "no engine was built"
-        _check_private(self.folder)
-        return self._read(recipe_key(recipe), recipe)
+            return CachedEngine(data, True, str(error), time.perf_counter() - start)
 
     # --- files ----------------------------------------------------------------------------------------------
 
@@ -172,13 +160,13 @@ class EngineCache:
             raise
 
     def _evict(self, keep: str) -> None:
-        found = []
+        engines = []
         for path in self.folder.glob("*.engine"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                found.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
+                engines.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in engines)
+        for _, size, path in sorted(engines):
             if total <= self.limit:
                 return
             if path.stem != keep:

@@ -15,23 +15,23 @@ import numpy as np
 from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, Node
 from etcc_edge.errors import BackendError
 
-from .plan import Plan
+from .plan import EnginePlan
 
 # Flows a call: the least, what the engine is tuned for, and the most.
 PROFILE = (1, 256, 4096)
 _WORKSPACE = 256 << 20  # bytes; the networks are small
 
 
-def compile_onnx(trt: Any, model: bytes, made: Plan, capability: int | None = None) -> bytes:
+def compile_onnx(trt: Any, model: bytes, plan: EnginePlan, capability: int | None = None) -> bytes:
     """A serialized engine, for the named compute capability or else for this machine's GPU.
 
-    ``trt`` is the library's module, ``made`` a plan that it supports. Raises BackendError, in one line, for what
+    ``trt`` is the library's module, ``plan`` one that it supports. Raises BackendError, in one line, for what
     the library refuses.
     """
     log = logger(trt)
     builder = trt.Builder(log)
     flags = 0
-    for name in made.network_flags:
+    for name in plan.network_flags:
         # A flag that a later library dropped names what has become its only way.
         if (flag := getattr(trt.NetworkDefinitionCreationFlag, name, None)) is not None:
             flags |= 1 << int(flag)
@@ -41,9 +41,9 @@ def compile_onnx(trt: Any, model: bytes, made: Plan, capability: int | None = No
         raise BackendError(f"{log.name} cannot read the network: {_line(parser.get_error(0).desc())}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
-    for name in made.builder_flags:
+    for name in plan.builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    for name in made.cleared_flags:
+    for name in plan.cleared_flags:
         config.clear_flag(getattr(trt.BuilderFlag, name))
     if capability is not None:
         config.num_compute_capabilities = 1
@@ -101,7 +101,7 @@ def version_of(trt: Any) -> tuple[int, int]:
 
 
 def recipe(
-    bundle: Bundle, node: Node, precision: str, made: Plan, library: str, target: str, driver: str
+    bundle: Bundle, node: Node, precision: str, plan: EnginePlan, library: str, target: str, driver: str
 ) -> Mapping[str, str]:
     """What one engine is made from, for `EngineCache`. ``library`` has its full version; ``driver`` is empty where
     the engine does not depend on it. Raises BackendError where the bundle lacks the ONNX file."""
@@ -110,23 +110,23 @@ def recipe(
         scaler.update(np.ascontiguousarray(getattr(node.scaler, part)).tobytes())
     calibration = bundle.training.get("quantization", {}).get(node.id, {}).get("calibration_fingerprint", "")
     return {
-        "onnx": hashlib.sha256(onnx_of(bundle, node, made)).hexdigest(),
+        "onnx": hashlib.sha256(onnx_of(bundle, node, plan)).hexdigest(),
         "scaler": scaler.hexdigest(),
         "calibration": str(calibration),
         "precision": precision,
         "profile": "/".join(map(str, PROFILE)),
-        "flags": ",".join((*made.builder_flags, *made.network_flags, *(f"no {flag}" for flag in made.cleared_flags))),
+        "flags": ",".join((*plan.builder_flags, *plan.network_flags, *(f"no {flag}" for flag in plan.cleared_flags))),
         "library": library,
         "driver": driver,
         "target": target,
     }
 
 
-def onnx_of(bundle: Bundle, node: Node, made: Plan) -> bytes:
+def onnx_of(bundle: Bundle, node: Node, plan: EnginePlan) -> bytes:
     """The ONNX file that a plan builds from. Raises BackendError where the bundle lacks it."""
-    model = bundle.onnx.get((node.id, made.onnx))
+    model = bundle.onnx.get((node.id, plan.form))
     if model is None:
         raise BackendError(
-            f"bundle {bundle.name} holds no {made.onnx} ONNX file for {node.id}; write them with etcc_edge.export"
+            f"bundle {bundle.name} holds no {plan.form} ONNX file for {node.id}; write them with etcc_edge.export"
         )
     return model

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from etcc_edge.bundle.precision import PRECISIONS, Form, Precision
 
 TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
-PRECISIONS = ("fp32", "fp16", "int8")
 
 # Compute capabilities that TensorRT-RTX 1.x compiles for.
 RTX_TARGETS = (75, 80, 86, 89, 120, 121)
@@ -17,15 +19,14 @@ _WITH_BLACKWELL = (10, 8)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How to build, or with ``refusal`` why not. ``onnx`` is the bundle's precision name of the file to build
-    from; flags are names of BuilderFlag and NetworkDefinitionCreationFlag."""
+class EnginePlan:
+    """How to build, or with ``refusal`` why not. ``form`` is that of the ONNX file to build from, empty with a refusal;
+    flags are names of BuilderFlag and NetworkDefinitionCreationFlag."""
 
-    onnx: str = ""
+    form: Form | Literal[""] = ""
     builder_flags: tuple[str, ...] = ()
     cleared_flags: tuple[str, ...] = ()  # on by default, and wrong here
     network_flags: tuple[str, ...] = ()
-    max_opset: int = 0
     refusal: str = ""
 
     @property
@@ -33,7 +34,7 @@ class Plan:
         return not self.refusal
 
 
-def plan(library: str, version: tuple[int, int], capability: int, precision: str) -> Plan:
+def engine_plan(library: str, version: tuple[int, int], capability: int, precision: Precision) -> EnginePlan:
     """The plan for a library's (major, minor) version, a compute capability such as 75, and a precision.
 
     Raises ValueError for a library or precision that is none of the known.
@@ -42,26 +43,25 @@ def plan(library: str, version: tuple[int, int], capability: int, precision: str
         raise ValueError(f"no plan for {library} at {precision}")
     refuse = _refusal_rtx if library == TENSORRT_RTX else _refusal
     if reason := refuse(version, capability, precision):
-        return Plan(refusal=reason)
+        return EnginePlan(refusal=reason)
     # fp32 means fp32: TensorRT would multiply in TF32, with fp16's mantissa.
     cleared = ("TF32",) if precision == "fp32" and capability >= 80 else ()
     if library == TENSORRT_RTX:
-        return Plan(_typed(precision), cleared_flags=cleared, max_opset=20)
+        return EnginePlan(_typed(precision), cleared_flags=cleared)
     if version < (10, 0):
         # Types come from the builder's flags, and Q/DQ in fp16 would need opset 19.
         flags = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}[precision]
-        onnx = "int8-trt" if precision == "int8" else precision
-        return Plan(onnx, flags, cleared, ("EXPLICIT_BATCH",), max_opset=17)
+        return EnginePlan("int8-trt" if precision == "int8" else precision, flags, cleared, ("EXPLICIT_BATCH",))
     network = ("STRONGLY_TYPED",) if version < (11, 0) else ()
-    return Plan(_typed(precision), (), cleared, network, max_opset=20)
+    return EnginePlan(_typed(precision), (), cleared, network)
 
 
-def _typed(precision: str) -> str:
-    """The file whose own types are the types to run in."""
+def _typed(precision: Precision) -> Form:
+    """The form whose own types are the types to run in."""
     return "int8-trt-fp16" if precision == "int8" else precision
 
 
-def _refusal_rtx(version: tuple[int, int], capability: int, precision: str) -> str:
+def _refusal_rtx(version: tuple[int, int], capability: int, precision: Precision) -> str:
     if version < (1, 0):
         return f"TensorRT-RTX {_dotted(version)} is older than 1.0"
     if capability not in RTX_TARGETS:
@@ -71,7 +71,7 @@ def _refusal_rtx(version: tuple[int, int], capability: int, precision: str) -> s
     return ""
 
 
-def _refusal(version: tuple[int, int], capability: int, precision: str) -> str:
+def _refusal(version: tuple[int, int], capability: int, precision: Precision) -> str:
     name = f"TensorRT {_dotted(version)}"
     if version < _OLDEST or (9, 0) <= version < (10, 0):
         return f"{name} is not served; take 8.5, 8.6 or 10.0 and later"

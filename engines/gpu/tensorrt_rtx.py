@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.errors import BackendError
 
 from ..onnxruntime import OnnxRuntimeEngine
-from .cache import EngineCache, Found
+from .cache import CachedEngine, EngineCache
 from .compile import PROFILE, compile_onnx, logger, onnx_of, recipe, version_of
 from .cuda import CudaEngine, check_itself, first_gpu, why_no_gpu
-from .plan import RTX_TARGETS, TENSORRT_RTX, Plan, plan
+from .plan import RTX_TARGETS, TENSORRT_RTX, EnginePlan, engine_plan
 
 
-def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
+def why_not(bundle: Bundle | None = None, precision: Precision = "fp32") -> str:
     return why_not_compile() or why_no_gpu()
 
 
@@ -41,47 +42,47 @@ def parse_targets(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(capabilities))
 
 
-def planned(capability: int, precision: str) -> Plan:
+def planned(capability: int, precision: Precision) -> EnginePlan:
     """The plan of the installed library. Raises BackendError where there is none."""
-    return plan(TENSORRT_RTX, version_of(_library()), capability, precision)
+    return engine_plan(TENSORRT_RTX, version_of(_library()), capability, precision)
 
 
-def compiled(bundle: Bundle, node: Node, precision: str, capability: int, cache: EngineCache) -> Found:
+def compiled(bundle: Bundle, node: Node, precision: Precision, capability: int, cache: EngineCache) -> CachedEngine:
     """A network's engine for a compute capability, from the cache or compiled into it.
 
     It runs where it fits that GPU, whatever the driver. Raises BackendError, in one line, where the plan or the
     library refuses it.
     """
     trt = _library()
-    made = plan(TENSORRT_RTX, version_of(trt), capability, precision)
-    if not made.supported:
-        raise BackendError(made.refusal)
-    model = onnx_of(bundle, node, made)
-    said = recipe(bundle, node, precision, made, f"{TENSORRT_RTX} {trt.__version__}", f"sm{capability}", driver="")
-    return cache.get(said, lambda: compile_onnx(trt, model, made, capability))
+    plan = planned(capability, precision)
+    if not plan.supported:
+        raise BackendError(plan.refusal)
+    model = onnx_of(bundle, node, plan)
+    key = recipe(bundle, node, precision, plan, f"{TENSORRT_RTX} {trt.__version__}", f"sm{capability}", driver="")
+    return cache.get(key, lambda: compile_onnx(trt, model, plan, capability))
 
 
-def open_engine(bundle: Bundle, node: Node, precision: str) -> CudaEngine:
+def open_engine(bundle: Bundle, node: Node, precision: Precision) -> CudaEngine:
     """A network on this machine's GPU, compiled now if the cache has none, and checked against its ONNX file.
 
     Raises BackendError where there is no GPU, or none that the library serves, or the check fails.
     """
     trt, gpu, cache = _library(), first_gpu(), EngineCache()
-    found = compiled(bundle, node, precision, gpu.capability, cache)
-    made = planned(gpu.capability, precision)
+    cached = compiled(bundle, node, precision, gpu.capability, cache)
+    plan = planned(gpu.capability, precision)
     import pycuda.autoprimaryctx as primary
 
     primary.context.push()
     try:
         log = logger(trt)
-        deserialized = trt.Runtime(log).deserialize_cuda_engine(found.data)
+        deserialized = trt.Runtime(log).deserialize_cuda_engine(cached.data)
         if deserialized is None:
             reason = log.errors[0] if log.errors else "no reason given"
             raise BackendError(f"{log.name} does not load the engine of {node.id}: {reason}")
-        said = recipe(
-            bundle, node, precision, made, f"{TENSORRT_RTX} {trt.__version__}", f"sm{gpu.capability}", gpu.driver
+        key = recipe(
+            bundle, node, precision, plan, f"{TENSORRT_RTX} {trt.__version__}", f"sm{gpu.capability}", gpu.driver
         )
-        kernels = {**said, "kernels": gpu.name}  # of the just-in-time compiler, at home on this GPU and driver alone
+        kernels = {**key, "kernels": gpu.name}  # of the just-in-time compiler, at home on this GPU and driver alone
 
         def opened(jit: bytes) -> tuple[CudaEngine, Any]:
             config = deserialized.create_runtime_config()
@@ -100,7 +101,7 @@ def open_engine(bundle: Bundle, node: Node, precision: str) -> CudaEngine:
         engine, _ = opened(cache.get(kernels, warm_up).data)
     finally:
         primary.context.pop()
-    check_itself(node.id, engine, OnnxRuntimeEngine(onnx_of(bundle, node, made)), node.scaler.inputs)
+    check_itself(node.id, engine, OnnxRuntimeEngine(onnx_of(bundle, node, plan)), node.scaler.inputs)
     return engine
 
 

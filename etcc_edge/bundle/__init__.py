@@ -1,7 +1,7 @@
 """Bundles: everything that labels flows, in one folder or zip file. The format is in FORMAT.md."""
 
 from etcc_edge.bundle.model import Bundle, FlowDefinition, Node, Scaler, TrainedFlows
-from etcc_edge.bundle.store import find_bundle, load_bundle, save_bundle, shipped_bundles
+from etcc_edge.bundle.store import load_bundle, save_bundle, shipped_bundles
 
 __all__ = [
     "Bundle",
@@ -9,7 +9,6 @@ __all__ = [
     "Node",
     "Scaler",
     "TrainedFlows",
-    "find_bundle",
     "load_bundle",
     "save_bundle",
     "shipped_bundles",

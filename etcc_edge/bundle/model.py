@@ -114,7 +114,7 @@ class TrainedFlows:
 @dataclass(frozen=True)
 class Bundle:
     """``weights`` are named ``<node id>/<layer index>.<weight|bias|…>``, as PyTorch shapes them. ``onnx`` is
-    keyed by node id and precision. ``trained``: None where the bundle does not say in a way that this version can
+    keyed by node id and form (`FORMS`). ``trained``: None where the bundle does not say in a way that this version can
     compare."""
 
     name: str

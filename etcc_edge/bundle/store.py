@@ -390,8 +390,8 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     if bundle.trained is not None:
         tensors |= {"trained_flows": bundle.trained.identities, "trained_inputs": bundle.trained.inputs}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
-    for (node_id, precision), data in sorted(bundle.onnx.items()):
-        files[f"onnx/{node_id}.{precision}.onnx"] = data
+    for (node_id, form), data in sorted(bundle.onnx.items()):
+        files[f"onnx/{node_id}.{form}.onnx"] = data
     manifest = {
         "format": FORMAT,
         "name": bundle.name,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import click
 
-from etcc_edge.bundle import load_bundle
+from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.fit import read_flows
+from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.gpu.cache import EngineCache
-from etcc_edge.engines.gpu.plan import PRECISIONS
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
 from etcc_edge.flows.text.stream import STDIN
@@ -72,12 +73,15 @@ def command(
     targets = parse_targets(target) if target else ()
     if backend != "auto" and not targets and (reason := BACKENDS[backend].why_not()):
         raise BackendError(f"{backend} cannot build for this machine: {reason}")
+    here = _here(backend, precision, bool(target))
+    if targets or any(BACKENDS[name].device == "gpu" and not BACKENDS[name].why_not() for name in here):
+        _note_refusals(loaded)
     with status() as tell:
         outcome = build_engines(
             loaded,
             precisions=() if precision == "auto" else (precision,),
             targets=targets,
-            here=_here(backend, precision, bool(target)),
+            here=here,
             flows=read_flows(flows, loaded) if flows else None,
             max_drift=max_drift,
             cache=EngineCache(),
@@ -113,6 +117,17 @@ def command(
         note(f"{where}: {taken} is the first that is not kept out" if taken else f"{where}: nothing passes")
     if not outcome.passed:
         ctx.exit(GATE_FAILED)
+
+
+def _note_refusals(bundle: Bundle) -> None:
+    """What TensorRT would refuse, node by node. The compile decides; it names no node, but needs no package onnx, which
+    reads the files here."""
+    if importlib.util.find_spec("onnx") is None:
+        return
+    from etcc_edge.export.lint import refusals
+
+    for line in refusals(bundle.onnx):
+        note(line)
 
 
 def _here(backend: str, precision: str, targets: bool) -> tuple[str, ...]:

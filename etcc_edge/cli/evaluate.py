@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.terminal import note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
@@ -29,7 +30,7 @@ from etcc_edge.flows.text.stream import STDIN
     help="Shipped name or a path; repeat it to compare bundles side by side.",
 )
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "fp16", "int8"]))
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(

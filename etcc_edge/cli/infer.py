@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.terminal import NumberRange, byte_progress, note, print_table
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
@@ -25,7 +26,7 @@ _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
 @click.option("-o", "--output", metavar="OUT", help="Labelled file, folder for several, or - for standard output.")
 @click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "fp16", "int8"]))
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option(
     "--batch-size", default=1024, show_default=True, type=click.IntRange(1, 1 << 20), help="Flows a network call."
 )

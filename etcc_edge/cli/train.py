@@ -88,7 +88,8 @@ def command(
     """
     try:
         from etcc_edge.flows.truth import read_labelled
-        from etcc_edge.training.train import Plan, train
+        from etcc_edge.training.plan import Plan
+        from etcc_edge.training.train import train
     except ImportError as error:
         raise EtccError(f"training needs {error.name}: pip install 'etcc-edge[train]'") from error
     target = Path(output)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,22 @@ class Fitted:
     best_epoch: int  # whose weights are kept
 
 
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """PyTorch on one thread and with deterministic algorithms alone, afterwards as before. Networks this small lose
+    more to waiting than they gain by threads."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+@reproducible()
 def fit(
     layers: Network,
     train: Examples,
@@ -45,14 +62,13 @@ def fit(
     seed: int,
     after_epoch: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
-    """Trains by the recipe, the same from the same seed and number of threads.
+    """Trains by the recipe, the same from the same seed.
 
     With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
     loss) unless the recipe keeps the last one, at the temperature that makes its confidences fit them (Guo et al.,
     ICML 2017). Without, the last epoch at temperature 1.
     """
     torch.manual_seed(seed)  # weights and dropout
-    torch.use_deterministic_algorithms(True)
     network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
     averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.average else network
     optimizer = _optimizer(network, recipe, kind)
@@ -135,5 +151,5 @@ def _calibrate(logits: torch.Tensor, label: I64) -> tuple[float, float]:
     def loss(log_temperature: float) -> float:
         return float(nn.functional.cross_entropy(exact / 10**log_temperature, target))
 
-    found = minimize_scalar(loss, bounds=(-1, 1), method="bounded", options={"xatol": 1e-3})
-    return round(float(10**found.x), 4), float(found.fun)
+    minimum = minimize_scalar(loss, bounds=(-1, 1), method="bounded", options={"xatol": 1e-3})
+    return round(float(10**minimum.x), 4), float(minimum.fun)

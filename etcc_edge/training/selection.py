@@ -70,7 +70,9 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Examples:
+class Examples:
+    """The flows that fit the forests, and those that score them."""
+
     fit: F32  # [n, f], NaN for no value
     fit_label: Text
     score: F32
@@ -104,7 +106,8 @@ def select_features(
     names = np.array(flows.feature_names)[varies]
     if not 1 <= k <= len(names):
         raise EtccError(f"{flows.name}: {len(names)} features vary, so that -k can be 1 to {len(names)}, not {k}")
-    examples = _binned(replace(examples, fit=examples.fit[:, varies], score=examples.score[:, varies]))
+    fit, score = binned(examples.fit[:, varies], examples.score[:, varies])
+    examples = replace(examples, fit=fit, score=score)
     scores = _Scores(examples, names.tolist(), k, goal, state, tell)
     # mlxtend searches over column numbers, and has each set's score from `scores`.
     search = SequentialFeatureSelector(
@@ -124,7 +127,7 @@ def select_features(
         scores.save()
     if search.interrupted_:
         raise KeyboardInterrupt
-    best = {size: frozenset(names[list(found["feature_idx"])].tolist()) for size, found in search.subsets_.items()}
+    best = {size: frozenset(names[list(subset["feature_idx"])].tolist()) for size, subset in search.subsets_.items()}
     steps = []
     for size in range(1, k + 1):
         before = best.get(size - 1, frozenset())
@@ -141,7 +144,7 @@ def select_features(
     )
 
 
-def _examples(flows: LabelledFlows, goal: Goal) -> _Examples:
+def _examples(flows: LabelledFlows, goal: Goal) -> Examples:
     label = _labels(flows, goal)
     learn = split(flows, goal.split, goal.seed, RECIPES["default"].validation_share, test_share=goal.test_share).train
     learn = learn[label[learn] != ""]
@@ -158,20 +161,21 @@ def _examples(flows: LabelledFlows, goal: Goal) -> _Examples:
         return rows
 
     fit, score = sample(inner.train, MAX_FIT_FLOWS), sample(inner.test, MAX_SCORE_FLOWS)
-    return _Examples(flows.features[fit], label[fit], flows.features[score], label[score])
+    return Examples(flows.features[fit], label[fit], flows.features[score], label[score])
 
 
-def _binned(examples: _Examples) -> _Examples:
-    """The features as numbers of bins that hold about equally many fitting flows; no value falls into the last.
+def binned(fit: F32, score: F32) -> tuple[F32, F32]:
+    """The features [n, f] and [m, f] as numbers of bins that hold about equally many flows of ``fit``; NaN falls into
+    the last.
 
     Few distinct values make a tree's sorting fast.
     """
-    fit, score = np.empty_like(examples.fit), np.empty_like(examples.score)
-    for i, column in enumerate(examples.fit.T):
+    fit_bins, score_bins = np.empty_like(fit), np.empty_like(score)
+    for i, column in enumerate(fit.T):
         edges = np.unique(np.nanquantile(column, np.arange(BINS) / BINS))
-        fit[:, i] = np.searchsorted(edges, column)
-        score[:, i] = np.searchsorted(edges, examples.score[:, i])
-    return replace(examples, fit=fit, score=score)
+        fit_bins[:, i] = np.searchsorted(edges, column)
+        score_bins[:, i] = np.searchsorted(edges, score[:, i])
+    return fit_bins, score_bins
 
 
 def _labels(flows: LabelledFlows, goal: Goal) -> Text:
@@ -196,12 +200,18 @@ def _in_order(best: Mapping[int, frozenset[str]], k: int) -> tuple[str, ...]:
     return tuple(order)
 
 
+def forest_accuracy(forest: RandomForestClassifier, examples: Examples, columns: list[int]) -> float:
+    """The share of the scoring flows that the forest, fitted anew, labels right by these columns alone."""
+    forest.fit(examples.fit[:, columns], examples.fit_label)
+    return float(forest.score(examples.score[:, columns], examples.score_label))
+
+
 class _Scores:
     """The accuracy of each set of columns, computed once and kept in a file."""
 
     def __init__(
         self,
-        examples: _Examples,
+        examples: Examples,
         names: list[str],
         k: int,
         goal: Goal,
@@ -234,17 +244,12 @@ class _Scores:
         key = " ".join(map(str, columns))
         if key not in self._known:
             try:
-                self._known[key] = self._compute(list(columns))
+                self._known[key] = forest_accuracy(self._estimator, self._examples, list(columns))
             except KeyboardInterrupt as interrupt:
                 raise _Interrupted from interrupt
             self._computed += 1
         self._best = max(self._best, self._known[key])
         return self._known[key]
-
-    def _compute(self, columns: list[int]) -> float:
-        data = self._examples
-        self._estimator.fit(data.fit[:, columns], data.fit_label)
-        return float(self._estimator.score(data.score[:, columns], data.score_label))
 
     def _next_step(self, size: int) -> None:
         self.save()

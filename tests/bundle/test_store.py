@@ -18,7 +18,7 @@ import pytest
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
-from etcc_edge.bundle import Bundle, find_bundle, load_bundle, save_bundle, store
+from etcc_edge.bundle import Bundle, load_bundle, save_bundle, store
 from etcc_edge.bundle.model import SCALER_ARRAYS
 from etcc_edge.bundle.onnx_scan import check_self_contained
 from etcc_edge.errors import BundleError
@@ -118,7 +118,7 @@ def test_a_label_may_be_any_text(tiny_bundle: Bundle, tmp_path: Path) -> None:
 
 def test_a_name_that_is_neither_shipped_nor_a_path_is_named() -> None:
     with pytest.raises(BundleError, match=r"no bundle 'no-such-bundle': neither a path nor one of"):
-        find_bundle("no-such-bundle")
+        store.find_bundle("no-such-bundle")
 
 
 # --- saving -------------------------------------------------------------------------------------------------

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 
-from etcc_edge.cli import main
+from etcc_edge.bundle import Bundle, save_bundle
+from etcc_edge.cli import build_engines, main
 from etcc_edge.engines.backends import BACKENDS
+from etcc_edge.engines.build import Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +51,30 @@ def test_exit_3_where_nothing_passes() -> None:
     assert result.exit_code == 3
     assert "kept out: " in result.stdout
     assert "nothing passes" in result.stderr
+
+
+@pytest.fixture
+def too_new(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle with an fp16 file of an opset that TensorRT lacks; nothing is compiled."""
+    model = onnx.load_from_string(tiny_bundle.onnx["stage1", "fp32"])
+    model.opset_import[0].version = 21
+    files = {**tiny_bundle.onnx, ("stage1", "fp16"): model.SerializeToString()}
+    save_bundle(replace(tiny_bundle, onnx=files), tmp_path / "too-new")
+    monkeypatch.setattr(build_engines, "build_engines", lambda *_, **__: Outcome(taken={"tensorrt-rtx sm75": "fp16"}))
+    return tmp_path / "too-new"
+
+
+def test_what_tensorrt_would_refuse_is_noted_before_it_compiles(too_new: Path) -> None:
+    result = run("--bundle", str(too_new), "--target", "sm75")
+    assert result.exit_code == 0
+    assert "stage1 (fp16) would be refused by tensorrt-10: model: has opset 21, newer than 20" in result.stderr
+
+
+def test_compiling_needs_no_package_onnx(too_new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    result = run("--bundle", str(too_new), "--target", "sm75")
+    assert result.exit_code == 0
+    assert "would be refused" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from etcc_edge.engines.build import WHOLE, Outcome, Row, build_engines
 from etcc_edge.engines.engine import OpenEngine
 from etcc_edge.engines.gpu import tensorrt_rtx
 from etcc_edge.engines.gpu.cache import EngineCache
-from etcc_edge.engines.gpu.plan import plan
+from etcc_edge.engines.gpu.plan import engine_plan
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.graph import build_onnx
-from etcc_edge.export.quantize import export_precisions
+from etcc_edge.export.quantize import export_forms
 from etcc_edge.flows.truth import read_features
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
@@ -29,12 +29,12 @@ HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat
 
 @pytest.fixture(scope="module")
 def bundle(tiny_bundle: Bundle) -> Bundle:
-    """The tiny bundle at every precision, calibrated on random flows."""
+    """The tiny bundle in every form, calibrated on random flows."""
     rows = np.random.default_rng(0).random((64, 6), np.float32)
     files: dict[tuple[str, str], bytes] = {}
     for node in tiny_bundle.nodes():
-        made = export_precisions(tiny_bundle.onnx[node.id, "fp32"], rows, rows).models
-        files |= {(node.id, precision): data for precision, data in made.items()}
+        exported = export_forms(tiny_bundle.onnx[node.id, "fp32"], rows, rows)
+        files |= {(node.id, form): data for form, data in exported.models.items()}
     return dataclasses.replace(tiny_bundle, onnx=files)
 
 
@@ -174,7 +174,8 @@ def test_what_is_compiled_for_another_gpu_is_not_said_to_run(bundle: Bundle, tmp
 class Gpu:
     """A GPU backend in a test's hands: ONNX Runtime behind another name, without fp32."""
 
-    precisions = ("fp32", "fp16", "int8")
+    device = "gpu"
+    preference = ("fp16", "int8", "fp32")
 
     def why_not(self, bundle: Bundle, precision: str) -> str:
         return ""
@@ -189,7 +190,7 @@ def test_on_a_gpu_the_figures_of_training_are_those_of_the_file_that_it_builds_f
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "BACKENDS", {"tensorrt": Gpu()})
-    monkeypatch.setattr(build, "_planned", lambda *_: plan("tensorrt", (10, 0), 86, "int8"))
+    monkeypatch.setattr(build, "_planned", lambda *_: engine_plan("tensorrt", (10, 0), 86, "int8"))
     outcome = build_engines(at_training(bundle, "int8-trt-fp16", -0.7), here=["tensorrt"], precisions=["int8"])
     assert "at training accuracy is 0.70 points" in whole(outcome, "int8", "gpu").verdict
 

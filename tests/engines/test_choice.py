@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import pytest
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.engines import choice
 from etcc_edge.engines.backends import BACKENDS, Backend
 from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.errors import BackendError
 
 
-def fake_backend(monkeypatch: pytest.MonkeyPatch, name: str, why_not: str, *precisions: str) -> Backend:
+def fake_backend(monkeypatch: pytest.MonkeyPatch, name: str, why_not: str, *precisions: Precision) -> Backend:
     """A backend whose module says ``why_not``."""
     module = ModuleType(f"fake_{name}")
     module.why_not = lambda bundle, precision: why_not  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    return Backend(module.__name__, precisions, f"a fake {name}")
+    return Backend(name, module.__name__, "cpu", precisions, "fp32", f"a fake {name}")
 
 
 @pytest.fixture
@@ -82,11 +85,35 @@ def test_what_cannot_be_chosen_is_said_with_the_reason_of_each(backend: str, pre
         choose(backend, precision)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_a_real_backend_says_in_text_why_it_is_not_there(name: str) -> None:
-    assert isinstance(BACKENDS[name].why_not(), str)
-    assert "fp32" in BACKENDS[name].precisions
-    assert BACKENDS[name].summary
+def test_what_the_cpu_backends_need_is_installed_with_the_package() -> None:
+    assert {name: BACKENDS[name].why_not() for name in BACKENDS if BACKENDS[name].device == "cpu"} == {
+        "native": "",
+        "onnxruntime": "",
+    }
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_a_gpu_backend_without_its_library_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert BACKENDS[name].why_not().startswith(f"the package {name} is not installed (pip install 'etcc-edge[")
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_a_gpu_backend_without_a_driver_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: ModuleSpec("any", None))
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    assert BACKENDS[name].why_not().startswith("there is no usable NVIDIA GPU (")
+
+
+def test_every_backend_prefers_its_own_precisions_with_fp32_last_and_lists_them_from_the_widest() -> None:
+    assert {name: (*backend.preference, backend.auto) for name, backend in BACKENDS.items()} == {
+        "native": ("int8", "fp32", "fp32"),
+        "onnxruntime": ("int8", "fp32", "fp32"),
+        "tensorrt-rtx": ("fp16", "int8", "fp32", "fp16"),
+        "tensorrt": ("fp16", "int8", "fp32", "fp16"),
+    }
+    assert BACKENDS["tensorrt"].precisions == PRECISIONS
+    assert BACKENDS["native"].precisions == ("fp32", "int8")
 
 
 def test_native_is_chosen_here_and_onnxruntime_where_asked_for() -> None:

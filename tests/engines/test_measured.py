@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.precision import Precision
 from etcc_edge.engines import choice, measured
 from etcc_edge.engines.backends import Backend
 from etcc_edge.engines.build import Outcome, keep_verdicts
@@ -25,11 +26,11 @@ MADE = Recommendation("2026-11-23", {"fp32": "slow", "int8": "slow"})
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """fast: fp32 only; slow: fp32 and int8; absent: never here."""
 
-    def backend(name: str, why_not: str, *precisions: str) -> Backend:
+    def backend(name: str, why_not: str, *precisions: Precision) -> Backend:
         module = ModuleType(f"fake_{name}")
         module.why_not = lambda bundle, precision: why_not  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        return Backend(module.__name__, precisions, f"a fake {name}")
+        return Backend(name, module.__name__, "cpu", precisions, "fp32", f"a fake {name}")
 
     backends = {
         "fast": backend("fast", "", "fp32"),
@@ -78,7 +79,7 @@ def foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "note"),
     [
         (lambda path: path.write_text("{"), "is damaged"),
         (lambda path: path.write_text("[]"), "is damaged"),
@@ -91,28 +92,28 @@ def foreign(path: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, note: str) -> None:  # type: ignore[no-untyped-def]
     spoil(save(tiny_bundle, MADE))
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"
-    assert said in choice.reason
+    assert note in choice.reason
     assert choice.reason.endswith("so it is ignored")
     assert "\n" not in choice.reason
 
 
 @pytest.mark.parametrize(
-    ("backend", "said"),
+    ("backend", "note"),
     [("tpu", "names 'tpu', which is none"), ("absent", "says absent, but it has no driver")],
 )
-def test_a_backend_that_cannot_run_is_not_taken(tiny_bundle: Bundle, backend: str, said: str) -> None:
+def test_a_backend_that_cannot_run_is_not_taken(tiny_bundle: Bundle, backend: str, note: str) -> None:
     save(tiny_bundle, Recommendation("2026-11-23", {"fp32": backend}))
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"
-    assert said in choice.reason
+    assert note in choice.reason
 
 
 def test_on_a_gpu_auto_is_the_precision_that_passed(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = replace(choice.BACKENDS["slow"], auto="fp32", precisions=("fp32", "fp16", "int8"))
+    gpu = replace(choice.BACKENDS["slow"], device="gpu", preference=("fp16", "int8", "fp32"))
     monkeypatch.setattr(choice, "BACKENDS", {**choice.BACKENDS, "gpu": gpu})
     keep_verdicts(tiny_bundle, Outcome(taken={"gpu gpu": "int8", "slow cpu": "int8", "gpu sm86": "fp16"}))
     assert choose("gpu", bundle=tiny_bundle) == Choice("gpu", "int8", "as asked for; int8 passed build-engines")

@@ -56,11 +56,11 @@ def network(text: str) -> Network:
 def trained(layers: Network, inputs: int) -> TorchNetwork:
     """Stands for a trained network: random weights large enough for logits that differ."""
     torch.manual_seed(11)
-    made = TorchNetwork(layers, inputs)
+    network = TorchNetwork(layers, inputs)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in network.parameters():
             parameter.mul_(1.5)
-    return made
+    return network
 
 
 def engine(model: onnx.ModelProto) -> OnnxRuntimeEngine:

@@ -11,9 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.bundle.network import parse_network
+from etcc_edge.bundle.precision import FORMS, PRECISIONS
+from etcc_edge.engines.gpu.plan import TENSORRT, TENSORRT_RTX, engine_plan
 from etcc_edge.export.graph import build_onnx
-from etcc_edge.export.lint import TARGETS, Finding, lint
-from etcc_edge.export.quantize import export_precisions
+from etcc_edge.export.lint import TARGETS_OF, Breach, lint, refusals
+from etcc_edge.export.quantize import export_forms
 from etcc_edge.training.networks import PAPER, TorchNetwork
 
 WIDE = "tent 8, conv 16 9, relu, flatten, dropout 0.3, dense 16, relu, dense 3"
@@ -27,21 +29,58 @@ def exported(text: str) -> dict[str, onnx.ModelProto]:
     network = parse_network(text.split(", "))
     fp32 = build_onnx(network, INPUTS, TorchNetwork(network, INPUTS).weights()).SerializeToString()
     rows = np.random.default_rng(0).random((40, INPUTS), np.float32)
-    return {name: onnx.load_from_string(data) for name, data in export_precisions(fp32, rows, rows).models.items()}
+    return {name: onnx.load_from_string(data) for name, data in export_forms(fp32, rows, rows).models.items()}
 
 
 @pytest.mark.parametrize("text", NETWORKS.values(), ids=NETWORKS)
 def test_what_is_exported_for_a_target_is_clean(text: str) -> None:
     models = exported(text)
-    for precision, targets in {
-        "fp32": ("tensorrt-8", "tensorrt-10", "tensorrt-11", "tensorrt-rtx"),
-        "fp16": tuple(TARGETS),
-        "int8-trt": ("tensorrt-8", "tensorrt-10", "tensorrt-11", "tensorrt-rtx"),
-        "int8-trt-fp16": ("tensorrt-10", "tensorrt-11", "tensorrt-rtx", "tensorrt-rtx/sm75"),
-    }.items():
-        for target in targets:
-            if precision in models:
-                assert lint(models[precision], target) == []
+    for form, model in models.items():
+        assert {target: lint(model, target) for target in TARGETS_OF[form]} == {
+            target: [] for target in TARGETS_OF[form]
+        }
+    assert list(refusals({("stage1", form): model.SerializeToString() for form, model in models.items()})) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "library", "version", "capability"),
+    [
+        ("tensorrt-8", TENSORRT, (8, 6), 86),
+        ("tensorrt-10", TENSORRT, (10, 4), 86),
+        ("tensorrt-11", TENSORRT, (11, 0), 86),
+        ("tensorrt-rtx", TENSORRT_RTX, (1, 7), 86),
+        ("tensorrt-rtx/sm75", TENSORRT_RTX, (1, 7), 75),
+    ],
+)
+def test_a_target_is_checked_on_the_forms_that_its_plans_build_from(
+    target: str, library: str, version: tuple[int, int], capability: int
+) -> None:
+    plans = [engine_plan(library, version, capability, precision) for precision in PRECISIONS]
+    assert {plan.form for plan in plans if plan.supported} == {f for f in FORMS if target in TARGETS_OF[f]}
+
+
+def test_a_refusal_names_the_node_the_first_target_and_the_breach_once() -> None:
+    broken = clean()
+    gemm = quantized_bias(broken)
+    files = {("stage1", "int8"): b"for CPUs", ("stage1", "int8-trt"): broken.SerializeToString()}
+    assert list(refusals(files)) == [
+        f"stage1 (int8-trt) would be refused by tensorrt-8: {gemm}: its bias is quantized; "
+        "TensorRT wants it in floating point (bias)"
+    ]
+    new = copy.deepcopy(exported(WIDE)["fp16"])
+    new.opset_import[0].version = 21
+    lines = list(refusals({("stage2.vpn", "fp16"): new.SerializeToString()}))
+    assert lines == [
+        "stage2.vpn (fp16) would be refused by tensorrt-8: model: has opset 21, newer than 17 (opset)",
+        "stage2.vpn (fp16) would be refused by tensorrt-10: model: has opset 21, newer than 20 (opset)",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"no ONNX at all", b""])
+def test_what_is_no_model_is_refused_in_one_line(data: bytes) -> None:
+    (line,) = refusals({("stage1", "fp16"): data})
+    assert line.startswith("stage1 (fp16) would be refused by tensorrt-8: model: is no valid ONNX file: ")
+    assert "\n" not in line
 
 
 def clean() -> onnx.ModelProto:
@@ -194,24 +233,24 @@ def test_each_rule_is_found_where_it_is_broken(rule: str, break_it: Callable[[on
     model = clean()
     assert lint(model, "tensorrt-8") == []
     where = break_it(model)
-    assert (rule, where) in [(finding.rule, finding.where) for finding in lint(model, "tensorrt-8")]
+    assert (rule, where) in [(breach.rule, breach.where) for breach in lint(model, "tensorrt-8")]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8-trt"])
-def test_fp32_products_are_found_for_sm75_alone(precision: str) -> None:
-    model = exported(WIDE)[precision]
-    findings = lint(model, "tensorrt-rtx/sm75")
-    assert {finding.rule for finding in findings} == {"fp32 products"}
-    assert {finding.where for finding in findings} == {"conv_1", "dense_5", "dense_7"}
+@pytest.mark.parametrize("form", ["fp32", "int8-trt"])
+def test_fp32_products_are_found_for_sm75_alone(form: str) -> None:
+    model = exported(WIDE)[form]
+    breaches = lint(model, "tensorrt-rtx/sm75")
+    assert {breach.rule for breach in breaches} == {"fp32 products"}
+    assert {breach.where for breach in breaches} == {"conv_1", "dense_5", "dense_7"}
 
 
 def test_the_cpu_form_is_not_for_tensorrt() -> None:
-    rules = {finding.rule for finding in lint(exported(WIDE)["int8"], "tensorrt-rtx")}
+    rules = {breach.rule for breach in lint(exported(WIDE)["int8"], "tensorrt-rtx")}
     assert {"opset", "operators", "zero points", "placement"} <= rules
 
 
-def test_a_finding_reads_as_a_line() -> None:
-    assert str(Finding("bias", "dense_1", "its bias is quantized")) == "dense_1: its bias is quantized (bias)"
+def test_a_breach_reads_as_a_line() -> None:
+    assert str(Breach("bias", "dense_1", "its bias is quantized")) == "dense_1: its bias is quantized (bias)"
 
 
 def test_an_unknown_target_is_named() -> None:

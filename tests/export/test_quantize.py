@@ -17,7 +17,7 @@ from etcc_edge.export.quantize import (
     METHODS,
     Exported,
     calibrate,
-    export_precisions,
+    export_forms,
     integer_kernels,
     logit_difference,
     quantizable,
@@ -49,7 +49,7 @@ def flows(n: int, seed: int = 0) -> np.ndarray:
 
 @functools.cache
 def exported(name: str) -> Exported:
-    return export_precisions(fp32_model(CONVOLUTIONS[name]), flows(300), flows(200, 1))
+    return export_forms(fp32_model(CONVOLUTIONS[name]), flows(300), flows(200, 1))
 
 
 def arrays(model: bytes | onnx.ModelProto) -> Mapping[str, np.ndarray]:
@@ -58,51 +58,51 @@ def arrays(model: bytes | onnx.ModelProto) -> Mapping[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-@pytest.mark.parametrize("precision", ["fp16", *INT8])
-def test_each_form_is_near_fp32(name: str, precision: str) -> None:
-    made = exported(name)
-    difference = logit_difference(made.models["fp32"], made.models[precision], flows(400, 2))
-    assert 0 < difference < (0.002 if precision == "fp16" else 0.03)
+@pytest.mark.parametrize("form", ["fp16", *INT8])
+def test_each_form_is_near_fp32(name: str, form: str) -> None:
+    forms = exported(name)
+    difference = logit_difference(forms.models["fp32"], forms.models[form], flows(400, 2))
+    assert 0 < difference < (0.002 if form == "fp16" else 0.03)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_cpu_int8_runs_on_integer_kernels_where_the_work_is(name: str) -> None:
-    made = exported(name)
-    heavy = quantizable(onnx.load_from_string(made.models["fp32"]))
-    kernels = integer_kernels(made.models["int8"], flows(64))
+    forms = exported(name)
+    heavy = quantizable(onnx.load_from_string(forms.models["fp32"]))
+    kernels = integer_kernels(forms.models["int8"], flows(64))
     assert sum(kernels.values()) == len(heavy) > 0
-    assert integer_kernels(made.models["fp32"], flows(64)) == {}
+    assert integer_kernels(forms.models["fp32"], flows(64)) == {}
 
 
 def test_tensorrts_int8_is_explicit_symmetric_and_without_integer_biases() -> None:
     for name in CONVOLUTIONS:
-        for precision in ("int8-trt", "int8-trt-fp16"):
-            held = arrays(exported(name).models[precision])
+        for form in ("int8-trt", "int8-trt-fp16"):
+            held = arrays(exported(name).models[form])
             assert all(not array.any() for key, array in held.items() if key.endswith("_zero"))
             assert {array.dtype for array in held.values()} <= {np.dtype(t) for t in ("f2", "f4", "i1", "i8")}
 
 
 def test_tents_have_steps_of_exactly_1_in_127_and_need_no_calibration() -> None:
-    made = exported("wide")
-    assert made.notes["method"] == "exact"
-    for precision in ("int8", "int8-trt"):
-        scales = [a for key, a in arrays(made.models[precision]).items() if key.endswith("_scale") and not a.ndim]
+    forms = exported("wide")
+    assert forms.notes["method"] == "exact"
+    for form in ("int8", "int8-trt"):
+        scales = [a for key, a in arrays(forms.models[form]).items() if key.endswith("_scale") and not a.ndim]
         assert scales == [np.float32(1 / 127)]
 
 
 def test_weights_are_stored_once_and_narrow() -> None:
-    sizes = {precision: len(model) for precision, model in exported("wide").models.items()}
+    sizes = {form: len(model) for form, model in exported("wide").models.items()}
     assert sizes["fp16"] < 0.52 * sizes["fp32"]
-    assert all(sizes[precision] < 0.31 * sizes["fp32"] for precision in INT8)
+    assert all(sizes[form] < 0.31 * sizes["fp32"] for form in INT8)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_no_two_products_leave_16_bits(name: str) -> None:
     """AVX2's vpmaddubsw adds two products u8 · s8 in 16 bits, saturating. Which two is ONNX Runtime's affair."""
-    made = onnx.load_from_string(exported(name).models["int8"])
-    held = arrays(made)
-    sources = {node.output[0]: node for node in made.graph.node}
-    for node in made.graph.node:
+    model = onnx.load_from_string(exported(name).models["int8"])
+    held = arrays(model)
+    sources = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
         if node.op_type == "MatMulIntegerToFloat":
             weight = held[node.input[1]].astype(np.int64)
         elif node.op_type == "Conv" and (dequantized := sources.get(node.input[1])) is not None:
@@ -119,17 +119,17 @@ def test_a_worst_case_flow_does_not_saturate() -> None:
     network = parse_network(["tent 1", "conv 16 64", "relu", "flatten"])
     weights = {"1.weight": np.ones((16, 2, 1, 64), np.float32), "1.bias": np.zeros(16, np.float32)}
     fp32 = build_onnx(network, 64, weights).SerializeToString()
-    made = export_precisions(fp32, np.ones((8, 64), np.float32), np.ones((8, 64), np.float32))
-    assert logit_difference(fp32, made.models["int8"], np.ones((1, 64), np.float32)) < 1e-6
+    forms = export_forms(fp32, np.ones((8, 64), np.float32), np.ones((8, 64), np.float32))
+    assert logit_difference(fp32, forms.models["int8"], np.ones((1, 64), np.float32)) < 1e-6
 
 
 def test_fp16_keeps_fp32_at_both_ends_and_in_the_tents() -> None:
-    made = to_fp16(onnx.load_from_string(fp32_model(WIDE)))
-    for value in (*made.graph.input, *made.graph.output):
+    half = to_fp16(onnx.load_from_string(fp32_model(WIDE)))
+    for value in (*half.graph.input, *half.graph.output):
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    before = itertools.takewhile(lambda node: node.op_type != "Cast", made.graph.node)
+    before = itertools.takewhile(lambda node: node.op_type != "Cast", half.graph.node)
     assert [node.op_type for node in before] == ["Reshape", "Mul", "Sub", "Abs", "HardSigmoid", "Flatten"]
-    assert [a.dtype for key, a in arrays(made).items() if "weight" in key] == [np.float16] * 3
+    assert [a.dtype for key, a in arrays(half).items() if "weight" in key] == [np.float16] * 3
 
 
 def test_a_weight_beyond_fp16_is_refused() -> None:
@@ -140,9 +140,9 @@ def test_a_weight_beyond_fp16_is_refused() -> None:
 
 
 def test_an_lstm_has_fp16_but_no_int8_and_says_why() -> None:
-    made = export_precisions(fp32_model("lstm 16, dense classes"), flows(10), flows(10))
-    assert set(made.models) == {"fp32", "fp16"}
-    assert "10 %" in made.notes["method"]
+    forms = export_forms(fp32_model("lstm 16, dense classes"), flows(10), flows(10))
+    assert set(forms.models) == {"fp32", "fp16"}
+    assert "10 %" in forms.notes["method"]
 
 
 def test_the_method_is_the_one_nearest_to_fp32_on_the_choosing_flows() -> None:

@@ -17,15 +17,6 @@ from etcc_edge.training.recipes import RECIPES
 LAYERS = parse_network(["tent 8", "conv 8 2", "relu", "flatten", "dense 2"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As `train` has it: several lose more to waiting than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def examples(n: int, seed: int) -> Examples:
     """Two inputs; the label is whether just one of them lies in the middle."""
     scaled = np.random.default_rng(seed).random((n, 2)).astype(np.float32)
@@ -41,6 +32,44 @@ def accuracy(fitted_network: TorchNetwork, of: Examples) -> float:
     return float((fitted_network.exact(of.scaled.astype(np.float64)).argmax(1) == of.label).mean())
 
 
+def settings() -> tuple[int, bool, bool]:
+    """PyTorch's own, of the whole process."""
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+@pytest.fixture
+def other_settings() -> Iterator[tuple[int, bool, bool]]:
+    """Three threads, and a warning where an algorithm is not deterministic."""
+    threads, deterministic, warn_only = settings()
+    torch.set_num_threads(3)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield settings()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def test_fitting_works_on_one_thread_and_leaves_pytorch_as_it_was(other_settings: tuple[int, bool, bool]) -> None:
+    assert other_settings == (3, True, True)
+    while_fitting: list[tuple[int, bool, bool]] = []
+    few = replace(QUICK, epochs=1)
+    fit(LAYERS, examples(64, 0), NONE, 2, few, "cnn", seed=0, after_epoch=lambda _: while_fitting.append(settings()))
+    assert while_fitting == [(1, True, False)]
+    assert settings() == other_settings
+
+
+def test_a_fit_that_fails_leaves_pytorch_as_it_was(other_settings: tuple[int, bool, bool]) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(LAYERS, examples(64, 0), NONE, 2, QUICK, "cnn", seed=0, after_epoch=interrupt)
+    assert settings() == other_settings
+
+
 def test_what_can_be_learnt_is_learnt() -> None:
     fitted = fit(LAYERS, examples(800, 0), examples(200, 1), 2, QUICK, "cnn", seed=0)
     assert accuracy(fitted.network, examples(500, 2)) > 0.9
@@ -49,8 +78,8 @@ def test_what_can_be_learnt_is_learnt() -> None:
 
 def test_a_seed_gives_one_network() -> None:
     def weights(seed: int) -> list[float]:
-        made = fit(LAYERS, examples(100, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed).network.weights()
-        return np.concatenate([array.ravel() for array in made.values()]).tolist()
+        weights = fit(LAYERS, examples(100, 0), NONE, 2, replace(QUICK, epochs=1), "cnn", seed).network.weights()
+        return np.concatenate([array.ravel() for array in weights.values()]).tolist()
 
     assert weights(0) == weights(0) != weights(1)
 
@@ -68,9 +97,9 @@ def test_the_best_epochs_weights_are_kept_at_the_temperature_that_fits_them() ->
     noisy.label[::4] ^= 1
     few = replace(QUICK, epochs=30, average=0.0, schedule="constant", learning_rate=0.05)
     fitted = fit(LAYERS, examples(60, 0), noisy, 2, few, "cnn", 3, lines.append)
-    said = [float(line.rsplit(" ", 1)[1]) for line in lines]
-    assert said[fitted.best_epoch - 1] == max(said) > said[-1]
-    assert accuracy(fitted.network, noisy) == pytest.approx(max(said), abs=1e-4)
+    accuracies = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    assert accuracies[fitted.best_epoch - 1] == max(accuracies) > accuracies[-1]
+    assert accuracy(fitted.network, noisy) == pytest.approx(max(accuracies), abs=1e-4)
     logits = torch.from_numpy(fitted.network.exact(noisy.scaled.astype(np.float64)))
 
     def loss(temperature: float) -> float:
@@ -116,8 +145,6 @@ def test_without_validation_the_last_epoch_counts_uncalibrated() -> None:
 
 def test_folded_weights_give_the_trained_networks_logits() -> None:
     fitted = fit(LAYERS, examples(200, 0), NONE, 2, replace(QUICK, epochs=2), "cnn", seed=0).network
-    import torch
-
     scaled = examples(50, 9).scaled
     trained = fitted(torch.from_numpy(scaled)).detach().numpy()
     assert fitted.exact(scaled.astype(np.float64)) == pytest.approx(trained, abs=1e-5)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import dialect_named
@@ -56,15 +58,15 @@ class Stop:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         self.computed = 0
-        compute = selection._Scores._compute
+        compute = selection.forest_accuracy
 
-        def computing(scores: selection._Scores, columns: list[int]) -> float:
+        def computing(forest: RandomForestClassifier, examples: selection.Examples, columns: list[int]) -> float:
             if self.computed == after:
                 raise KeyboardInterrupt
             self.computed += 1
-            return compute(scores, columns)
+            return compute(forest, examples, columns)
 
-        monkeypatch.setattr(selection._Scores, "_compute", computing)
+        monkeypatch.setattr(selection, "forest_accuracy", computing)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +95,22 @@ def test_the_steps_lead_to_the_choice(whole: Selection) -> None:
     assert kept == set(whole.features)
 
 
-def test_the_order_is_that_from_which_on_a_feature_stays() -> None:
-    best = {1: frozenset("a"), 2: frozenset("bc"), 3: frozenset("abc"), 4: frozenset("abcd")}
-    assert selection._in_order(best, 4) == ("b", "c", "a", "d")
+def set_scores(monkeypatch: pytest.MonkeyPatch, scores: Mapping[tuple[int, ...], float]) -> None:
+    """These accuracies for these sets of columns, and a half for every other."""
+    monkeypatch.setattr(selection, "forest_accuracy", lambda _, __, columns: scores.get(tuple(columns), 0.5))
+
+
+def test_the_order_is_that_from_which_on_a_feature_stays(flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is the best single feature, is dropped for the two that are better together, and comes back."""
+    set_scores(monkeypatch, {(0,): 0.6, (0, 1): 0.7, (0, 1, 2): 0.8, (1, 2): 0.85, (0, 1, 2, 3): 0.9})
+    chosen = select_features(flows, 4)
+    assert [set(step.added) for step in chosen.steps] == [{NAMES[0]}, {NAMES[1], NAMES[2]}, {NAMES[0]}, {NAMES[3]}]
+    assert chosen.features == ("flow_duration", "fwd_packets", "src_port", "bwd_packets")
 
 
 def test_floating_drops_a_feature_that_others_replace(flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch) -> None:
     """The third is the best single feature, and in the way beside the first two."""
-    scores = {(2,): 0.6, (0, 2): 0.7, (0, 1, 2): 0.8, (0, 1): 0.9, (0, 1, 3): 0.95}
-    monkeypatch.setattr(selection._Scores, "_compute", lambda _, columns: scores.get(tuple(columns), 0.5))
+    set_scores(monkeypatch, {(2,): 0.6, (0, 2): 0.7, (0, 1, 2): 0.8, (0, 1): 0.9, (0, 1, 3): 0.95})
     chosen = select_features(flows, 3)
     assert [(s.added, s.dropped, s.accuracy) for s in chosen.steps] == [
         (("fwd_packets",), (), 0.6),
@@ -125,11 +134,11 @@ def test_bins_keep_rare_values_and_gaps_apart() -> None:
     low, high = np.append(np.ones(999), 0), np.append(np.zeros(999), 1)
     gaps = np.append(np.full(999, np.nan), 5)
     fit = np.stack([low, high, gaps, np.arange(1000.0)], axis=1).astype(np.float32)
-    made = selection._binned(selection._Examples(fit, np.array(["A"]), fit[::-1], np.array(["A"])))
-    assert [len(np.unique(column)) for column in made.fit.T[:2]] == [2, 2]
-    assert np.isfinite(made.fit).all()
-    assert np.bincount(made.fit[:, 3].astype(int)).max() <= 1000 / selection.BINS + 1
-    assert np.array_equal(made.score, made.fit[::-1])
+    fit_bins, score_bins = selection.binned(fit, fit[::-1])
+    assert [len(np.unique(column)) for column in fit_bins.T[:2]] == [2, 2]
+    assert np.isfinite(fit_bins).all()
+    assert np.bincount(fit_bins[:, 3].astype(int)).max() <= 1000 / selection.BINS + 1
+    assert np.array_equal(score_bins, fit_bins[::-1])
 
 
 def test_flow_ids_are_not_parted_by_the_scoring(flows: LabelledFlows) -> None:

@@ -127,14 +127,14 @@ TRT = types.SimpleNamespace(TensorIOMode=types.SimpleNamespace(INPUT="in", OUTPU
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
-    made = Driver()
+    driver = Driver()
     package, primary = types.ModuleType("pycuda"), types.ModuleType("pycuda.autoprimaryctx")
-    primary.context = Primary(made)  # type: ignore[attr-defined]
-    package.driver, package.autoprimaryctx = made, primary  # type: ignore[attr-defined]
-    for name, module in {"": package, ".driver": made, ".autoprimaryctx": primary}.items():
+    primary.context = Primary(driver)  # type: ignore[attr-defined]
+    package.driver, package.autoprimaryctx = driver, primary  # type: ignore[attr-defined]
+    for name, module in {"": package, ".driver": driver, ".autoprimaryctx": primary}.items():
         monkeypatch.setitem(sys.modules, f"pycuda{name}", module)
-    yield made
-    assert made.depth == 0, "a context was left current"
+    yield driver
+    assert driver.depth == 0, "a context was left current"
 
 
 @pytest.mark.parametrize("flows", [1, 3, 8, 9, 16, 17, 40, 41])

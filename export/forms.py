@@ -14,13 +14,14 @@ from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
-from etcc_edge.errors import BackendError
+from etcc_edge.errors import BackendError, EtccError
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import LabelledFlows
 
 from .calibration import sample
 from .graph import build_onnx
-from .quantize import export_precisions
+from .lint import refusals
+from .quantize import export_forms
 
 
 def node_labels(bundle: Bundle, flows: LabelledFlows) -> Iterator[tuple[Node, I64]]:
@@ -32,12 +33,12 @@ def node_labels(bundle: Bundle, flows: LabelledFlows) -> Iterator[tuple[Node, I6
         yield child, np.where(belongs, codes_of(child.labels, flows.application), -1)
 
 
-def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: I64, test: I64) -> Bundle:
-    """The bundle with its ONNX files written anew at every precision.
+def with_forms(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: I64, test: I64) -> Bundle:
+    """The bundle with its ONNX files written anew in every form.
 
     ``flows`` has the bundle's features in order; the rest are row numbers: ``train`` gives the calibration
     flows, ``choosing`` (validation rows; training rows where there are none) the method, and no flow that
-    ``test`` repeats serves either.
+    ``test`` repeats serves either. Raises EtccError where TensorRT would refuse a file that is for it.
     """
     onnx: dict[tuple[str, str], bytes] = {}
     notes: dict[str, Any] = {}
@@ -46,29 +47,31 @@ def with_precisions(bundle: Bundle, flows: LabelledFlows, train: I64, choosing: 
         calibrating = sample(flows.features, labels, flows.hashes(), train, test)
         own = choosing[labels[choosing] >= 0]
         judging = sample(flows.features, labels, flows.hashes(), own if len(own) else train, test, seed=1)
-        made = export_precisions(
+        exported = export_forms(
             fp32,
             node.scaler.transform(flows.features, calibrating.rows),
             node.scaler.transform(flows.features, judging.rows),
         )
-        onnx |= {(node.id, precision): data for precision, data in made.models.items()}
-        notes[node.id] = {**made.notes, "calibration_fingerprint": calibrating.fingerprint}
+        onnx |= {(node.id, form): model for form, model in exported.models.items()}
+        notes[node.id] = {**exported.notes, "calibration_fingerprint": calibrating.fingerprint}
+    if refusal := next(refusals(onnx), None):
+        raise EtccError(f"the exported {refusal}")
     return replace(bundle, onnx=onnx, training={**bundle.training, "quantization": notes})
 
 
 def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
-    """The bundle with each precision's drift from fp32 on test rows among its metrics.
+    """The bundle with each form's drift from fp32 on test rows among its metrics.
 
     All of it is measured through ONNX Runtime, which computes TensorRT's files in floating point: what is
     rounded is the same, the order of sums is not. What this ONNX Runtime cannot load (1.20 and older: fp16 with
     Q/DQ) is left out.
     """
-    precisions = sorted({precision for _, precision in bundle.onnx} - {"fp32"})
-    whole = [p for p in precisions if all((node.id, p) in bundle.onnx for node in bundle.nodes())]
+    forms = sorted({form for _, form in bundle.onnx} - {"fp32"})
+    whole = [form for form in forms if all((node.id, form) in bundle.onnx for node in bundle.nodes())]
     drift: dict[str, Any] = {}
-    for precision in whole:
+    for form in whole:
         try:
-            engines = {node.id: open_engine(bundle, node, precision) for node in bundle.nodes()}
+            engines = {node.id: open_engine(bundle, node, form) for node in bundle.nodes()}
         except BackendError:
             continue
         comparison = compare(
@@ -79,7 +82,7 @@ def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
             flows.protocol[test],
             flows.application[test],
         )
-        drift[precision] = {
+        drift[form] = {
             "end_to_end": _figures(comparison.cascade),
             "networks": {name: _figures(figures) for name, figures in comparison.networks.items()},
         }

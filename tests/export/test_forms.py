@@ -1,4 +1,4 @@
-"""The shipped bundles at every precision: whole, calibrated on training flows, near fp32 on their test flows."""
+"""The shipped bundles in every form: whole, calibrated on training flows, near fp32 on their test flows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import pytest
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.bundle.fit import seen_in_training
+from etcc_edge.bundle.precision import FORMS, Form
 from etcc_edge.engines.gate import Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
-from etcc_edge.export.precisions import node_labels
-from etcc_edge.export.quantize import PRECISIONS, integer_kernels, quantizable
+from etcc_edge.export.forms import node_labels
+from etcc_edge.export.lint import refusals
+from etcc_edge.export.quantize import integer_kernels, quantizable
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import Split, split
 
 FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
-REDUCED = [precision for precision in PRECISIONS if precision != "fp32"]
+REDUCED = [form for form in FORMS if form != "fp32"]
 
 
 @pytest.fixture(scope="module", params=shipped_bundles())
@@ -33,14 +35,17 @@ def flows(bundle: Bundle, real_flows: Path) -> LabelledFlows:
 
 
 def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
-    made = bundle.training["split"]
+    record = bundle.training["split"]
     share = RECIPES[bundle.training["recipe"]].validation_share
-    return split(flows, made["kind"], made["seed"], share, made["validation_kind"], made["test_share"])
+    return split(flows, record["kind"], record["seed"], share, record["validation_kind"], record["test_share"])
 
 
-def test_every_network_has_every_precision(bundle: Bundle) -> None:
-    assert {key[1] for key in bundle.onnx} == set(PRECISIONS)
-    assert set(bundle.onnx) == {(node.id, precision) for node in bundle.nodes() for precision in PRECISIONS}
+def test_every_network_has_every_form(bundle: Bundle) -> None:
+    assert set(bundle.onnx) == {(node.id, form) for node in bundle.nodes() for form in FORMS}
+
+
+def test_no_target_would_refuse_a_file_that_is_for_it(bundle: Bundle) -> None:
+    assert list(refusals(bundle.onnx)) == []
 
 
 def test_int8_runs_on_integer_kernels(bundle: Bundle) -> None:
@@ -60,15 +65,13 @@ def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bu
         assert not seen_in_training(bundle, flows.identity, flows.features).held_back[chosen.rows].any()
 
 
-@pytest.mark.parametrize("precision", REDUCED)
-def test_drift_on_test_flows_is_small_and_as_the_bundle_says(
-    bundle: Bundle, flows: LabelledFlows, precision: str
-) -> None:
+@pytest.mark.parametrize("form", REDUCED)
+def test_drift_on_test_flows_is_small_and_as_the_bundle_says(bundle: Bundle, flows: LabelledFlows, form: Form) -> None:
     test = parts_of(bundle, flows).test
     comparison: Comparison = compare(
         bundle,
         lambda node: open_engine(bundle, node, "fp32"),
-        lambda node: open_engine(bundle, node, precision),
+        lambda node: open_engine(bundle, node, form),
         flows.features[test],
         flows.protocol[test],
         flows.application[test],
@@ -76,8 +79,8 @@ def test_drift_on_test_flows_is_small_and_as_the_bundle_says(
     assert comparison.cascade.points <= 0.3
     assert comparison.cascade.agreement >= 0.99
     assert all(drift.agreement >= 0.985 for drift in comparison.networks.values())
-    said = bundle.metrics["drift"][precision]["end_to_end"]
-    assert said["flows"] == comparison.cascade.flows
+    recorded = bundle.metrics["drift"][form]["end_to_end"]
+    assert recorded["flows"] == comparison.cascade.flows
     # Another CPU may round a tie otherwise.
-    assert said["agreement"] == pytest.approx(comparison.cascade.agreement, abs=2e-3)
-    assert said["change_points"] == pytest.approx(comparison.cascade.change, abs=0.2)
+    assert recorded["agreement"] == pytest.approx(comparison.cascade.agreement, abs=2e-3)
+    assert recorded["change_points"] == pytest.approx(comparison.cascade.change, abs=0.2)

@@ -1,0 +1,47 @@
+"""What a training is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.truth import LabelledFlows
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import Split, split
+
+METHOD_CITATION = (
+    "Li, Lu: ETCC: Encrypted Two-Label Classification Using CNN. Security and Communication Networks 2021, 6633250."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    recipe: str = "default"
+    network: str = "cnn"
+    applications: str = "paper"  # or all
+    split: str = "random"
+    test_share: float = 0.2
+    validation: str | None = None  # how the flows that choose epochs and thresholds are split off; None: as test
+    leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
+    seed: int = 0
+    timeout_s: float = 120.0  # of the flows
+    citations: tuple[str, ...] = (METHOD_CITATION,)  # that whoever uses the flows or the bundle owes
+    license: str = "not stated"  # of the weights
+    command: str = ""  # that reproduces the bundle, for the card
+
+
+def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
+    """Which flows train, validate and test by the plan."""
+    share = RECIPES[plan.recipe].validation_share
+    return split(flows, plan.split, plan.seed, share, plan.validation, plan.test_share)
+
+
+def check_plan(plan: Plan) -> None:
+    """Raises EtccError where the plan's recipe cannot do what it asks for."""
+    recipe = RECIPES[plan.recipe]
+    if plan.network not in recipe.networks:
+        raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
+    if not recipe.validation_share and (plan.leave_one_out or plan.validation):
+        use = "leaving protocols out needs" if plan.leave_one_out else "could be split off in another way"
+        raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which {use}")
