@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from etcc_edge.bundle.fit import pick_bundle
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import BundleError
+from etcc_edge.evaluation.result import FileEvaluation
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.truth import read_labelled
@@ -28,13 +28,11 @@ def evaluate_file(
     protocol_column: str | None = None,
     application_column: str | None = None,
     rows: str = "all",
-) -> list[dict[str, Any]]:
+) -> list[FileEvaluation]:
     """`evaluate` of each bundle on the same rows of a labelled flows file.
 
-    Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (its last two parts), ``network``
-    (``cnn``, ``lstm``, or None where the bundle does not say), ``backend``, ``precision``, ``flows_ignored``
-    (unreadable or without label) and ``flows_trained_on``. ``rows`` is ``all``, or ``test``: without the flows
-    that any of the bundles was trained on. Raises FlowsError, BundleError, BackendError.
+    ``rows`` is ``all``, or ``test``: without the flows that any of the bundles was trained on. Raises FlowsError,
+    BundleError, BackendError.
     """
     with FlowFile(path) as file:
         chosen = [pick_bundle(file, bundle)[0] for bundle in bundles]
@@ -48,17 +46,17 @@ def evaluate_file(
     seen = [np.isin(flows.hashes, bundle.trained_rows) for bundle in chosen]
     kept = ~np.any(seen, axis=0) if rows == "test" else np.ones(len(flows), bool)
     return [
-        {
-            "file": flows.name,
-            "rows": rows,
-            "bundle": bundle.name,
-            "location": "/".join(Path(bundle.location).parts[-2:]),
-            "network": bundle.training.get("network"),
-            "backend": choice.backend,
-            "precision": choice.precision,
-            "flows_ignored": flows.ignored,
-            "flows_trained_on": int(trained_on[kept].sum()),
-            **evaluate(
+        FileEvaluation(
+            file=flows.name,
+            rows=rows,
+            bundle=bundle.name,
+            location="/".join(Path(bundle.location).parts[-2:]),
+            network=bundle.training.get("network"),
+            backend=choice.backend,
+            precision=choice.precision,
+            flows_ignored=flows.ignored,
+            flows_trained_on=int(trained_on[kept].sum()),
+            scores=evaluate(
                 bundle,
                 partial(open_cascade, choice=choice),
                 flows.features[kept][:, [names.index(name) for name in bundle.features]],
@@ -67,6 +65,6 @@ def evaluate_file(
                 flows.flow_id[kept],
                 bundle.root.thresholds.get(choice.precision),
             ),
-        }
+        )
         for bundle, choice, trained_on in zip(chosen, choices, seen, strict=True)
     ]

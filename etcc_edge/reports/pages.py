@@ -32,6 +32,9 @@ class Page:
     sections: list[Section]
 
 
+_DARK = 0.55  # shade from which white text reads better than black
+
+
 def markdown_page(page: Page) -> str:
     """Every table, as GitHub's Markdown."""
     parts = [f"# {_markdown_text(page.heading)}", *map(_markdown_text, page.introduction)]
@@ -138,5 +141,5 @@ def _cell(text: str) -> str:
 def _shade(share: float) -> str:
     if not share:
         return ""
-    text = "#fff" if share > 0.55 else "#222"
+    text = "#fff" if share > _DARK else "#222"
     return f' style="background:rgba(0,114,178,{share:.2f});color:{text}"'

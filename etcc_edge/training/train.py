@@ -18,6 +18,7 @@ from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.result import to_json
 from etcc_edge.evaluation.scores import evaluate, known_figures
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
@@ -146,7 +147,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     thresholds = _thresholds(bundle, flows, parts.validation[stages[0].label[parts.validation] >= 0])
     bundle = replace(bundle, root=replace(root, thresholds=thresholds))
     choice = choose("onnxruntime", "fp32")
-    report = evaluate(
+    evaluation = evaluate(
         bundle,
         lambda part: open_cascade(part, choice),
         flows.features[test],
@@ -155,6 +156,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         flows.flow_id[test],
         thresholds.get("fp32"),
     )
+    report = to_json(evaluation)
     if plan.leave_one_out:
         report["leave_one_out"] = _leave_one_out(flows, stages[0], parts, plan, recipe, tell)
     measured = with_drift(replace(bundle, metrics={"test": report}), flows, test)
@@ -336,7 +338,7 @@ def _leave_one_out(
         found[protocol] = {
             "known": len(known),
             "unknown": len(unknown),
-            **{name: figures[name] for name in ("auroc", "fpr_at_95_tpr", "false_rejection", "detected")},
+            **{name: getattr(figures, name) for name in ("auroc", "fpr_at_95_tpr", "false_rejection", "detected")},
         }
     return found
 
