@@ -32,9 +32,6 @@ class Page:
     sections: list[Section]
 
 
-_DARK = 0.55  # shade from which white text reads better than black
-
-
 def markdown_page(page: Page) -> str:
     """Every table, as GitHub's Markdown."""
     parts = [f"# {_markdown_text(page.heading)}", *map(_markdown_text, page.introduction)]
@@ -136,6 +133,9 @@ def _html_table(table: Table) -> str:
 def _cell(text: str) -> str:
     """An interval may go below its figure, but stays in one piece."""
     return escape(text).replace("–", "\u2060–\u2060")
+
+
+_DARK = 0.55  # shade beyond which white text reads better than black
 
 
 def _shade(share: float) -> str:

@@ -88,8 +88,8 @@ class Frame:
         """px from the upper edge."""
         return self.bottom - self.y_axis.place(value) * (self.bottom - _TOP)
 
-    def drawn(self) -> list[str]:
-        """Its title and axes as SVG elements."""
+    def elements(self) -> list[str]:
+        """Its title and axes, as SVG."""
         left, right, bottom = self.left, self.right, self.bottom
         parts = [_text(left, 14, self.title, "start", bold=True, length=self.size[0] // 6)]
         for tick, text in self.x_axis.ticks:
@@ -120,7 +120,7 @@ def line_plot(
     """Lines of points, in the order of `COLOURS`; with ``opacity`` 0 their dots alone. In grey, a ``diagonal`` from
     the low ends of both axes to the high ones, and ``step``, a line that goes sideways before it goes up."""
     x, y = frame.x, frame.y
-    parts = frame.drawn()
+    parts = frame.elements()
     if diagonal:
         ends = (x(frame.x_axis.low), y(frame.y_axis.low), x(frame.x_axis.high), y(frame.y_axis.high))
         parts.append(

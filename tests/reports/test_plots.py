@@ -12,7 +12,7 @@ FRAME = Frame("a & b", percent_axis("x, %"), percent_axis("y, %"), (300, 200))
 LINE = [(0.0, 0.0, 2.0), (100.0, 100.0, 0.0)]
 
 
-def drawn(plot: str) -> list[str]:
+def kinds(plot: str) -> list[str]:
     """The kinds of a plot's elements."""
     return [element.tag for element in ElementTree.fromstring(plot)]
 
@@ -30,18 +30,18 @@ def test_places_on_a_logarithmic_axis_are_by_ratio() -> None:
 
 
 def test_lines_join_their_points_and_points_with_a_radius_are_dots() -> None:
-    plain = drawn(line_plot(FRAME, [LINE, LINE]))
+    plain = kinds(line_plot(FRAME, [LINE, LINE]))
     assert (plain.count("polyline"), plain.count("circle"), plain.count("path")) == (2, 2, 0)
     assert 'stroke-opacity="0.35"' in line_plot(FRAME, [LINE], opacity=0.35)
 
 
 def test_lines_without_opacity_are_dots_alone() -> None:
-    dots = drawn(line_plot(FRAME, [LINE], opacity=0))
+    dots = kinds(line_plot(FRAME, [LINE], opacity=0))
     assert (dots.count("polyline"), dots.count("circle")) == (0, 1)
 
 
 def test_guides_are_drawn_where_they_are_asked_for() -> None:
-    plain = drawn(line_plot(FRAME, [LINE]))
-    guided = drawn(line_plot(FRAME, [LINE], diagonal=True, step=[(0, 10), (50, 20)]))
+    plain = kinds(line_plot(FRAME, [LINE]))
+    guided = kinds(line_plot(FRAME, [LINE], diagonal=True, step=[(0, 10), (50, 20)]))
     assert guided.count("line") == plain.count("line") + 1
     assert guided.count("path") == 1
