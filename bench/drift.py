@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bundle.fit import Flows
+from etcc_edge.bundle.fit import Flows, Truth
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.engines import gate
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.engines.engine import Engine
-from etcc_edge.engines.gate import MAX_DRIFT, Comparison, Drift, compare
 from etcc_edge.engines.result import Result
 from etcc_edge.evaluation.metrics import Confusion
 from etcc_edge.flows.labels import codes_of
 
 MOST_MOVES = 5
+_RECORDED = "recorded at training"
 
 
 def measured(
@@ -31,7 +32,7 @@ def measured(
     moved between; ``verdict``, empty where the drift passes.
     """
     labels = (flows.protocol, flows.application)
-    comparison = compare(bundle, lambda n: reference[n.id], lambda n: other[n.id], flows.raw, *labels)
+    comparison = gate.compare(bundle, lambda n: reference[n.id], lambda n: other[n.id], flows.raw, *labels)
     ours, theirs = (
         RoutedCascade(bundle, lambda node, engines=engines: engines[node.id]).run(flows.raw)  # type: ignore[misc]
         for engines in (reference, other)
@@ -53,45 +54,39 @@ def measured(
 
 
 def of_result(bundle: Bundle, result: Result, flows: Flows) -> dict[str, Any] | None:
-    """The accuracy end to end of other models than the bundle's networks, over the flows that `compare` counts;
+    """The accuracy end to end of other models than the bundle's networks, over the flows that `gate.compare` counts;
     None without labels."""
     if flows.protocol is None or flows.application is None:
         return None
-    protocol, application = (
-        codes_of(bundle.root.labels, flows.protocol),
-        codes_of(bundle.vocabulary()[1], flows.application),
-    )
-    counted = np.zeros(len(result), bool)
-    for label, child in bundle.root.children.items():
-        counted |= (protocol == bundle.root.labels.index(label)) & (codes_of(child.labels, flows.application) >= 0)
-    right = (result.codes[0] == protocol) & (result.codes[1] == application)
+    truth = Truth.of(bundle, flows.protocol, flows.application)
+    counted, right = truth.counted, truth.right(result.codes)
     return {"source": "measured", "flows": int(counted.sum()), "accuracy": float(right[counted].mean())}
 
 
-def recorded(bundle: Bundle, precision: str, max_drift: float = MAX_DRIFT) -> dict[str, Any] | None:
+def recorded(bundle: Bundle, precision: str, max_drift: float = gate.MAX_DRIFT) -> dict[str, Any] | None:
     """The drift that the bundle recorded at training, in the form of `measured`; None where it recorded none.
     ``source`` is ``recorded at training``."""
     accuracy = bundle.metrics.get("test", {}).get("end_to_end", {}).get("accuracy")
     if precision == "fp32":
-        return accuracy and {"source": "recorded at training", "accuracy": accuracy, "verdict": ""}
-    figures = bundle.metrics.get("drift", {}).get(precision)
-    if figures is None:
+        return None if accuracy is None else {"source": _RECORDED, "accuracy": accuracy, "verdict": ""}
+    comparison = gate.recorded(bundle, precision)
+    if comparison is None:
         return None
-    end = figures["end_to_end"]
-    change = end.get("change_points")
-    drift = Drift(end["flows"], end["agreement"], change and change / 100, 0.0)
+    change = comparison.cascade.change
     return {
-        "source": "recorded at training",
-        "flows": end["flows"],
-        "agreement": end["agreement"],
-        "change_points": change,
+        "source": _RECORDED,
+        **_record(comparison.cascade),
         "accuracy": None if accuracy is None or change is None else accuracy + change / 100,
-        "networks": dict(figures["networks"]),
-        "verdict": Comparison(drift, {}).verdict(max_drift),
+        "networks": {name: _record(drift) for name, drift in comparison.networks.items()},
+        "verdict": comparison.verdict(max_drift),
     }
 
 
-def _figures(drift: Drift) -> dict[str, Any]:
+def _record(drift: gate.Drift) -> dict[str, Any]:
+    return {"flows": drift.flows, "agreement": drift.agreement, "change_points": drift.change}
+
+
+def _figures(drift: gate.Drift) -> dict[str, Any]:
     return {**vars(drift), "change_points": drift.change}
 
 
@@ -109,11 +104,11 @@ def _recall_changes(bundle: Bundle, ours: Result, theirs: Result, flows: Flows) 
     """Percentage points of each label's recall, over the whole cascade."""
     if flows.protocol is None or flows.application is None:
         return {}
-    made = {}
+    by_level = {}
     for i, truth in enumerate((flows.protocol, flows.application)):
         labels = bundle.vocabulary()[i]
         true = codes_of(labels, truth)
         before, after = (Confusion.of(labels, true, result.codes[i]).recall for result in (ours, theirs))
         changes = dict(zip(labels, (100 * (after - before)).tolist(), strict=True))
-        made[bundle.levels[i]] = {label: change for label, change in changes.items() if not np.isnan(change)}
-    return made
+        by_level[bundle.levels[i]] = {label: change for label, change in changes.items() if not np.isnan(change)}
+    return by_level

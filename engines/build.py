@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from etcc_edge.errors import BackendError
 from . import onnxruntime
 from .backends import BACKENDS
 from .engine import Engine
-from .gate import MAX_DRIFT, Comparison, Drift, compare
+from .gate import MAX_DRIFT, Comparison, Drift, compare, recorded
 from .gpu import tensorrt_rtx
 from .gpu.cache import EngineCache
 from .gpu.compile import version_of
@@ -28,7 +27,10 @@ from .gpu.plan import EnginePlan, engine_plan
 from .measured import Recommendation, read, save
 
 WHOLE = "end to end"
-_NOT_RUN = "compiled, not run"
+# How two engines are timed against each other.
+_TIMED_FLOWS = 256
+_TIMED_TURNS = 9
+_CALLS_A_TURN = 4
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,63 @@ class Row:
     passed: bool | None = None
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """One precision on one backend and target: a row a network, none where one of them could not be built, and
+    whether it may be taken. ``passed`` is None where it was not gated here."""
+
+    backend: str
+    target: str
+    precision: str
+    networks: Sequence[Row] = ()
+    drift: str = ""
+    passed: bool | None = None
+    reason: str = ""  # what keeps it out, or why it was not gated
+
+    @property
+    def kept_out(self) -> bool:
+        return self.passed is False
+
+    def by_flows(self, comparison: Comparison, max_drift: float) -> Judgement:
+        """Gated by a comparison with fp32."""
+        failure = comparison.verdict(max_drift)
+        return replace(self._drifted(comparison), passed=not failure, reason=failure)
+
+    def by_record(self, comparison: Comparison, max_drift: float) -> Judgement:
+        """Not gated here, with the drift that was measured at training; kept out where that was too much."""
+        drifted = self._drifted(comparison)
+        drifted = replace(drifted, drift=f"at training: {drifted.drift}")
+        failure = comparison.verdict(max_drift)
+        return replace(drifted, passed=False, reason=f"at training {failure}") if failure else drifted
+
+    def _drifted(self, comparison: Comparison) -> Judgement:
+        drifts = {name: _drift_text(drift) for name, drift in comparison.networks.items()}
+        networks = [replace(row, drift=drifts.get(row.network, "")) for row in self.networks]
+        return replace(self, networks=networks, drift=_drift_text(comparison.cascade))
+
+    def rows(self, taken: bool) -> list[Row]:
+        """Its networks, and all of it as one; ``taken``: it is the precision to use."""
+        whole = Row(
+            WHOLE,
+            self.precision,
+            self.backend,
+            self.target,
+            sum(row.size for row in self.networks),
+            sum(row.seconds for row in self.networks),
+            self.drift,
+            verdict=self._verdict(taken),
+            passed=self.passed,
+        )
+        return [*(replace(row, passed=self.passed) for row in self.networks), whole]
+
+    def _verdict(self, taken: bool) -> str:
+        if self.kept_out:
+            return f"kept out: {self.reason}"
+        verdict = self.reason if self.passed is None else "passed" if taken else "passed, not the first"
+        slow = [row.network for row in self.networks if row.speed is not None and row.speed < 1]
+        return verdict + (f"; slower than fp32 in {', '.join(slow)}" if slow else "")
+
+
 @dataclass
 class Outcome:
     """``taken``: by backend and target the precision to use, or none where nothing passed."""
@@ -60,11 +119,19 @@ class Outcome:
         """Something passes for every backend and target."""
         return bool(self.taken) and all(self.taken.values())
 
+    def add(self, key: str, judgements: Sequence[Judgement]) -> None:
+        """What was built for one backend and target, in order of preference: the first that is not kept out is
+        taken."""
+        taken = next((judgement for judgement in judgements if not judgement.kept_out), None)
+        self.taken[key] = taken.precision if taken else None
+        for judgement in judgements:
+            self.rows += judgement.rows(judgement is taken)
+
 
 def build_engines(
     bundle: Bundle,
     *,
-    precisions: Sequence[str] = (),
+    precisions: Sequence[Precision] = (),
     targets: Sequence[int] = (),
     here: Sequence[str] = tuple(BACKENDS),
     flows: Flows | None = None,
@@ -80,6 +147,7 @@ def build_engines(
     """
     if targets and (reason := tensorrt_rtx.why_not_compile()):
         raise BackendError(f"targets cannot be compiled for: {reason}")
+    builder = _Builder(bundle, flows, max_drift, tell)
     outcome, absent = Outcome(), []
 
     def wanted(backend: str) -> list[Precision]:
@@ -88,12 +156,13 @@ def build_engines(
     for backend in here:
         reasons = {precision: BACKENDS[backend].why_not(bundle, precision) for precision in wanted(backend)}
         if able := [precision for precision, reason in reasons.items() if not reason]:
-            _build_here(bundle, backend, able, flows, max_drift, outcome, tell)
+            outcome.add(f"{backend} {BACKENDS[backend].device}", builder.here(backend, able))
             outcome.notes += [f"{backend} has no {p} here: {reason}" for p, reason in reasons.items() if reason]
         else:
             absent += [f"{backend}: {reason}" for reason in dict.fromkeys(reasons.values())]
     for capability in targets:
-        _compile(bundle, wanted("tensorrt-rtx"), capability, max_drift, cache or EngineCache(), outcome, tell)
+        judgements = builder.compiled(capability, wanted("tensorrt-rtx"), cache or EngineCache())
+        outcome.add(f"tensorrt-rtx sm{capability}", judgements)
     if not outcome.taken:
         raise BackendError("nothing can be built here: " + "; ".join(absent))
     if not targets and not any(key.endswith(" gpu") for key in outcome.taken):
@@ -106,89 +175,96 @@ def keep_verdicts(bundle: Bundle, outcome: Outcome) -> None:
     gated = {key.removesuffix(" gpu"): taken or "" for key, taken in outcome.taken.items() if key.endswith(" gpu")}
     if gated:
         kept = read(bundle)[0] or Recommendation()
-        save(bundle, dataclasses.replace(kept, gated={**kept.gated, **gated}))
+        save(bundle, replace(kept, gated={**kept.gated, **gated}))
 
 
-def _build_here(
-    bundle: Bundle,
-    backend: str,
-    precisions: Sequence[Precision],
-    flows: Flows | None,
-    max_drift: float,
-    outcome: Outcome,
-    tell: Callable[[str], None],
-) -> None:
-    target = BACKENDS[backend].device
-    reference: dict[str, Engine] = {node.id: onnxruntime.open_engine(bundle, node, "fp32") for node in bundle.nodes()}
-    # The native engine is timed as a whole cascade (see bench/README.md), where scaler and network are one.
-    own_fp32 = reference if backend == "onnxruntime" else {}
-    outcome.taken[f"{backend} {target}"] = None
-    if target == "gpu":
-        with contextlib.suppress(BackendError):  # a GPU without fp32 has nothing to be faster than
-            own_fp32 = {node.id: BACKENDS[backend].opener(bundle, "fp32")(node) for node in bundle.nodes()}
-    for precision in precisions:
+@dataclass(frozen=True)
+class _Builder:
+    """Builds the engines of one bundle, and judges them on the flows, or without any by the bundle's record."""
+
+    bundle: Bundle
+    flows: Flows | None
+    max_drift: float
+    tell: Callable[[str], None]
+
+    def here(self, backend: str, precisions: Sequence[Precision]) -> list[Judgement]:
+        """A judgement a precision, of a backend on this machine."""
+        reference: dict[str, Engine] = {
+            node.id: onnxruntime.open_engine(self.bundle, node, "fp32") for node in self.bundle.nodes()
+        }
+        # The native engine is timed as a whole cascade (see bench/README.md), where scaler and network are one.
+        own_fp32 = reference if backend == "onnxruntime" else {}
+        if BACKENDS[backend].device == "gpu":
+            with contextlib.suppress(BackendError):  # a GPU without fp32 has nothing to be faster than
+                opener = BACKENDS[backend].opener(self.bundle, "fp32")
+                own_fp32 = {node.id: opener(node) for node in self.bundle.nodes()}
+        return [self._opened(backend, precision, reference, own_fp32) for precision in precisions]
+
+    def _opened(
+        self, backend: str, precision: Precision, reference: Mapping[str, Engine], own_fp32: Mapping[str, Engine]
+    ) -> Judgement:
+        """``reference`` has the engines by node id whose labels are compared, ``own_fp32`` those whose speed is."""
+        judgement = Judgement(backend, BACKENDS[backend].device, precision, reason="not gated here")
         rows: list[Row] = []
         engines: dict[str, Engine] = {}
         try:
-            for node in bundle.nodes():
-                tell(f"{node.id} at {precision} with {backend}")
+            for node in self.bundle.nodes():
+                self.tell(f"{node.id} at {precision} with {backend}")
                 start = time.perf_counter()
-                engines[node.id] = BACKENDS[backend].opener(bundle, precision)(node)
+                engines[node.id] = BACKENDS[backend].opener(self.bundle, precision)(node)
                 seconds = time.perf_counter() - start
-                size = len(bundle.onnx[node.id, precision]) if backend == "onnxruntime" else 0
+                size = len(self.bundle.onnx[node.id, precision]) if backend == "onnxruntime" else 0
                 speed = None
                 if precision != "fp32" and node.id in own_fp32:
                     speed = _speed(own_fp32[node.id], engines[node.id], node.scaler.inputs)
-                rows.append(Row(node.id, precision, backend, target, size, seconds, speed=speed))
+                rows.append(Row(node.id, precision, backend, judgement.target, size, seconds, speed=speed))
         except BackendError as error:
-            outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
-            continue
-        comparison = None
-        if flows is not None:
-            tell(f"comparing {precision} with fp32")
+            return replace(judgement, passed=False, reason=str(error))
+        judgement = replace(judgement, networks=rows)
+        if self.flows is not None:
+            self.tell(f"comparing {precision} with fp32")
             comparison = compare(
-                bundle,
+                self.bundle,
                 lambda node: reference[node.id],
-                lambda node, made=engines: made[node.id],  # type: ignore[misc]
-                flows.raw,
-                flows.protocol,
-                flows.application,
+                lambda node: engines[node.id],
+                self.flows.raw,
+                self.flows.protocol,
+                self.flows.application,
             )
+            return judgement.by_flows(comparison, self.max_drift)
         if backend == "native":
-            onnx = ""  # it makes its codes itself
-        else:
-            onnx = precision if target == "cpu" or comparison else _planned(backend, precision).form
-        outcome.rows += _judged(bundle, rows, comparison, precision, onnx, max_drift, outcome, "not gated here")
+            return judgement  # it makes its codes itself, so the record of the ONNX files is not about them
+        form = precision if judgement.target == "cpu" else _planned(backend, precision).form
+        return self._by_record(judgement, form)
 
+    def compiled(self, capability: int, precisions: Sequence[Precision], cache: EngineCache) -> list[Judgement]:
+        """A judgement a precision, of TensorRT-RTX for GPUs of one compute capability."""
+        return [self._compiled(capability, precision, cache) for precision in precisions]
 
-def _compile(
-    bundle: Bundle,
-    precisions: Sequence[Precision],
-    capability: int,
-    max_drift: float,
-    cache: EngineCache,
-    outcome: Outcome,
-    tell: Callable[[str], None],
-) -> None:
-    backend, target = "tensorrt-rtx", f"sm{capability}"
-    outcome.taken[f"{backend} {target}"] = None
-    for precision in precisions:
-        made = tensorrt_rtx.planned(capability, precision)
+    def _compiled(self, capability: int, precision: Precision, cache: EngineCache) -> Judgement:
+        backend, target = "tensorrt-rtx", f"sm{capability}"
+        judgement = Judgement(backend, target, precision, reason="compiled, not run")
+        gpu_plan = tensorrt_rtx.planned(capability, precision)
         rows: list[Row] = []
         try:
-            if not made.supported:
-                raise BackendError(made.refusal)
-            for node in bundle.nodes():
-                tell(f"{node.id} at {precision} for {target}")
-                found = tensorrt_rtx.compiled(bundle, node, precision, capability, cache)
-                said = found.refused and f"built again: {found.refused}"
-                rows.append(
-                    Row(node.id, precision, backend, target, len(found.data), found.seconds, verdict=said or "")
-                )
+            if not gpu_plan.supported:
+                raise BackendError(gpu_plan.refusal)
+            for node in self.bundle.nodes():
+                self.tell(f"{node.id} at {precision} for {target}")
+                engine = tensorrt_rtx.compiled(self.bundle, node, precision, capability, cache)
+                verdict = f"built again: {engine.refused}" if engine.refused else ""
+                rows.append(Row(node.id, precision, backend, target, len(engine.data), engine.seconds, verdict=verdict))
         except BackendError as error:
-            outcome.rows.append(Row(WHOLE, precision, backend, target, verdict=f"kept out: {error}", passed=False))
-            continue
-        outcome.rows += _judged(bundle, rows, None, precision, made.form, max_drift, outcome, _NOT_RUN)
+            return replace(judgement, passed=False, reason=str(error))
+        return self._by_record(replace(judgement, networks=rows), gpu_plan.form)
+
+    def _by_record(self, judgement: Judgement, form: str) -> Judgement:
+        """By the bundle's record of the ONNX files that the engines are built from."""
+        if judgement.precision == "fp32":
+            reference = "; the reference" if judgement.backend == "onnxruntime" else ""
+            return replace(judgement, reason=judgement.reason + reference)
+        comparison = recorded(self.bundle, form)
+        return judgement if comparison is None else judgement.by_record(comparison, self.max_drift)
 
 
 def _planned(backend: str, precision: Precision) -> EnginePlan:
@@ -197,78 +273,24 @@ def _planned(backend: str, precision: Precision) -> EnginePlan:
     return engine_plan(backend, version_of(library), first_gpu().capability, precision)
 
 
-def _judged(
-    bundle: Bundle,
-    rows: list[Row],
-    comparison: Comparison | None,
-    precision: str,
-    onnx: str,
-    max_drift: float,
-    outcome: Outcome,
-    without: str,
-) -> list[Row]:
-    """The rows with their drift, and one for the whole; the first precision that passes is taken."""
-    first = rows[0]
-    key = f"{first.backend} {first.target}"
-    at_training = bundle.metrics.get("drift", {}).get(onnx)
-    whole_drift, passed, reason = "", None, without
-    drifts: Mapping[str, str] = {}
-    if comparison is not None:
-        drifts = {name: _said(drift) for name, drift in comparison.networks.items()}
-        whole_drift, failure = _said(comparison.cascade), comparison.verdict(max_drift)
-        passed, reason = not failure, failure
-    elif precision == "fp32":
-        reason = f"{without}; the reference" if first.backend == "onnxruntime" else without
-    elif at_training is not None:
-        drifts = {name: _said(_drift_of(figures)) for name, figures in at_training["networks"].items()}
-        cascade = _drift_of(at_training["end_to_end"])
-        whole_drift = f"at training: {_said(cascade)}"
-        if failure := Comparison(cascade, {}).verdict(max_drift):
-            passed, reason = False, f"at training {failure}"
-    if passed is False:
-        verdict = f"kept out: {reason}"
-    elif outcome.taken[key] is None:
-        outcome.taken[key] = precision
-        verdict = "; ".join(filter(None, ("passed" if passed else "", reason)))
-    else:
-        verdict = "; ".join(filter(None, ("passed, not the first" if passed else "", reason)))
-    slow = [row.network for row in rows if row.speed is not None and row.speed < 1]
-    if slow and passed is not False:
-        verdict += f"; slower than fp32 in {', '.join(slow)}"
-    judged = [Row(**{**vars(row), "drift": drifts.get(row.network, ""), "passed": passed}) for row in rows]
-    total = sum(row.size for row in rows), sum(row.seconds for row in rows)
-    return [*judged, Row(WHOLE, precision, first.backend, first.target, *total, whole_drift, None, verdict, passed)]
-
-
-def _drift_of(figures: Mapping[str, float]) -> Drift:
-    """From a bundle's metrics, which hold the change and not the two accuracies."""
-    change = figures.get("change_points")
-    return Drift(
-        int(figures["flows"]),
-        float(figures["agreement"]),
-        None if change is None else change / 100,
-        None if change is None else 0.0,
-    )
-
-
-def _said(drift: Drift) -> str:
+def _drift_text(drift: Drift) -> str:
     agreement = f"{100 * drift.agreement:.2f} % agree"
     return agreement if drift.change is None else f"{drift.change:+.2f} points, {agreement}"
 
 
-def _speed(reference: Engine, other: Engine, inputs: int, flows: int = 256, turns: int = 9) -> float:
-    """How many times faster the other is: the median of paired turns, the two taking turns to be first."""
-    scaled = np.random.default_rng(0).random((flows, inputs), np.float32)
+def _speed(reference: Engine, other: Engine, inputs: int) -> float:
+    """How many times faster the other is: the median over turns, the two taking turns to be first."""
+    scaled = np.random.default_rng(0).random((_TIMED_FLOWS, inputs), np.float32)
     ratios = []
-    for turn in range(turns + 1):
+    for turn in range(_TIMED_TURNS + 1):
         seconds = {}
         for engine in (reference, other) if turn % 2 else (other, reference):
             start = time.perf_counter()
-            for _ in range(4):
+            for _ in range(_CALLS_A_TURN):
                 engine.run(scaled)
             seconds[engine] = time.perf_counter() - start
         ratios.append(seconds[reference] / seconds[other])
-    return float(np.median(ratios[1:]))
+    return float(np.median(ratios[1:]))  # the first turn warms up
 
 
 def _what_a_gpu_would_add() -> str:

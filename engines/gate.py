@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from etcc_edge.arrays import F32, I64, Bools, Integers, Text
+from etcc_edge.arrays import F32, Integers, Text
+from etcc_edge.bundle.fit import Truth
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.errors import BundleError
-from etcc_edge.flows.labels import codes_of
 
 from .cascade import RoutedCascade
 from .engine import OpenEngine
-from .result import Result
 
 MAX_DRIFT = 0.5  # percentage points, end to end
 
@@ -43,6 +43,13 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class RecordedDrift(Drift):
+    """As a bundle's metrics hold it: the change of accuracy (percentage points) without the two accuracies."""
+
+    change: float | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Of the whole cascade, and of each network by node id on the flows that are its own."""
 
@@ -57,6 +64,20 @@ class Comparison:
             what = "accuracy" if self.cascade.change is not None else "agreement"
             return f"{what} is {self.cascade.points:.2f} points from fp32's, more than {max_drift:g}"
         return ""
+
+
+def recorded(bundle: Bundle, form: str) -> Comparison | None:
+    """How far the bundle's ONNX files of one form were from fp32 on the test rows at training; None where that was
+    not measured."""
+    record = bundle.metrics.get("drift", {}).get(form)
+    if record is None:
+        return None
+    networks = {name: _from_record(figures) for name, figures in record["networks"].items()}
+    return Comparison(_from_record(record["end_to_end"]), networks)
+
+
+def _from_record(figures: Mapping[str, Any]) -> RecordedDrift:
+    return RecordedDrift(figures["flows"], figures["agreement"], change=figures.get("change_points"))
 
 
 def agreement(first: Integers, second: Integers) -> float:
@@ -81,41 +102,29 @@ def compare(
     """
     if len(bundle.levels) != 2:
         raise BundleError(f"bundle {bundle.name} has {len(bundle.levels)} levels; precisions are compared over two")
-    ours, theirs = RoutedCascade(bundle, reference).run(raw), RoutedCascade(bundle, other).run(raw)
-    labelled = protocol is not None and application is not None
-    true_protocol = codes_of(bundle.root.labels, protocol) if protocol is not None else ours.codes[0].astype(np.int64)
-    networks = {}
-    own = true_protocol >= 0
-    networks[bundle.root.id] = _drift(theirs, ours, own, true_protocol if labelled else None)
-    both_known = np.zeros(len(raw), bool)
+    truth = None if protocol is None or application is None else Truth.of(bundle, protocol, application)
+    ours, theirs = (RoutedCascade(bundle, opener).run(raw) for opener in (reference, other))
+    root = ours.codes[0] if truth is None else truth.protocol
+    own = root >= 0
+    networks = {bundle.root.id: _drift(ours.codes[0][own], theirs.codes[0][own], None if truth is None else root[own])}
     for label, child in bundle.root.children.items():
-        own = true_protocol == bundle.root.labels.index(label)
-        true = None
-        if application is not None and labelled:
-            true = codes_of(child.labels, application)
-            own &= true >= 0
-            both_known |= own
+        own = root == bundle.root.labels.index(label) if truth is None else truth.own[label] >= 0
         if own.any():
-            first, second = (RoutedCascade(bundle.below(label), opener).run(raw[own]) for opener in (reference, other))
-            truth = None if true is None else true[own]
-            networks[child.id] = _drift(second, first, np.ones(len(first), bool), truth)
-    counted = both_known if labelled else np.ones(len(raw), bool)
-    if not labelled:
-        return Comparison(Drift(len(raw), agreement(ours.codes, theirs.codes)), networks)
-    assert application is not None
-    truth = np.stack([true_protocol, codes_of(bundle.vocabulary()[1], application)])
-    right = [(result.codes == truth).all(axis=0)[counted] for result in (theirs, ours)]
-    flows = int(counted.sum())
+            below = bundle.below(label)
+            first, second = (RoutedCascade(below, opener).run(raw[own]).codes[0] for opener in (reference, other))
+            networks[child.id] = _drift(first, second, None if truth is None else truth.own[label][own])
     same = agreement(ours.codes, theirs.codes)
-    if not flows:
+    if truth is None:
+        return Comparison(Drift(len(raw), same), networks)
+    counted = truth.counted
+    if not counted.any():
         return Comparison(Drift(0, same), networks)
-    return Comparison(Drift(flows, same, float(right[0].mean()), float(right[1].mean())), networks)
+    accuracy, reference_accuracy = (float(truth.right(result.codes)[counted].mean()) for result in (theirs, ours))
+    return Comparison(Drift(int(counted.sum()), same, accuracy, reference_accuracy), networks)
 
 
-def _drift(result: Result, reference: Result, rows: Bools, truth: I64 | None) -> Drift:
-    """Of the first level."""
-    theirs, ours = result.codes[0][rows], reference.codes[0][rows]
-    if truth is None or not rows.any():
-        return Drift(int(rows.sum()), agreement(ours, theirs))
-    true = truth[rows]
+def _drift(ours: Integers, theirs: Integers, true: Integers | None) -> Drift:
+    """Of one network's labels [n] from the reference's."""
+    if true is None or not len(true):
+        return Drift(len(ours), agreement(ours, theirs))
     return Drift(len(true), agreement(ours, theirs), float(np.mean(theirs == true)), float(np.mean(ours == true)))

@@ -26,9 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "infer": GROUND | {"flows", "bundle", "engines"},
     "reports": GROUND,
     "evaluation": GROUND | {"flows", "bundle", "engines", "infer", "reports"},
-    "checking": GROUND | {"flows", "bundle", "engines", "infer"},
+    "checking": GROUND | {"flows", "bundle", "engines", "infer", "reports"},
     "export": GROUND | {"flows", "bundle", "engines", "evaluation"},
-    "training": GROUND | {"flows", "bundle", "engines", "evaluation", "export"},
+    "training": GROUND | {"flows", "bundle", "engines", "reports", "evaluation", "export"},
     "face": GROUND | {"flows", "bundle", "engines", "infer"},
 }
 MAY_IMPORT["bench"] = set(MAY_IMPORT) - {"face"}

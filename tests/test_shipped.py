@@ -14,6 +14,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade, open_cascade
 from etcc_edge.engines.choice import Choice
 from etcc_edge.errors import FlowsError
+from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.export.parity import TOLERANCE
 from etcc_edge.flows.identity import fingerprint
@@ -88,7 +89,7 @@ def test_generated_flows_get_both_labels(name: str) -> None:
 
 def test_test_rows_score_what_the_card_says(bundle: Bundle, real_flows: Path) -> None:
     flows = read_labelled(real_flows / FLOWS[bundle.name], bundle.features)
-    said, parted = bundle.metrics["test"], bundle.training["split"]
+    record, parted = from_json(bundle.metrics["test"]), bundle.training["split"]
     share = RECIPES[bundle.training["recipe"]].validation_share
     test = split(flows, parted["kind"], parted["seed"], share, test_share=parted["test_share"]).test
     assert fingerprint(flows.hashes()[test]) == parted["test_fingerprint"]
@@ -100,13 +101,13 @@ def test_test_rows_score_what_the_card_says(bundle: Bundle, real_flows: Path) ->
         flows.protocol[test],
         flows.application[test],
     )
-    assert figures["end_to_end"]["flows"] == said["end_to_end"]["flows"]
+    assert figures.end_to_end.flows == record.end_to_end.flows
     for got, wanted in (
-        (figures["protocol"], said["protocol"]),
-        (figures["end_to_end"], said["end_to_end"]),
-        *((figures["stage2"][name], said["stage2"][name]) for name in said["stage2"]),
+        (figures.protocol, record.protocol),
+        (figures.end_to_end, record.end_to_end),
+        *((figures.stage2[name], record.stage2[name]) for name in record.stage2),
     ):
-        assert got["accuracy"] == pytest.approx(wanted["accuracy"], abs=1e-3)  # another CPU may round a tie otherwise
+        assert got.accuracy == pytest.approx(wanted.accuracy, abs=1e-3)  # another CPU may round a tie otherwise
 
 
 def test_no_flow_tests_that_was_trained_on_but_for_repeated_rows(bundle: Bundle, real_flows: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from etcc_edge.reports.numbers import NONE, percent
 from etcc_edge.reports.pages import Page, Section
-from etcc_edge.reports.plots import Axis, Points, line_plot, log_axis, share_plot
-from etcc_edge.reports.tables import NONE, Table
+from etcc_edge.reports.plots import Axis, Frame, Points, line_plot, log_axis, share_plot
+from etcc_edge.reports.tables import Table
 
 from ..contenders.backends import REFERENCE
 from ..stages import STAGES
@@ -29,10 +30,6 @@ def micro(value: float | None) -> str:
 
 def times(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
-
-
-def percent(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.2f}"
 
 
 def size(value: float | None) -> str:
@@ -255,8 +252,8 @@ def _pareto(report: Report) -> tuple[list[str], list[str]]:
     y_axis = Axis("both labels right, %", low, high, [(y, str(y)) for y in range(low, high + 1, step)])
     front = [*front, (x_axis.high, front[-1][1])]
     dots: list[Points] = [[(*points[name], 5.0)] if name in points else [] for name in names]
-    title = "Accuracy against latency, and the front"
-    return [line_plot(title, dots, x_axis, y_axis, joined=False, step=front, size=_SIZE)], names
+    frame = Frame("Accuracy against latency, and the front", x_axis, y_axis, _SIZE)
+    return [line_plot(frame, dots, opacity=0, step=front)], names
 
 
 def _speed_sections(report: Report) -> list[Section]:
@@ -286,7 +283,7 @@ def _speed_sections(report: Report) -> list[Section]:
                 values = [y for line in lines for _, y, _ in line]
                 x_axis = log_axis("flows at once", batches)
                 title = f"{'Throughput' if key == 'flows_per_s' else 'Latency'}, {_threads(threads)}"
-                plots.append(line_plot(title, lines, x_axis, log_axis(y_name, values), size=_SIZE))
+                plots.append(line_plot(Frame(title, x_axis, log_axis(y_name, values), _SIZE), lines))
         text = f"Flows a second on {_threads(threads)}, by the number of flows in a call."
         table = Table(f"Flows/s, {_threads(threads)}", columns, cells)
         sections.append(Section(f"Throughput, {_threads(threads)}", text, [table], plots, names))

@@ -15,6 +15,7 @@ import numpy as np
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.result import to_json
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes
@@ -60,9 +61,8 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
                 return TreesCascade(part, fitted)
 
             test = parts.test
-            figures = evaluate(
-                bundle, trees, flows.features[test], flows.protocol[test], flows.application[test], flows.flow_id[test]
-            )
+            labels = flows.protocol[test], flows.application[test]
+            figures = to_json(evaluate(bundle, trees, flows.features[test], *labels, flows.flow_id[test]))
         yield {
             "model": model,
             "split": plan.split,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from etcc_edge.arrays import F32, U64, Bools, Text
+from etcc_edge.arrays import F32, I64, U64, Bools, Integers, Text
 from etcc_edge.bundle.model import Bundle, input_hashes
 from etcc_edge.bundle.store import load_bundle, shipped_bundles
 from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.flows.batch import Batch, Source
+from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import read_features, read_labelled
 
 
@@ -101,3 +103,35 @@ def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
     if not len(flows.raw):
         raise FlowsError(f"{path}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
     return flows
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true labels of n flows as codes of a two-level bundle: int64 [n], -1 for a label that it does not know."""
+
+    protocol: I64  # into the root's labels
+    application: I64  # into the vocabulary of the second level
+    own: Mapping[str, I64]  # by protocol with a network below: into its labels, -1 for flows of any other protocol
+
+    @classmethod
+    def of(cls, bundle: Bundle, protocol: Text, application: Text) -> Truth:
+        """From label texts [n], however they are spelled."""
+        codes = codes_of(bundle.root.labels, protocol)
+        own = {
+            label: np.where(codes == bundle.root.labels.index(label), codes_of(child.labels, application), -1)
+            for label, child in bundle.root.children.items()
+        }
+        return cls(codes, codes_of(bundle.vocabulary()[1], application), own)
+
+    @property
+    def counted(self) -> Bools:
+        """bool [n]: the flows that count end to end, whose application the network of their true protocol knows."""
+        counted = np.zeros(len(self.protocol), bool)
+        for codes in self.own.values():
+            counted |= codes >= 0
+        return counted
+
+    def right(self, codes: Integers) -> Bools:
+        """bool [n]: both labels, codes [2, n] as in `Result`, are the true ones. Of use where a flow counts: no label
+        equals a label that is not known."""
+        return np.asarray((codes[0] == self.protocol) & (codes[1] == self.application))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from etcc_edge.bundle import load_bundle, shipped_bundles
 from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
-from etcc_edge.checking.leakage import Truth, conflicts, repeats
+from etcc_edge.checking.leakage import LabelCodes, conflicts, repeats
+from etcc_edge.checking.result import BundleFit, Check, Leakage, Repeats, RowCounts
 from etcc_edge.checking.tally import Tally
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import header_key
@@ -24,11 +24,9 @@ def check_file(
     protocol_column: str | None = None,
     application_column: str | None = None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
-) -> dict[str, Any]:
+) -> Check:
     """The figures of a flows file, read once; memory grows by 16 bytes a row, 28 for a labelled one.
 
-    Counts are of flows, or of cells within the flows that can be read; accuracies and shares are fractions;
-    ``values`` are in canonical units. What does not apply is None. ``leakage`` is None without labels.
     Raises FlowsError for a file that cannot be read, or lacks a label column that was named.
     """
     with FlowFile(path) as file:
@@ -39,31 +37,33 @@ def check_file(
             tally.add(batch)
             progress(file.position(), file.size)
         reading = file.reading
-        truth = Truth.of(tally) if labels else None
-        return {
-            "file": file.name,
-            "dialect": reading.dialect.name,
-            "meter": reading.dialect.meter,
-            "time_unit": reading.time_unit,
-            "notes": list(reading.notes),
-            "columns": {name: file.columns[index].strip() for name, index in reading.columns.items()},
-            "other_columns": [name for i, name in enumerate(file.columns) if i not in reading.columns.values()],
-            "features_missing": [name for name in reading.dialect.columns if name not in reading.columns],
-            "bundles": _bundles(file),
-            "rows": {**vars(file.counts), "readable": file.counts.rows - file.counts.unlabelled},
-            "values": tally.values(),
-            "repeats": {"bytes": repeats(tally.rows), "features": repeats(tally.features)},
-            "label_columns": {level: file.columns[index] for level, index in labels.items()},
-            "labels": truth and truth.counts(),
-            "leakage": truth
-            and {
-                "identifiers": [name for name in file.columns if header_key(name) in _IDENTIFIERS],
-                "absolute_times": tally.absolute_times(),
-                "conflicts": {level: conflicts(truth.features, codes) for level, codes in truth.levels.items()},
-                "date": truth.by_day() if date is not None else None,
-                "split": None,
-            },
-        }
+        codes = LabelCodes.of(tally) if labels else None
+        return Check(
+            file=file.name,
+            dialect=reading.dialect.name,
+            meter=reading.dialect.meter,
+            time_unit=reading.time_unit,
+            notes=list(reading.notes),
+            columns={name: file.columns[index].strip() for name, index in reading.columns.items()},
+            other_columns=[name for i, name in enumerate(file.columns) if i not in reading.columns.values()],
+            features_missing=[name for name in reading.dialect.columns if name not in reading.columns],
+            bundles=_bundles(file),
+            rows=RowCounts(**vars(file.counts), readable=file.counts.rows - file.counts.unlabelled),
+            values=tally.values(),
+            repeats=Repeats(bytes=repeats(tally.rows), features=repeats(tally.features)),
+            label_columns={level: file.columns[index] for level, index in labels.items()},
+            labels=codes.counts() if codes else None,
+            leakage=_leakage(file, tally, codes, dated=date is not None) if codes else None,
+        )
+
+
+def _leakage(file: FlowFile, tally: Tally, codes: LabelCodes, dated: bool) -> Leakage:
+    return Leakage(
+        identifiers=[name for name in file.columns if header_key(name) in _IDENTIFIERS],
+        absolute_times=tally.absolute_times(),
+        conflicts={level: conflicts(codes.features, labels) for level, labels in codes.levels.items()},
+        date=codes.by_day() if dated else None,
+    )
 
 
 def _label_columns(file: FlowFile, protocol: str | None, application: str | None) -> dict[str, int]:
@@ -79,20 +79,15 @@ def _label_columns(file: FlowFile, protocol: str | None, application: str | None
     return columns
 
 
-def _bundles(file: FlowFile) -> dict[str, dict[str, Any]]:
+def _bundles(file: FlowFile) -> dict[str, BundleFit]:
     """Which shipped bundles fit a file, which of them `infer` takes, and why not the others."""
     try:
         picked = pick_bundle(file, "auto")[0].name
     except FlowsError:
         picked = ""
-    report = {}
+    fits = {}
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
         why_not = why_bundle_does_not_fit(bundle, file)
-        report[name] = {
-            "fits": not why_not,
-            "picked": name == picked,
-            "timeout_s": bundle.flow_definition.timeout_s,
-            "why_not": why_not,
-        }
-    return report
+        fits[name] = BundleFit(not why_not, name == picked, bundle.flow_definition.timeout_s, why_not)
+    return fits

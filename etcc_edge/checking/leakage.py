@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from etcc_edge.arrays import F32, I64, U64
+from etcc_edge.checking.result import Conflicts, DateAccuracy, DateLeakage, LabelCounts, Repeated, SplitLeakage
 from etcc_edge.checking.tally import Tally, is_compared
 from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.labels import label_key, spell
@@ -18,7 +18,7 @@ _CHUNK = 1 << 14  # rows that are hashed at once
 
 
 @dataclass(frozen=True)
-class Truth:
+class LabelCodes:
     """The labels of the flows that have them all: int64 codes [n] by level, and ``both`` where there are two."""
 
     names: dict[str, list[str]]
@@ -28,7 +28,7 @@ class Truth:
     unlabelled: int
 
     @classmethod
-    def of(cls, tally: Tally) -> Truth:
+    def of(cls, tally: Tally) -> LabelCodes:
         names: dict[str, list[str]] = {}
         levels: dict[str, I64] = {}
         keep = np.ones(tally.flows, bool)
@@ -49,21 +49,22 @@ class Truth:
             days[days == tally.day_text.index[""]] = -1
         return cls(names, levels, tally.features[keep], days, int((~keep).sum()))
 
-    def counts(self) -> dict[str, Any]:
-        report: dict[str, Any] = {"flows": len(self.features), "flows_without": self.unlabelled}
+    def counts(self) -> LabelCounts:
+        by_level = {}
         for level, names in self.names.items():
-            found = np.bincount(self.levels[level], minlength=len(names)).tolist()
-            report[level] = {name: n for name, n in zip(names, found, strict=True) if name and n}
-        return report
+            counts = np.bincount(self.levels[level], minlength=len(names)).tolist()
+            by_level[level] = {name: n for name, n in zip(names, counts, strict=True) if name and n}
+        return LabelCounts(len(self.features), self.unlabelled, by_level)
 
-    def by_day(self) -> dict[str, Any]:
+    def by_day(self) -> DateLeakage:
         """How often the most frequent label of its day is a flow's: learned on one half, scored on the other,
         both ways; beside the most frequent label of all, learned and scored the same way."""
         dated = np.flatnonzero(self.days >= 0)
         halves = np.array_split(np.random.default_rng(0).permutation(dated), 2)
-        report: dict[str, Any] = {"days": len(np.unique(self.days[dated])), "flows": len(dated), "accuracy": {}}
+        accuracy: dict[str, DateAccuracy] = {}
+        days = len(np.unique(self.days[dated]))
         if len(dated) < 2:
-            return report
+            return DateLeakage(days, len(dated), accuracy)
         for level, labels in self.levels.items():
             day = always = 0
             for learn, score in (halves, halves[::-1]):
@@ -73,21 +74,21 @@ class Truth:
                 of_day = np.where(table.any(axis=1), table.argmax(axis=1), usual)
                 day += int((of_day[self.days[score]] == labels[score]).sum())
                 always += int((labels[score] == usual).sum())
-            report["accuracy"][level] = {"day": day / len(dated), "most_frequent": always / len(dated)}
-        return report
+            accuracy[level] = DateAccuracy(day=day / len(dated), most_frequent=always / len(dated))
+        return DateLeakage(days, len(dated), accuracy)
 
 
-def repeats(hashes: U64) -> dict[str, Any]:
-    """Flows that have an equal elsewhere in the file, and what would be left with one of each."""
+def repeats(hashes: U64) -> Repeated:
+    """Of flows by their hashes [n]."""
     _, count = np.unique(hashes, return_counts=True)
     flows = int(count[count > 1].sum())
-    return {"flows": flows, "share": _share(flows, len(hashes)), "distinct": len(count)}
+    return Repeated(flows, _share(flows, len(hashes)), len(count))
 
 
-def conflicts(features: U64, labels: I64) -> dict[str, Any]:
-    """Flows whose equal in features has another label, and the best accuracy that these features then allow."""
+def conflicts(features: U64, labels: I64) -> Conflicts:
+    """Of flows by the hashes of their features [n] and their label codes [n]."""
     if not len(labels):
-        return {"flows": 0, "share": 0.0, "best_accuracy": None}
+        return Conflicts(0, 0.0, None)
     which = np.unique(features, return_inverse=True)[1].astype(np.int64)
     width = int(labels.max()) + 1
     pairs, count = np.unique(which * width + labels, return_counts=True)
@@ -96,27 +97,26 @@ def conflicts(features: U64, labels: I64) -> dict[str, Any]:
     most = np.zeros(int(which.max()) + 1, np.int64)
     np.maximum.at(most, of_pair, count)
     flows = int(several.sum())
-    return {"flows": flows, "share": _share(flows, len(labels)), "best_accuracy": int(most.sum()) / len(labels)}
+    return Conflicts(flows, _share(flows, len(labels)), int(most.sum()) / len(labels))
 
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def twins_across(flows: LabelledFlows, kind: str, seed: int, train: I64, test: I64) -> dict[str, Any]:
-    """How many test rows [t] have a twin among the training rows: equal numeric features ports aside, or
-    (near) equal after rounding each feature to 3 significant digits."""
+def twins_across(flows: LabelledFlows, kind: str, seed: int, train: I64, test: I64) -> SplitLeakage:
+    """Of a split into the training rows and the test rows of the given numbers."""
     kept = [i for i, name in enumerate(flows.feature_names) if is_compared(name)]
     exact, near = [], []
     for start in range(0, len(flows), _CHUNK):
         part = flows.features[start : start + _CHUNK, kept]
         exact.append(feature_hashes(part))
         near.append(feature_hashes(rounded(part)))
-    figures: dict[str, Any] = {"kind": kind, "seed": seed, "train": len(train), "test": len(test)}
-    for name, hashes in (("twins", np.concatenate(exact)), ("near_twins", np.concatenate(near))):
-        figures[name] = int(np.isin(hashes[test], hashes[train]).sum())
-        figures[f"{name}_share"] = figures[name] / len(test)
-    return figures
+    twins, near_twins = (
+        int(np.isin(hashes[test], hashes[train]).sum()) for hashes in (np.concatenate(exact), np.concatenate(near))
+    )
+    n = len(test)
+    return SplitLeakage(kind, seed, len(train), n, twins, twins / n, near_twins, near_twins / n)
 
 
 def rounded(values: F32) -> F32:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
-from typing import Any
 
 import numpy as np
 
 from etcc_edge.arrays import F64, I32, U64, Bools, Floats
+from etcc_edge.checking.result import AbsoluteTimes, FeatureValues
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import feature_hashes, row_hashes
@@ -63,13 +63,15 @@ class Tally:
         self._days: list[I32] = []
 
     def add(self, batch: TextBatch) -> None:
+        """A batch with the features ``names`` and the text columns ``texts``."""
         readable = batch.readable
         values = batch.features[readable]
         nan = np.isnan(values)
         self.flows += len(values)
         for i in np.flatnonzero(nan.any(axis=0)).tolist():
             cells = np.array(self._text(batch, self._feature_text[i]), object)[readable][nan[:, i]]
-            self._infinite[i] += (infinite := sum(map(_is_infinite, cells)))
+            infinite = sum(map(_is_infinite, cells))
+            self._infinite[i] += infinite
             self._missing[i] += len(cells) - infinite
         self._negative += (values < 0).sum(axis=0)
         self._absolute += _are_absolute(values).sum(axis=0)
@@ -91,41 +93,46 @@ class Tally:
 
     @property
     def rows(self) -> U64:
+        """uint64 [n], by the bytes of each row."""
         return np.concatenate([np.empty(0, np.uint64), *self._rows])
 
     @property
     def features(self) -> U64:
+        """uint64 [n], by each row's features, ports aside."""
         return np.concatenate([np.empty(0, np.uint64), *self._features])
 
     def label_codes(self, level: str) -> I32:
+        """int32 [n], by ``label_text``."""
         return np.concatenate([np.empty(0, np.int32), *self._label_codes[level]])
 
     def days(self) -> I32:
+        """int32 [n], by ``day_text``; [0] without a column of timestamps."""
         return np.concatenate([np.empty(0, np.int32), *self._days])
 
-    def values(self) -> dict[str, dict[str, Any]]:
-        report = {}
+    def values(self) -> dict[str, FeatureValues]:
+        """By feature."""
+        values = {}
         for i, name in enumerate(self.names):
             low, high = (float(f"{bound:.7g}") for bound in (self._low[i], self._high[i]))
-            report[name] = {
-                "unit": feature_table()[name].unit,
-                "missing": int(self._missing[i]),
-                "infinite": int(self._infinite[i]),
-                "negative": int(self._negative[i]),
-                "constant": bool(self.flows > 0 and self._low[i] >= self._high[i]),
-                "min": low if low <= high else None,
-                "max": high if low <= high else None,
-            }
-        return report
+            values[name] = FeatureValues(
+                unit=feature_table()[name].unit,
+                missing=int(self._missing[i]),
+                infinite=int(self._infinite[i]),
+                negative=int(self._negative[i]),
+                constant=bool(self.flows > 0 and self._low[i] >= self._high[i]),
+                min=low if low <= high else None,
+                max=high if low <= high else None,
+            )
+        return values
 
-    def absolute_times(self) -> dict[str, dict[str, Any]]:
-        """Columns that hold absolute times: how many, and which feature they would be."""
-        found = {
-            name: {"flows": int(self._absolute[i]), "feature": name}
+    def absolute_times(self) -> dict[str, AbsoluteTimes]:
+        """By column, where there are any."""
+        features = {
+            name: AbsoluteTimes(int(self._absolute[i]), name)
             for i, name in enumerate(self.names)
             if self._is_time[i] and self._absolute[i]
         }
-        return found | {name: {"flows": n, "feature": None} for name, n in self._absolute_idle.items() if n}
+        return features | {name: AbsoluteTimes(n, None) for name, n in self._absolute_idle.items() if n}
 
 
 def _are_absolute(values: Floats) -> Bools:
@@ -152,9 +159,10 @@ def _numbers(cells: list[str]) -> F64:
 @lru_cache(maxsize=1 << 12)
 def _day(start: str) -> str:
     """The date that a timestamp starts with, in its own order of day and month; empty if there is none."""
-    found = re.match(r"(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})", start)
-    return "-".join(str(int(part)) for part in found.groups()) if found else ""
+    date = re.match(r"(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})", start)
+    return "-".join(str(int(part)) for part in date.groups()) if date else ""
 
 
 def is_compared(feature: str) -> bool:
+    """Whether flows that differ in this feature are different flows; ports are not looked at."""
     return feature_table()[feature].family != "port"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from typing import Literal
 
 import click
 
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.fit import read_flows
-from etcc_edge.bundle.precision import PRECISIONS
+from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
@@ -48,7 +49,7 @@ def command(
     ctx: click.Context,
     bundle: str,
     backend: str,
-    precision: str,
+    precision: Literal["auto"] | Precision,
     target: str | None,
     flows: str | None,
     max_drift: float,

@@ -14,6 +14,7 @@ import click
 from etcc_edge.checking.file import check_file
 from etcc_edge.checking.findings import Finding, findings
 from etcc_edge.checking.leakage import twins_across
+from etcc_edge.checking.result import Check, to_json
 from etcc_edge.cli.terminal import byte_progress, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.text.stream import STDIN
@@ -66,7 +67,7 @@ def command(
         raise click.UsageError("--split reads the flows twice; name a file instead of standard input")
     split = _split() if kind else None
     with byte_progress(flows) as progress:
-        figures = check_file(
+        check = check_file(
             flows, protocol_column=protocol_column, application_column=application_column, progress=progress
         )
     if kind and split:
@@ -81,15 +82,15 @@ def command(
                 to_split=True,
             )
             parts = split(labelled, kind, seed, validation_share=0.0, test_share=test_share)
-            figures["leakage"]["split"] = twins_across(labelled, kind, seed, parts.train, parts.test)
-    found = findings(figures)
+            check = check.with_split(twins_across(labelled, kind, seed, parts.train, parts.test))
+    lines = findings(check)
     if as_json:
-        click.echo(json.dumps({**figures, "findings": [vars(finding) for finding in found]}, indent=1))
+        click.echo(json.dumps({**to_json(check), "findings": [vars(line) for line in lines]}, indent=1))
         return
-    _print_findings(figures, found)
+    _print_findings(check, lines)
     if columns:
         click.echo()
-        _print_columns(figures)
+        _print_columns(check)
 
 
 def _split() -> Callable[..., Any]:
@@ -101,35 +102,35 @@ def _split() -> Callable[..., Any]:
     return split
 
 
-def _print_findings(figures: dict[str, Any], found: list[Finding]) -> None:
+def _print_findings(check: Check, lines: list[Finding]) -> None:
     """A line each; on a terminal, wrapped beside its topic."""
-    warnings = sum(finding.severity == "warning" for finding in found)
-    click.echo(f"{figures['file']}: {figures['rows']['rows']} flows, {warnings} warning{'s' * (warnings != 1)}")
-    topic_width = max(len(finding.topic) for finding in found)
+    warnings = sum(line.severity == "warning" for line in lines)
+    click.echo(f"{check.file}: {check.rows.rows} flows, {warnings} warning{'s' * (warnings != 1)}")
+    topic_width = max(len(line.topic) for line in lines)
     indent = " " * (2 + _SEVERITY_WIDTH + 2 + topic_width + 2)
     width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 1 << 20
-    for part, lines in groupby(found, lambda finding: finding.part):
+    for part, of_part in groupby(lines, lambda line: line.part):
         click.echo(f"\n{part}")
-        for line in lines:
+        for line in of_part:
             severity = click.style(line.severity.ljust(_SEVERITY_WIDTH), fg=_COLOURS[line.severity])
             text = click.wrap_text(line.text, width, indent, indent).removeprefix(indent)
             click.echo(f"  {severity}  {line.topic.ljust(topic_width)}  {text}")
 
 
-def _print_columns(figures: dict[str, Any]) -> None:
+def _print_columns(check: Check) -> None:
     def bound(value: float | None) -> str:
         return "" if value is None else f"{value:.6g}"
 
     rows = [
         [
             name,
-            figures["columns"][name],
-            value["unit"],
-            *(str(value[kind] or "") for kind in ("missing", "infinite", "negative")),
-            bound(value["min"]),
-            bound(value["max"]),
+            check.columns[name],
+            value.unit,
+            *(str(cells or "") for cells in (value.missing, value.infinite, value.negative)),
+            bound(value.min),
+            bound(value.max),
         ]
-        for name, value in figures["values"].items()
+        for name, value in check.values.items()
     ]
-    rows += [[name, "(absent)", *[""] * 6] for name in figures["features_missing"]]
+    rows += [[name, "(absent)", *[""] * 6] for name in check.features_missing]
     print_table(["feature", "column", "unit", "missing", "infinite", "negative", "min", "max"], rows)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -91,47 +89,32 @@ def command(
             application_column=application_column,
             rows=rows,
         )
-    if not evaluations[0]["flows"]:
+    if not evaluations[0].scores.flows:
         raise EtccError(f"{flows}: no flow is left to score: the bundles were trained on all of them")
-    for figures in evaluations:
-        for line in _doubts(figures):
+    for evaluation in evaluations:
+        for line in evaluation.doubts():
             note(f"{flows}: warning: {line}; see --rows test")
     for report in reports:
         write_report(report, evaluations)
     if json_wanted:
         click.echo(as_json(evaluations))
         return
-    for figures in evaluations:
-        drawn = "Flow ID" if figures["bootstrap"]["unit"] == "flow-id" else "flow"
+    for evaluation in evaluations:
+        unit = "Flow ID" if evaluation.scores.bootstrap.unit == "flow-id" else "flow"
         note(
-            f"{flows}: {figures['flows']} flows, {figures['flows_ignored']} without label or unreadable; bundle "
-            f"{figures['bundle']}, {figures['backend']} at {figures['precision']}; 95 % intervals by {drawn}"
+            f"{flows}: {evaluation.scores.flows} flows, {evaluation.flows_ignored} without label or unreadable; bundle "
+            f"{evaluation.bundle}, {evaluation.backend} at {evaluation.precision}; 95 % intervals by {unit}"
         )
     if len(evaluations) == 1:
-        print_table(["", "flows", "accuracy", "precision", "recall", "F1"], score_rows(figures), title="by stage")
+        table = score_table(evaluations, sign=" %")
+        print_table(table.head, table.rows, title="by stage")
     else:
         # More would not fit beside each other; the reports have it.
         scores = score_table(evaluations, ("accuracy",), sign=" %").rows
         print_table(["accuracy", *titles(evaluations)], [[row[0], *row[2::2]] for row in scores])
-    for title, figures in zip(titles(evaluations), evaluations, strict=True):
-        for line in remarks(figures):
+    for title, evaluation in zip(titles(evaluations), evaluations, strict=True):
+        for line in remarks(evaluation):
             click.echo(f"{title}: {line}" if title else line)
     for table in confusion_tables(evaluations, numbered=True) if confusion else []:
         click.echo(f"\n{table.title}")
         print_table([name for _, name in table.columns], table.rows)
-
-
-def _doubts(figures: dict[str, Any]) -> Iterator[str]:
-    """Why the figures may flatter, a line each."""
-    name, seen, twins = figures["bundle"], figures["flows_trained_on"], figures["flows_twins"]
-    if seen:
-        yield f"bundle {name} was trained on {seen} of these flows"
-    elif seen is None and twins:
-        yield f"{twins} of these flows have the features of flows that bundle {name} was trained on, and may be those"
-    elif twins is None:
-        yield f"bundle {name} does not say in a form of this version which flows it was trained on"
-
-
-def score_rows(figures: dict[str, Any]) -> list[list[str]]:
-    """The table of stages: what is scored, over how many flows, and how well."""
-    return score_table([figures], sign=" %").rows

@@ -10,10 +10,10 @@ import click
 
 from etcc_edge.cli.terminal import note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
-from etcc_edge.evaluation.metrics import percent
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
+from etcc_edge.reports.numbers import percent
 
 
 @click.command()
@@ -116,6 +116,6 @@ def command(
     if as_json:
         click.echo(json.dumps(asdict(chosen), indent=1))
         return
-    rows = [[str(s.size), percent(s.accuracy), ", ".join(s.added), ", ".join(s.dropped)] for s in chosen.steps]
+    rows = [[str(s.size), percent(s.accuracy, " %"), ", ".join(s.added), ", ".join(s.dropped)] for s in chosen.steps]
     print_table(["features", "accuracy", "added", "dropped"], rows, title=f"{target}, on training rows held back")
     note(f"wrote {output}: {size} of {chosen.candidates} features; {len(chosen.constant)} more have one value only")

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.evaluate import score_rows
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.result import from_json
+from etcc_edge.evaluation.tables import score_rows
 from etcc_edge.flows.features import PRESETS, features
 
 
@@ -125,7 +126,7 @@ def command(
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
         note(line)
-    table = score_rows(bundle.metrics["test"])
+    table = score_rows([from_json(bundle.metrics["test"])], sign=" %")
     head = ["test rows", "flows", "accuracy", "precision", "recall", "F1"]
     print_table(head, table, title=f"{bundle.name}, {split} split, seed {seed}")
     note(f"wrote {target}; its MODEL_CARD.md has the figures")

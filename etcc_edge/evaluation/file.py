@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from etcc_edge.bundle.model import Bundle
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import BundleError
+from etcc_edge.evaluation.result import FileEvaluation
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.truth import read_labelled
@@ -30,15 +30,11 @@ def evaluate_file(
     protocol_column: str | None = None,
     application_column: str | None = None,
     rows: str = "all",
-) -> list[dict[str, Any]]:
+) -> list[FileEvaluation]:
     """`evaluate` of each bundle on the same rows of a labelled flows file.
 
-    Before its figures, each has ``file``, ``rows``, ``bundle``, ``location`` (its last two parts), ``network``
-    (``cnn``, ``lstm``, or None where the bundle does not say), ``backend``, ``precision``, ``flows_ignored``
-    (unreadable or without label), ``flows_trained_on`` (None where flows or bundle have no identifiers to know that
-    by) and ``flows_twins``, others whose features equal a trained-on flow's. ``rows`` is ``all``, or ``test``: without
-    the flows that any of the bundles was trained on; without identifiers, also without twins, which may be those flows.
-    Raises FlowsError, BundleError, BackendError.
+    ``rows`` is ``all``, or ``test``: without the flows that any of the bundles was trained on; where no identifiers say
+    which those are, without all twins (`Seen`). Raises FlowsError, BundleError, BackendError.
     """
     with FlowFile(path) as file:
         chosen = [pick_bundle(file, bundle)[0] for bundle in bundles]
@@ -55,17 +51,17 @@ def evaluate_file(
         for bundle, features in zip(chosen, raw, strict=True):
             kept &= seen_in_training(bundle, flows.identity, features).held_back
     return [
-        {
-            "file": flows.name,
-            "rows": rows,
-            "bundle": bundle.name,
-            "location": "/".join(Path(bundle.location).parts[-2:]),
-            "network": bundle.training.get("network"),
-            "backend": choice.backend,
-            "precision": choice.precision,
-            "flows_ignored": flows.ignored,
+        FileEvaluation(
+            file=flows.name,
+            rows=rows,
+            bundle=bundle.name,
+            location="/".join(Path(bundle.location).parts[-2:]),
+            network=bundle.training.get("network"),
+            backend=choice.backend,
+            precision=choice.precision,
+            flows_ignored=flows.ignored,
             **_seen(bundle, flows.identity, features, kept),
-            **evaluate(
+            scores=evaluate(
                 bundle,
                 partial(open_cascade, choice=choice),
                 features[kept],
@@ -74,7 +70,7 @@ def evaluate_file(
                 flows.flow_id[kept],
                 bundle.root.thresholds.get(choice.precision),
             ),
-        }
+        )
         for bundle, choice, features in zip(chosen, choices, raw, strict=True)
     ]
 

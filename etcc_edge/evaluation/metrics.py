@@ -9,17 +9,14 @@ import numpy.typing as npt
 
 from etcc_edge.arrays import F64, I64, Bools, Floats, Integers
 
+_ROUNDING = 1e-6  # flows; a share of them may come out a little above a whole number
+
 
 def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> F64:
     """part / whole, NaN where the whole is nothing."""
     parts, wholes = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     ratio: F64 = np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
     return ratio
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a person reads it."""
-    return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ def risk_coverage(confidence: Floats, right: Bools, kept: npt.ArrayLike) -> Risk
     def accuracy(count: F64) -> F64:
         return _ratio(np.interp(count, at, reached), count)
 
-    least = -sure[np.minimum(np.searchsorted(flows, shares * n - 1e-6), len(flows) - 1)]
+    least = -sure[np.minimum(np.searchsorted(flows, shares * n - _ROUNDING), len(flows) - 1)]
     area = float(accuracy(np.arange(1.0, n + 1)).mean())
     return RiskCoverage(accuracy(shares * n), np.where(least < 0, np.nan, least), area)
 

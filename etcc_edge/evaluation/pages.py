@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from etcc_edge.evaluation.plots import coverage_plots, recall_plots, reliability_plots
+from etcc_edge.evaluation.result import FileEvaluation
 from etcc_edge.evaluation.tables import (
-    Evaluation,
     application_tables,
     attribution_table,
     calibration_table,
@@ -21,30 +21,26 @@ from etcc_edge.reports.pages import Page, Section, html_page, markdown_page
 from etcc_edge.version import __version__
 
 
-def _heading(evaluations: Sequence[Evaluation]) -> str:
-    return f"{', '.join(e['bundle'] for e in evaluations)} on {evaluations[0]['file']}"
+def _heading(evaluations: Sequence[FileEvaluation]) -> str:
+    return f"{', '.join(e.bundle for e in evaluations)} on {evaluations[0].file}"
 
 
-def _introduction(evaluations: Sequence[Evaluation]) -> list[str]:
+def _introduction(evaluations: Sequence[FileEvaluation]) -> list[str]:
     first = evaluations[0]
-    drawn = first["bootstrap"]
-    units = f"{drawn['units']} Flow IDs, since flows of one are alike" if drawn["unit"] == "flow-id" else "flows"
-    rows = "without any that was trained on" if first["rows"] == "test" else "all of the file"
+    bootstrap = first.scores.bootstrap
+    units = f"{bootstrap.units} Flow IDs, since flows of one are alike" if bootstrap.unit == "flow-id" else "flows"
+    rows = "without any that was trained on" if first.rows == "test" else "all of the file"
     paragraphs = [
-        f"{first['flows']} flows, {rows}; {first['flows_ignored']} more had no label or could not be read. Run by "
-        f"{first['backend']} at {first['precision']}, etcc-edge {__version__}.",
-        f"In parentheses: {100 * drawn['level']:.0f} % intervals of accuracies, by {drawn['resamples']} resamples of "
-        f"{units}.",
+        f"{first.scores.flows} flows, {rows}; {first.flows_ignored} more had no label or could not be read. Run by "
+        f"{first.backend} at {first.precision}, etcc-edge {__version__}.",
+        f"In parentheses: {100 * bootstrap.level:.0f} % intervals of accuracies, by {bootstrap.resamples} resamples "
+        f"of {units}.",
     ]
-    paragraphs += [
-        f"Warning: {e['bundle']} was trained on {e['flows_trained_on']} of these flows, so its figures flatter."
-        for e in evaluations
-        if e["flows_trained_on"]
-    ]
-    return paragraphs
+    doubts = [doubt for evaluation in evaluations for doubt in evaluation.doubts()]
+    return [*paragraphs, *(f"Warning: {doubt}, so its figures may flatter." for doubt in doubts)]
 
 
-def _sections(evaluations: Sequence[Evaluation]) -> list[Section]:
+def _sections(evaluations: Sequence[FileEvaluation]) -> list[Section]:
     key = titles(evaluations) if len(evaluations) > 1 else []
     return [
         Section(
@@ -90,13 +86,15 @@ def _sections(evaluations: Sequence[Evaluation]) -> list[Section]:
     ]
 
 
-def _page(evaluations: Sequence[Evaluation]) -> Page:
+def _page(evaluations: Sequence[FileEvaluation]) -> Page:
     return Page(_heading(evaluations), _introduction(evaluations), _sections(evaluations))
 
 
-def markdown(evaluations: Sequence[Evaluation]) -> str:
+def markdown(evaluations: Sequence[FileEvaluation]) -> str:
+    """Every table of evaluations of one file, as GitHub's Markdown."""
     return markdown_page(_page(evaluations))
 
 
-def html(evaluations: Sequence[Evaluation]) -> str:
+def html(evaluations: Sequence[FileEvaluation]) -> str:
+    """Every table and plot of evaluations of one file, in one page that needs no other."""
     return html_page(_page(evaluations))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from etcc_edge.evaluation.pages import html, markdown
+from etcc_edge.evaluation.result import FileEvaluation, to_json
 from etcc_edge.flows.text.writer import open_output
 
 # What a report's suffix makes of evaluations.
@@ -18,12 +19,13 @@ FORMATS = {
 }
 
 
-def as_json(evaluations: list[dict[str, Any]]) -> str:
-    """One evaluation as an object, several as a list; keys as in `evaluation.evaluate_file`."""
-    return json.dumps(evaluations[0] if len(evaluations) == 1 else evaluations, indent=1)
+def as_json(evaluations: Sequence[FileEvaluation]) -> str:
+    """One evaluation as an object, several as a list; the keys are the fields of `evaluation.result`."""
+    objects = [to_json(evaluation) for evaluation in evaluations]
+    return json.dumps(objects[0] if len(objects) == 1 else objects, indent=1)
 
 
-def write_report(path: str | os.PathLike[str], evaluations: list[dict[str, Any]]) -> None:
+def write_report(path: str | os.PathLike[str], evaluations: Sequence[FileEvaluation]) -> None:
     """Writes evaluations of one file by different bundles, in the format of the suffix (one of `FORMATS`).
 
     Raises FlowsError where it cannot be written, KeyError for another suffix."""

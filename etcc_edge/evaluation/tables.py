@@ -1,228 +1,251 @@
-"""The tables of evaluations, as text: a column group a bundle.
-
-An evaluation is the mapping that `evaluation.file.evaluate_file` documents; those of one list are of one file.
-"""
+"""The tables of evaluations, as text: a column group a bundle. The evaluations of one list are of one file."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from etcc_edge.reports.tables import NONE, Table, percent
-
-Evaluation = dict[str, Any]
+from etcc_edge.evaluation.result import FIFTH, Confidence, Evaluation, FileEvaluation, Interval, Known, Score
+from etcc_edge.reports.numbers import NONE, percent
+from etcc_edge.reports.tables import Table
 
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+_LABEL_SCORES = [SCORES[name] for name in ("precision", "recall", "f1")]
 
 
-def titles(evaluations: Sequence[Evaluation]) -> list[str]:
+def titles(evaluations: Sequence[FileEvaluation]) -> list[str]:
     """What each bundle's columns are headed: nothing for one alone, its place where two have one name."""
     if len(evaluations) == 1:
         return [""]
-    names = [f"{e['bundle']} ({e['network']})" if e["network"] else e["bundle"] for e in evaluations]
+    names = [f"{e.bundle} ({e.network})" if e.network else e.bundle for e in evaluations]
     often = Counter(names)
-    return [name if often[name] == 1 else e["location"] for name, e in zip(names, evaluations, strict=True)]
+    return [name if often[name] == 1 else e.location for name, e in zip(names, evaluations, strict=True)]
 
 
-def networks(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation | None]]:
-    """The figures of each network, by bundle; None where a bundle has no such network."""
-    protocols = dict.fromkeys(protocol for e in evaluations for protocol in e["stage2"])
+def networks(evaluations: Sequence[Evaluation]) -> dict[str, list[Score | None]]:
+    """The score of each network, by bundle; None where a bundle has no such network."""
+    protocols = dict.fromkeys(protocol for e in evaluations for protocol in e.stage2)
     return {
-        "protocol": [e["protocol"] for e in evaluations],
-        **{f"{protocol} applications": [e["stage2"].get(protocol) for e in evaluations] for protocol in protocols},
+        "protocol": [e.protocol for e in evaluations],
+        **{f"{protocol} applications": [e.stage2.get(protocol) for e in evaluations] for protocol in protocols},
     }
 
 
-def stages(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation | None]]:
-    """`networks`, and the pair of labels."""
-    return {**networks(evaluations), "end to end": [e["end_to_end"] for e in evaluations]}
-
-
-def score_table(evaluations: Sequence[Evaluation], scores: Sequence[str] = tuple(SCORES), sign: str = "") -> Table:
-    """What is scored, over how many flows, and how well (accuracies with intervals); its rows of applications
-    are the paper's Tables 4 and 5."""
-
-    def score(figures: Evaluation, key: str) -> str:
-        limits = figures.get(f"{key}_interval")
-        return percent(figures[key], sign) + (f" ({percent(limits[0])}–{percent(limits[1])})" if limits else "")
-
-    def cells(figures: Evaluation | None) -> list[str]:
-        if figures is None:
-            return [NONE] * (1 + len(scores))
-        return [str(figures["flows"]), *(score(figures, key) for key in scores)]
-
-    def accuracy(figures: Evaluation, key: str, flows: str) -> list[str]:
-        return [flows, score(figures, key), *[""] * (len(scores) - 1)]
-
-    ends = [(e["end_to_end"], str(e["end_to_end"]["flows"]), str(e["flows"])) for e in evaluations]
-    rows = {name: _joined(map(cells, by_bundle)) for name, by_bundle in networks(evaluations).items()}
-    rows["applications, mean"] = _joined(accuracy(e, "mean_stage2_accuracy", "") for e in evaluations)
-    rows["protocol, known application"] = _joined(accuracy(end, "protocol_accuracy", n) for end, n, _ in ends)
-    rows["end to end, known application"] = _joined(accuracy(end, "accuracy", n) for end, n, _ in ends)
-    rows["end to end, all flows"] = _joined(accuracy(end, "strict_accuracy", n) for end, _, n in ends)
-    columns = _columns(titles(evaluations), ["flows", *(SCORES[key] for key in scores)])
-    return Table("By stage", columns, [[name, *row] for name, row in rows.items()])
-
-
-def attribution_table(evaluations: Sequence[Evaluation]) -> Table:
-    names = {
-        "both_right": "both labels right",
-        "stage1_wrong": "stage 1 wrong",
-        "stage2_wrong": "stage 1 right, stage 2 wrong",
-        "no_application_network": "stage 1 wrong: a protocol without application network",
+def stages(evaluations: Sequence[FileEvaluation]) -> dict[str, list[Confidence | None]]:
+    """The confidences of each network and of the pair of labels, by bundle; None where a bundle has no such network."""
+    by_network = networks(scores_of(evaluations))
+    return {
+        **{name: [score.confidence if score else None for score in scores] for name, scores in by_network.items()},
+        "end to end": [e.scores.end_to_end.confidence for e in evaluations],
     }
-    rows = [[name, *(percent(e["end_to_end"]["attribution"][key]) for e in evaluations)] for key, name in names.items()]
-    return Table("Where errors come from, end to end (%)", _columns(titles(evaluations), ["share"]), rows)
 
 
-def application_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+def scores_of(evaluations: Sequence[FileEvaluation]) -> list[Evaluation]:
+    return [e.scores for e in evaluations]
+
+
+def score_table(evaluations: Sequence[FileEvaluation], names: Sequence[str] = tuple(SCORES), sign: str = "") -> Table:
+    """The rows of `score_rows` with their head."""
+    columns = _columns(titles(evaluations), ["flows", *(SCORES[name] for name in names)])
+    return Table("By stage", columns, score_rows(scores_of(evaluations), names, sign))
+
+
+def score_rows(
+    evaluations: Sequence[Evaluation], names: Sequence[str] = tuple(SCORES), sign: str = ""
+) -> list[list[str]]:
+    """What is scored, over how many flows, and how well (the named ones of `SCORES`; accuracies with intervals). The
+    rows of applications are the paper's Tables 4 and 5."""
+
+    def accuracy(value: float | None, limits: Interval | None) -> str:
+        return percent(value, sign) + (f" ({percent(limits[0])}–{percent(limits[1])})" if limits else "")
+
+    def cells(score: Score | None) -> list[str]:
+        if score is None:
+            return [NONE] * (1 + len(names))
+        texts = {
+            "accuracy": accuracy(score.accuracy, score.accuracy_interval),
+            "precision": percent(score.precision, sign),
+            "recall": percent(score.recall, sign),
+            "f1": percent(score.f1, sign),
+        }
+        return [str(score.flows), *(texts[name] for name in names)]
+
+    def alone(flows: str, value: float | None, limits: Interval | None) -> list[str]:
+        return [flows, accuracy(value, limits), *[""] * (len(names) - 1)]
+
+    ends = [(e.end_to_end, str(e.end_to_end.flows), str(e.flows)) for e in evaluations]
+    rows = {name: _joined(map(cells, scores)) for name, scores in networks(evaluations).items()}
+    rows["applications, mean"] = _joined(
+        alone("", e.mean_stage2_accuracy, e.mean_stage2_accuracy_interval) for e in evaluations
+    )
+    rows["protocol, known application"] = _joined(
+        alone(known, end.protocol_accuracy, end.protocol_accuracy_interval) for end, known, _ in ends
+    )
+    rows["end to end, known application"] = _joined(
+        alone(known, end.accuracy, end.accuracy_interval) for end, known, _ in ends
+    )
+    rows["end to end, all flows"] = _joined(
+        alone(every, end.strict_accuracy, end.strict_accuracy_interval) for end, _, every in ends
+    )
+    return [[name, *row] for name, row in rows.items()]
+
+
+def attribution_table(evaluations: Sequence[FileEvaluation]) -> Table:
+    """Where flows end up, as shares of those whose two labels the bundle knows."""
+    parts = [e.scores.end_to_end.attribution for e in evaluations]
+    rows = {
+        "both labels right": [part.both_right for part in parts],
+        "stage 1 wrong": [part.stage1_wrong for part in parts],
+        "stage 1 right, stage 2 wrong": [part.stage2_wrong for part in parts],
+        "stage 1 wrong: a protocol without application network": [part.no_application_network for part in parts],
+    }
+    cells = [[name, *map(percent, shares)] for name, shares in rows.items()]
+    return Table("Where errors come from, end to end (%)", _columns(titles(evaluations), ["share"]), cells)
+
+
+def application_tables(evaluations: Sequence[FileEvaluation]) -> list[Table]:
     """Precision and recall by application and protocol, a table a bundle: the paper's Tables 6 and 7."""
     tables = []
     for title, e in zip(titles(evaluations), evaluations, strict=True):
-        rows = [
-            [
-                name,
-                *(
-                    percent(dict(zip(figures["labels"], figures[key], strict=True)).get(name))
-                    for key in ("precision_by_label", "recall_by_label")
-                    for figures in e["stage2"].values()
-                ),
-            ]
-            for name in e["mean_by_application"]
-        ]
-        columns = [("", ""), *((score, protocol) for score in ("precision", "recall") for protocol in e["stage2"])]
+        stage2 = e.scores.stage2
+        scores = [score.by_label for score in stage2.values()]
+        rows = []
+        for name in e.scores.mean_by_application:
+            own = [by_label.get(name) for by_label in scores]
+            precisions = [percent(score.precision if score else None) for score in own]
+            recalls = [percent(score.recall if score else None) for score in own]
+            rows.append([name, *precisions, *recalls])
+        columns = [("", ""), *((score, protocol) for score in ("precision", "recall") for protocol in stage2)]
         tables.append(Table(_titled("Applications by protocol (%)", title), columns, rows))
     return tables
 
 
-def mean_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Precision and recall of each application, the mean over its protocols: the paper's Table 8."""
-    names = list(dict.fromkeys(name for e in evaluations for name in e["mean_by_application"]))
-    scores = ("precision", "recall", "f1")
-    columns: list[dict[str, float | None]] = []
+def mean_table(evaluations: Sequence[FileEvaluation]) -> Table:
+    """Precision, recall and F1 of each application, the mean over its protocols: the paper's Table 8."""
+    names = list(dict.fromkeys(name for e in evaluations for name in e.scores.mean_by_application))
+    columns: list[Mapping[str, float | None]] = []
     for e in evaluations:
-        for score in scores:
-            of = {name: figures[score] for name, figures in e["mean_by_application"].items()}
-            known = [value for value in of.values() if value is not None]
-            columns.append({**of, "mean": float(np.mean(known)) if known else None})
+        means = e.scores.mean_by_application
+        columns += [
+            _with_mean({name: score.precision for name, score in means.items()}),
+            _with_mean({name: score.recall for name, score in means.items()}),
+            _with_mean({name: score.f1 for name, score in means.items()}),
+        ]
     rows = [[name, *(percent(column.get(name)) for column in columns)] for name in [*names, "mean"]]
-    head = _columns(titles(evaluations), [SCORES[score] for score in scores])
-    return Table("Applications, mean over protocols (%)", head, rows)
+    return Table("Applications, mean over protocols (%)", _columns(titles(evaluations), _LABEL_SCORES), rows)
 
 
-def label_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+def _with_mean(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    known = [value for value in figures.values() if value is not None]
+    return {**figures, "mean": float(np.mean(known)) if known else None}
+
+
+def label_tables(evaluations: Sequence[FileEvaluation]) -> list[Table]:
     """Support, precision, recall and F1 of each label, a table a network."""
     tables = []
-    scores = ("precision", "recall", "f1")
-    for name, by_bundle in networks(evaluations).items():
-        labels = list(dict.fromkeys(label for figures in by_bundle if figures for label in figures["labels"]))
-        rows = [[label, *_joined(_of_label(figures, label, scores) for figures in by_bundle)] for label in labels]
-        columns = _columns(titles(evaluations), ["flows", *(SCORES[score] for score in scores)])
+    for name, scores in networks(scores_of(evaluations)).items():
+        labels = list(dict.fromkeys(label for score in scores if score for label in score.labels))
+        rows = [[label, *_joined(_of_label(score, label) for score in scores)] for label in labels]
+        columns = _columns(titles(evaluations), ["flows", *_LABEL_SCORES])
         tables.append(Table(f"{_capital(name)} (%)", columns, rows))
     return tables
 
 
-def _of_label(figures: Evaluation | None, label: str, scores: Sequence[str]) -> list[str]:
-    if figures is None or label not in figures["labels"]:
-        return [NONE] * (1 + len(scores))
-    i = figures["labels"].index(label)
-    return [str(figures["support_by_label"][i]), *(percent(figures[f"{score}_by_label"][i]) for score in scores)]
+def _of_label(score: Score | None, label: str) -> list[str]:
+    if score is None or label not in score.labels:
+        return [NONE] * (1 + len(_LABEL_SCORES))
+    own = score.by_label[label]
+    return [str(score.support(label)), percent(own.precision), percent(own.recall), percent(own.f1)]
 
 
-def confusion_tables(evaluations: Sequence[Evaluation], numbered: bool = False) -> list[Table]:
+def confusion_tables(evaluations: Sequence[FileEvaluation], numbered: bool = False) -> list[Table]:
     """Share of each true label (row) that got each label (column), a table a network and bundle: the paper's
     Figure 6. ``numbered``: columns are headed by their label's number, to be narrow."""
-    tables = []
-    for name, by_bundle in networks(evaluations).items():
-        for title, figures in zip(titles(evaluations), by_bundle, strict=True):
-            if figures is None:
-                continue
-            labels = figures["labels"]
-            counts = np.array(figures["confusion"], np.int64).reshape(len(labels), len(labels) + 1)
-            none = [("given", "none")] if counts[:, -1:].any() else []
-            support = counts.sum(axis=1, keepdims=True)
-            shares = counts / np.maximum(support, 1)
-            shown = len(labels) + len(none)
-            heads = [str(i + 1) for i in range(len(labels))] if numbered else labels
-            rows = [
-                [
-                    f"{i + 1} {label}" if numbered else label,
-                    *(f"{100 * share:.1f}" if share else "0" for share in shares[i, :shown]),
-                    str(support[i, 0]),
-                ]
-                for i, label in enumerate(labels)
-            ]
-            columns = [("", "true"), *(("given", head) for head in heads), *none]
-            tables.append(
-                Table(
-                    _titled(f"{_capital(name)}, % of each true label", title),
-                    [*columns, ("", "flows")],
-                    rows,
-                    [[0.0, *shares[i, :shown].tolist(), 0.0] for i in range(len(labels))],
-                )
-            )
-    return tables
+    return [
+        _confusion_table(_titled(f"{_capital(name)}, % of each true label", title), score, numbered)
+        for name, scores in networks(scores_of(evaluations)).items()
+        for title, score in zip(titles(evaluations), scores, strict=True)
+        if score is not None
+    ]
 
 
-def calibration_table(evaluations: Sequence[Evaluation]) -> Table:
+def _confusion_table(title: str, score: Score, numbered: bool) -> Table:
+    labels = score.labels
+    counts = np.array(score.confusion, np.int64).reshape(len(labels), len(labels) + 1)
+    none = [("given", "none")] if counts[:, -1:].any() else []
+    support = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(support, 1)
+    shown = len(labels) + len(none)
+    heads = [str(i + 1) for i in range(len(labels))] if numbered else labels
     rows = [
-        [name, *(percent(figures["calibration_error"] if figures else None) for figures in by_bundle)]
-        for name, by_bundle in stages(evaluations).items()
+        [
+            f"{i + 1} {label}" if numbered else label,
+            *(f"{100 * share:.1f}" if share else "0" for share in shares[i, :shown]),
+            str(support[i, 0]),
+        ]
+        for i, label in enumerate(labels)
+    ]
+    columns = [("", "true"), *(("given", head) for head in heads), *none, ("", "flows")]
+    return Table(title, columns, rows, [[0.0, *shares[i, :shown].tolist(), 0.0] for i in range(len(labels))])
+
+
+def calibration_table(evaluations: Sequence[FileEvaluation]) -> Table:
+    rows = [
+        [name, *(percent(confidence.calibration_error if confidence else None) for confidence in confidences)]
+        for name, confidences in stages(evaluations).items()
     ]
     return Table("Calibration error (%)", _columns(titles(evaluations), ["error"]), rows)
 
 
-def coverage_table(evaluations: Sequence[Evaluation]) -> Table:
+def coverage_table(evaluations: Sequence[FileEvaluation]) -> Table:
     """Accuracy by the share that is refused, and its mean over all shares."""
     by_stage = stages(evaluations)
     curves = [
-        figures["risk_coverage"] if figures else None
-        for by_bundle in zip(*by_stage.values(), strict=True)
-        for figures in by_bundle
+        confidence.risk_coverage if confidence else None
+        for confidences in zip(*by_stage.values(), strict=True)
+        for confidence in confidences
     ]
-    refused = evaluations[0]["end_to_end"]["risk_coverage"]["refused"]
+    refused = evaluations[0].scores.end_to_end.confidence.risk_coverage.refused
     rows = [
-        [f"{100 * share:.0f}", *(percent(curve["accuracy"][i] if curve else None) for curve in curves)]
+        [f"{100 * share:.0f}", *(percent(curve.accuracy[i] if curve else None) for curve in curves)]
         for i, share in enumerate(refused)
     ]
-    rows.append(["mean", *(percent(curve["area"] if curve else None) for curve in curves)])
+    rows.append(["mean", *(percent(curve.area if curve else None) for curve in curves)])
     columns = [("", "refused"), *_columns(titles(evaluations), list(by_stage))[1:]]
     return Table("Accuracy of the flows that are left (%)", columns, rows)
 
 
-def remarks(evaluation: Evaluation) -> list[str]:
+def remarks(evaluation: FileEvaluation) -> list[str]:
     """Where the errors come from, what refusing gains and how far confidences hold, a line each."""
-    end = evaluation["end_to_end"]
-    parts = end["attribution"]
-    at = end["risk_coverage"]["refused"].index(0.2)
-    least = end["risk_coverage"]["confidence"][at]
+    end = evaluation.scores.end_to_end
+    parts, curve = end.attribution, end.confidence.risk_coverage
+    least = curve.confidence[curve.refused.index(FIFTH)]
     errors = ", ".join(
-        f"{name} {percent(figures['calibration_error'], ' %')}"
-        for name, (figures,) in stages([evaluation]).items()
-        if figures is not None
+        f"{name} {percent(confidence.calibration_error, ' %')}"
+        for name, (confidence,) in stages([evaluation]).items()
+        if confidence is not None
     )
     return [
-        f"end to end: {percent(parts['both_right'], ' %')} both right, {percent(parts['stage1_wrong'], ' %')} stage 1 "
-        f"wrong, {percent(parts['stage2_wrong'], ' %')} only stage 2 wrong, "
-        f"{percent(parts['no_application_network'], ' %')} no application network",
-        f"at 80 % coverage: {percent(end['accuracy_at_80_coverage'], ' %')} both right"
+        f"end to end: {percent(parts.both_right, ' %')} both right, {percent(parts.stage1_wrong, ' %')} stage 1 "
+        f"wrong, {percent(parts.stage2_wrong, ' %')} only stage 2 wrong, "
+        f"{percent(parts.no_application_network, ' %')} no application network",
+        f"at 80 % coverage: {percent(end.confidence.accuracy_at_80_coverage, ' %')} both right"
         + ("" if least is None else f" (confidence of the pair {least:.2f} or more)"),
         f"calibration error: {errors}",
-        *_known(evaluation["known"]),
+        *_known(evaluation.scores.known),
     ]
 
 
-def _known(figures: dict[str, Any] | None) -> list[str]:
-    if figures is None:
+def _known(known: Known | None) -> list[str]:
+    if known is None:
         return []
-    line = f"called unknown (etcc_known 0): {percent(figures['false_rejection'], ' %')} of the known protocols' flows"
-    if figures["unknown_flows"]:
-        line += f", {percent(figures['detected'], ' %')} of {figures['unknown_flows']} flows of other protocols"
-        if figures["auroc"] is not None:
-            line += f" (AUROC {figures['auroc']:.3f})"
+    line = f"called unknown (etcc_known 0): {percent(known.false_rejection, ' %')} of the known protocols' flows"
+    if known.unknown_flows:
+        line += f", {percent(known.detected, ' %')} of {known.unknown_flows} flows of other protocols"
+        if known.auroc is not None:
+            line += f" (AUROC {known.auroc:.3f})"
     return [line]
 
 

@@ -135,8 +135,11 @@ def _cell(text: str) -> str:
     return escape(text).replace("–", "\u2060–\u2060")
 
 
+_DARK = 0.55  # shade beyond which white text reads better than black
+
+
 def _shade(share: float) -> str:
     if not share:
         return ""
-    text = "#fff" if share > 0.55 else "#222"
+    text = "#fff" if share > _DARK else "#222"
     return f' style="background:rgba(0,114,178,{share:.2f});color:{text}"'

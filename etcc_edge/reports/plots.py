@@ -13,6 +13,10 @@ _DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4", "4 4", "1 2", "12 2 2 2")
 
 _WIDTH, _HEIGHT = 250, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 26, 36
+_READABLE = 0.55  # opacity of a colour on which black numbers can be read
+_SHARE_WITH_NUMBER = 0.04
+
+PALE = 0.35  # opacity of lines that only guide the eye from dot to dot
 
 Points = list[tuple[float, float, float]]  # x and y in their ranges, and the radius of the dot
 
@@ -55,45 +59,70 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What lines are drawn into. ``size``: width and height, px."""
+
+    title: str
+    x_axis: Axis
+    y_axis: Axis
+    size: tuple[int, int] = (_WIDTH, _HEIGHT)
+
+    @property
+    def left(self) -> int:
+        return max(_LEFT, 24 + 7 * max(len(text) for _, text in self.y_axis.ticks))
+
+    @property
+    def right(self) -> int:
+        return self.size[0] - max(_RIGHT, 4 * len(self.x_axis.ticks[-1][1]))
+
+    @property
+    def bottom(self) -> int:
+        return self.size[1] - _BOTTOM
+
+    def x(self, value: float) -> float:
+        """px from the left edge."""
+        return self.left + self.x_axis.place(value) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        """px from the upper edge."""
+        return self.bottom - self.y_axis.place(value) * (self.bottom - _TOP)
+
+    def elements(self) -> list[str]:
+        """Its title and axes, as SVG."""
+        left, right, bottom = self.left, self.right, self.bottom
+        parts = [_text(left, 14, self.title, "start", bold=True, length=self.size[0] // 6)]
+        for tick, text in self.x_axis.ticks:
+            x = self.x(tick)
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 3}" stroke="#999"/>')
+            parts.append(_text(x, bottom + 14, text, "middle"))
+        for tick, text in self.y_axis.ticks:
+            y = self.y(tick)
+            parts.append(f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
+            parts.append(_text(left - 5, y + 4, text, "end"))
+        parts.append(_text((left + right) / 2, self.size[1] - 6, self.x_axis.name, "middle"))
+        middle = (_TOP + bottom) / 2
+        parts.append(
+            f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">'
+            f"{escape(self.y_axis.name)}</text>"
+        )
+        return parts
+
+
 def line_plot(
-    title: str,
+    frame: Frame,
     lines: Sequence[Points],
-    x_axis: Axis,
-    y_axis: Axis,
     *,
+    opacity: float = 1,
     diagonal: bool = False,
-    pale: bool = False,
-    joined: bool = True,
     step: Sequence[tuple[float, float]] = (),
-    size: tuple[int, int] = (_WIDTH, _HEIGHT),
 ) -> str:
-    """Lines of points, in the order of `COLOURS`. ``pale`` lines only guide the eye from dot to dot, not ``joined``
-    ones are dots alone; ``step`` is one more line, in grey, that goes sideways before it goes up."""
-    width, height = size
-    right, bottom = width - max(_RIGHT, 4 * len(x_axis.ticks[-1][1])), height - _BOTTOM
-    left = max(_LEFT, 24 + 7 * max(len(text) for _, text in y_axis.ticks))
-
-    def x(value: float) -> float:
-        return left + x_axis.place(value) * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - y_axis.place(value) * (bottom - _TOP)
-
-    parts = [_text(left, 14, title, "start", bold=True, length=width // 6)]
-    for tick, text in x_axis.ticks:
-        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{bottom}" y2="{bottom + 3}" stroke="#999"/>')
-        parts.append(_text(x(tick), bottom + 14, text, "middle"))
-    for tick, text in y_axis.ticks:
-        parts.append(f'<line x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="#ddd"/>')
-        parts.append(_text(left - 5, y(tick) + 4, text, "end"))
-    parts.append(_text((left + right) / 2, height - 6, x_axis.name, "middle"))
-    middle = (_TOP + bottom) / 2
-    parts.append(
-        f'<text x="12" y="{middle:.1f}" text-anchor="middle" transform="rotate(-90 12 {middle:.1f})">'
-        f"{escape(y_axis.name)}</text>"
-    )
+    """Lines of points, in the order of `COLOURS`; with ``opacity`` 0 their dots alone. In grey, a ``diagonal`` from
+    the low ends of both axes to the high ones, and ``step``, a line that goes sideways before it goes up."""
+    x, y = frame.x, frame.y
+    parts = frame.elements()
     if diagonal:
-        ends = (x(x_axis.low), y(y_axis.low), x(x_axis.high), y(y_axis.high))
+        ends = (x(frame.x_axis.low), y(frame.y_axis.low), x(frame.x_axis.high), y(frame.y_axis.high))
         parts.append(
             '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="#999" stroke-dasharray="3 3"/>'.format(*ends)
         )
@@ -103,13 +132,13 @@ def line_plot(
     for i, points in enumerate(lines):
         colour, dash = COLOURS[i % len(COLOURS)], _DASHES[i % len(_DASHES)]
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b, _ in points)
-        if joined:
+        if opacity:
             parts.append(
                 f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" '
-                f'stroke-opacity="{0.35 if pale else 1}" stroke-dasharray="{dash}"/>'
+                f'stroke-opacity="{opacity}" stroke-dasharray="{dash}"/>'
             )
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="{r:.1f}" fill="{colour}"/>' for a, b, r in points if r]
-    return _svg(width, height, title, parts)
+    return _svg(*frame.size, frame.title, parts)
 
 
 def share_plot(title: str, rows: dict[str, list[float]], width: int = 640) -> str:
@@ -124,9 +153,9 @@ def share_plot(title: str, rows: dict[str, list[float]], width: int = 640) -> st
             wide, colour = share * (width - left - 6), COLOURS[i % len(COLOURS)]
             parts.append(
                 f'<rect x="{at:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{thick}" fill="{colour}" '
-                'fill-opacity="0.55"/>'
+                f'fill-opacity="{_READABLE}"/>'
             )
-            if share >= 0.04:
+            if share >= _SHARE_WITH_NUMBER:
                 parts.append(_text(at + wide / 2, top + thick / 2 + 4, f"{100 * share:.0f}", "middle"))
             at += wide
         top += thick + 6
@@ -134,12 +163,13 @@ def share_plot(title: str, rows: dict[str, list[float]], width: int = 640) -> st
 
 
 def bars(title: str, values: dict[str, list[float | None]]) -> str:
+    """A group of bars a label, a bar a value in [0, 1], in the order of `COLOURS`; None has no bar."""
     left, right, thick = 108, 214, 13
     parts = [_text(0, 14, title, "start", bold=True)]
     top = 24.0
-    for label, by_bundle in values.items():
-        parts.append(_text(left - 6, top + thick * len(by_bundle) / 2 + 4, label, "end", length=18))
-        for i, value in enumerate(by_bundle):
+    for label, group in values.items():
+        parts.append(_text(left - 6, top + thick * len(group) / 2 + 4, label, "end", length=18))
+        for i, value in enumerate(group):
             if value is not None:
                 width = value * (right - left)
                 parts.append(

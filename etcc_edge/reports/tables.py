@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NONE = "–"
-
 
 @dataclass(frozen=True)
 class Table:
@@ -20,7 +18,3 @@ class Table:
     def head(self) -> list[str]:
         """Column names in one line."""
         return [f"{group} {name}".strip() for group, name in self.columns]
-
-
-def percent(value: float | None, sign: str = "") -> str:
-    return NONE if value is None else f"{100 * value:.2f}{sign}"

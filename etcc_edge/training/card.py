@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.evaluation.metrics import percent
+from etcc_edge.evaluation.result import Evaluation, Score, from_json
+from etcc_edge.reports.numbers import percent
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
+
+_percent = partial(percent, sign=" %", none="none")
 
 
 def model_card(bundle: Bundle) -> str:
     """Markdown from a bundle's own record; nothing in it is written by hand."""
-    training, test = bundle.training, bundle.metrics["test"]
-    chosen = training["split"]
+    training, test = bundle.training, from_json(bundle.metrics["test"])
+    split, end = training["split"], test.end_to_end
     aside = ", ports aside" if {"src_port", "dst_port"} & set(bundle.features) else ""
     sections = [
         f"# {bundle.name}",
@@ -23,22 +27,20 @@ def model_card(bundle: Bundle) -> str:
         f"{bundle.flow_definition.meter}, {bundle.flow_definition.timeout_s:g} s flow timeout) with the recipe "
         f"`{training['recipe']}` ({training['network']}). Made by:",
         f"```\n{training['command']}\n```",
-        f"PyTorch {training['torch']}, seed {chosen['seed']}; "
+        f"PyTorch {training['torch']}, seed {split['seed']}; "
         f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
-        f"`{chosen['test_fingerprint'][:16]}`.",
+        f"`{split['test_fingerprint'][:16]}`.",
         "## What it scored",
-        f"On {chosen['test']} test flows of a {chosen['kind']} split "
-        f"({percent(chosen['test'] / training['flows'])} of all flows) that chose nothing; "
+        f"On {split['test']} test flows of a {split['kind']} split "
+        f"({_percent(split['test'] / training['flows'])} of all flows) that chose nothing; "
         f"{_chosen_on(training)} "
-        f"{percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a random "
-        f"split flatters. {test['protocol']['flows']} of the test flows have a protocol that it was taught.",
+        f"{_percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a "
+        f"random split flatters. {test.protocol.flows} of the test flows have a protocol that it was taught.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
-        f"both labels right ({percent(test['end_to_end']['accuracy'])} of the {test['end_to_end']['flows']} flows "
-        f"whose two labels it knows, of which {percent(test['end_to_end']['protocol_accuracy'])} got the right "
-        "protocol; "
-        f"{percent(test['end_to_end']['strict_accuracy'])} of all).",
-        *(_confusion(title, figures) for title, figures in _stages(test).items()),
+        f"both labels right ({_percent(end.accuracy)} of the {end.flows} flows whose two labels it knows, of which "
+        f"{_percent(end.protocol_accuracy)} got the right protocol; {_percent(end.strict_accuracy)} of all).",
+        *(_confusion(title, score) for title, score in _by_network(test).items()),
         *_unknown(bundle),
         "## What it cannot do",
         "\n".join(f"- {line}" for line in _limits(bundle)),
@@ -54,11 +56,11 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _chosen_on(training: Mapping[str, Any]) -> str:
-    chosen = training["split"]
-    if not chosen["validation"]:
+    split = training["split"]
+    if not split["validation"]:
         return "nor did any other: the last epoch is kept."
     what = "" if RECIPES[training["recipe"]].keep_last else "epochs, "
-    return f"{chosen['validation']} others ({chosen['validation_kind']}) chose {what}temperatures and the threshold."
+    return f"{split['validation']} others ({split['validation_kind']}) chose {what}temperatures and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -66,23 +68,31 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _stages(test: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"Protocol": test["protocol"], **{f"{name} applications": s for name, s in test["stage2"].items()}}
+def _by_network(test: Evaluation) -> dict[str, Score]:
+    return {"Protocol": test.protocol, **{f"{name} applications": score for name, score in test.stage2.items()}}
 
 
-def _scores(test: dict[str, Any]) -> str:
-    columns = ["precision", "recall", "f1", "calibration_error", "accuracy_at_80_coverage"]
+def _scores(test: Evaluation) -> str:
+    head = ["", "flows", "accuracy (95 %)", "precision", "recall", "f1", "calibration error"]
     rows = [
-        [title, str(figures["flows"]), _interval(figures), *(percent(figures[column]) for column in columns)]
-        for title, figures in _stages(test).items()
+        [
+            title,
+            str(score.flows),
+            _accuracy(score),
+            _percent(score.precision),
+            _percent(score.recall),
+            _percent(score.f1),
+            _percent(score.confidence.calibration_error),
+            _percent(score.confidence.accuracy_at_80_coverage),
+        ]
+        for title, score in _by_network(test).items()
     ]
-    head = ["", "flows", "accuracy (95 %)", *(column.replace("_", " ") for column in columns[:-1])]
     return _table([*head, "accuracy, least sure fifth refused"], rows)
 
 
-def _interval(figures: dict[str, Any]) -> str:
-    limits = figures["accuracy_interval"]
-    return percent(figures["accuracy"]) + (f" ({100 * limits[0]:.2f}–{100 * limits[1]:.2f})" if limits else "")
+def _accuracy(score: Score) -> str:
+    limits = score.accuracy_interval
+    return _percent(score.accuracy) + (f" ({100 * limits[0]:.2f}–{100 * limits[1]:.2f})" if limits else "")
 
 
 def _unknown(bundle: Bundle) -> list[str]:
@@ -92,8 +102,8 @@ def _unknown(bundle: Bundle) -> list[str]:
     left_out = test.get("leave_one_out", {})
     text = (
         f"A flow whose energy in stage 1 exceeds {threshold:g} is called unknown (`etcc_known` 0). That was set "
-        f"so that {percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
-        f"{percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
+        f"so that {_percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
+        f"{_percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
         "for other networks, meters or years. Features outside the trained range are counted apart."
     )
     if not left_out:
@@ -103,7 +113,7 @@ def _unknown(bundle: Bundle) -> list[str]:
             protocol,
             str(figures["unknown"]),
             "none" if figures["auroc"] is None else f"{figures['auroc']:.3f}",
-            *(percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
+            *(_percent(figures[name]) for name in ("fpr_at_95_tpr", "detected", "false_rejection")),
         ]
         for protocol, figures in left_out.items()
     ]
@@ -116,14 +126,12 @@ def _unknown(bundle: Bundle) -> list[str]:
     ]
 
 
-def _confusion(title: str, figures: dict[str, Any]) -> str:
+def _confusion(title: str, score: Score) -> str:
     rows = [
-        [label, *map(str, counts[:-1]), percent(recall)]
-        for label, counts, recall in zip(
-            figures["labels"], figures["confusion"], figures["recall_by_label"], strict=True
-        )
+        [label, *map(str, counts[:-1]), _percent(recall)]
+        for label, counts, recall in zip(score.labels, score.confusion, score.recall_by_label, strict=True)
     ]
-    return f"{title}: true labels by row, predicted by column.\n\n" + _table(["", *figures["labels"], "recall"], rows)
+    return f"{title}: true labels by row, predicted by column.\n\n" + _table(["", *score.labels, "recall"], rows)
 
 
 def _limits(bundle: Bundle) -> list[str]:

@@ -14,6 +14,7 @@ from etcc_edge.bundle.model import Bundle, FlowDefinition, TrainedFlows
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import EtccError
+from etcc_edge.evaluation.result import to_json
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.features import features as feature_table
@@ -138,17 +139,20 @@ def _record(
 
 
 def _test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, Any]:
-    """`evaluate` on the test rows, at fp32."""
+    """`evaluate` on the test rows, at fp32, for JSON."""
     choice = choose("onnxruntime", "fp32")
-    return evaluate(
-        bundle,
-        lambda part: open_cascade(part, choice),
-        flows.features[test],
-        flows.protocol[test],
-        flows.application[test],
-        flows.flow_id[test],
-        bundle.root.thresholds.get("fp32"),
+    figures: dict[str, Any] = to_json(
+        evaluate(
+            bundle,
+            lambda part: open_cascade(part, choice),
+            flows.features[test],
+            flows.protocol[test],
+            flows.application[test],
+            flows.flow_id[test],
+            bundle.root.thresholds.get("fp32"),
+        )
     )
+    return figures
 
 
 def _repeated_share(flows: LabelledFlows) -> float:

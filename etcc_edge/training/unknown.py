@@ -75,7 +75,7 @@ def _without(
     return {
         "known": len(known),
         "unknown": len(foreign),
-        **{name: figures[name] for name in ("auroc", "fpr_at_95_tpr", "false_rejection", "detected")},
+        **{name: getattr(figures, name) for name in ("auroc", "fpr_at_95_tpr", "false_rejection", "detected")},
     }
 
 

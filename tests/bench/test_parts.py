@@ -18,7 +18,7 @@ from etcc_edge.bench.machine.environment import EnergyMeter, OthersWatch, enviro
 from etcc_edge.bench.stages import STAGES, Stopwatch, fused_seconds, stage_figures, stage_seconds
 from etcc_edge.bench.studies.yardstick import paper_bundle
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.bundle.fit import Flows, read_flows
+from etcc_edge.bundle.fit import Flows
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice
 from etcc_edge.engines.native import open_engine
@@ -142,7 +142,6 @@ def test_drift_without_flows_is_what_training_recorded_and_called_so() -> None:
     assert made["source"] == "recorded at training"
     assert made["change_points"] == bundle.metrics["drift"]["int8"]["end_to_end"]["change_points"]
     assert made["verdict"] == ""
-    assert "kept" not in made
     strict = drift.recorded(bundle, "int8", max_drift=0)
     assert strict is not None
     assert "more than 0" in strict["verdict"]
@@ -210,13 +209,19 @@ def test_trees_give_the_labels_that_their_library_gives(tiny_bundle: Bundle, nam
     assert result.confidence[0] == pytest.approx(fitted.predict_proba(raw).max(axis=1), abs=1e-6)
 
 
-def test_the_accuracy_of_other_models_counts_the_flows_that_the_drift_counts(tiny_bundle: Bundle, flows: Path) -> None:
-    unseen = read_flows(flows, tiny_bundle)
+def test_other_models_have_an_accuracy_where_the_flows_have_labels(tiny_bundle: Bundle) -> None:
+    raw = np.random.default_rng(0).uniform(0, 1000, (60, 6)).astype(np.float32)
+    result = open_cascade(tiny_bundle, Choice("native", "fp32", "")).run(raw)
+    protocol, application = result.labels("protocol"), result.labels("application")
+    application[:5] = "Gaming"  # which no network knows
+    figures = drift.of_result(tiny_bundle, result, Flows(raw, protocol, application))
+    known = int((result.codes[1][5:] >= 0).sum())
+    assert figures == {"source": "measured", "flows": known, "accuracy": 1.0}
+    assert drift.of_result(tiny_bundle, result, Flows(raw)) is None
+
+
+def test_drift_of_flows_without_labels_is_agreement(tiny_bundle: Bundle) -> None:
+    raw = np.random.default_rng(0).uniform(0, 1000, (60, 6)).astype(np.float32)
     engines = {node.id: open_engine(tiny_bundle, node, "fp32") for node in tiny_bundle.nodes()}
-    measured = drift.measured(tiny_bundle, engines, engines, unseen, 0.5)
-    result = open_cascade(tiny_bundle, Choice("native", "fp32", "")).run(unseen.raw)
-    again = drift.of_result(tiny_bundle, result, unseen)
-    assert again is not None
-    assert (again["flows"], again["accuracy"]) == (measured["flows"], measured["accuracy"])
-    assert drift.of_result(tiny_bundle, result, Flows(unseen.raw)) is None
-    assert drift.measured(tiny_bundle, engines, engines, Flows(unseen.raw), 0.5)["agreement"] == 1
+    figures = drift.measured(tiny_bundle, engines, engines, Flows(raw), 0.5)
+    assert (figures["flows"], figures["agreement"], figures["accuracy"]) == (60, 1, None)

@@ -13,7 +13,7 @@ from etcc_edge.bundle import Bundle, TrainedFlows
 from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 from etcc_edge.engines import build, native
-from etcc_edge.engines.build import WHOLE, Outcome, Row, build_engines
+from etcc_edge.engines.build import WHOLE, Judgement, Outcome, Row, build_engines
 from etcc_edge.engines.engine import OpenEngine
 from etcc_edge.engines.gpu import tensorrt_rtx
 from etcc_edge.engines.gpu.cache import EngineCache
@@ -150,6 +150,25 @@ def test_a_precision_slower_than_fp32_is_said_to_be(bundle: Bundle, monkeypatch:
     monkeypatch.setattr(build, "_speed", lambda *_: 0.8)
     row = whole(build_engines(bundle, flows=flows(), max_drift=3), "int8")
     assert row.verdict == "passed; slower than fp32 in stage1, stage2.non-vpn, stage2.vpn"
+
+
+def test_the_first_precision_that_is_not_kept_out_is_taken() -> None:
+    kept_out = Judgement("tensorrt", "gpu", "fp16", passed=False, reason="too far")
+    first, second = (Judgement("tensorrt", "gpu", precision, passed=True) for precision in ("int8", "fp32"))
+    outcome = Outcome()
+    outcome.add("tensorrt gpu", [kept_out, first, second])
+    assert outcome.taken == {"tensorrt gpu": "int8"}
+    assert [row.verdict for row in outcome.rows] == ["kept out: too far", "passed", "passed, not the first"]
+    outcome.add("native cpu", [kept_out])
+    assert outcome.taken["native cpu"] is None
+    assert not outcome.passed
+
+
+def test_a_judgement_adds_up_its_networks() -> None:
+    networks = [Row(name, "int8", "native", "cpu", size=10, seconds=0.5) for name in ("stage1", "stage2.vpn")]
+    *rows, row = Judgement("native", "cpu", "int8", networks, "a drift", True).rows(taken=True)
+    assert (row.network, row.size, row.seconds, row.drift) == (WHOLE, 20, 1.0, "a drift")
+    assert all(network.passed for network in rows)
 
 
 def test_without_a_gpu_it_says_what_one_would_add(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from etcc_edge.bundle import Bundle, Node
 from etcc_edge.engines.engine import Engine
-from etcc_edge.engines.gate import Comparison, Drift, agreement, compare
+from etcc_edge.engines.gate import Comparison, Drift, RecordedDrift, agreement, compare, recorded
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BundleError
 
@@ -76,6 +76,25 @@ def test_a_gain_is_a_drift_too() -> None:
     drift = Drift(100, 0.9, accuracy=0.95, reference_accuracy=0.9)
     assert drift.change == pytest.approx(5)
     assert Comparison(drift, {}).verdict().startswith("accuracy is 5.00 points")
+
+
+def test_a_record_of_training_holds_the_change_without_the_accuracies(tiny_bundle: Bundle) -> None:
+    whole = {"flows": 100, "agreement": 0.98, "change_points": -0.7}
+    unlabelled = {"flows": 60, "agreement": 0.99, "change_points": None}
+    metrics = {"drift": {"int8": {"end_to_end": whole, "networks": {"stage1": unlabelled}}}}
+    comparison = recorded(dataclasses.replace(tiny_bundle, metrics=metrics), "int8")
+    assert comparison is not None
+    assert comparison.cascade == RecordedDrift(100, 0.98, change=-0.7)
+    assert comparison.cascade.points == 0.7
+    assert comparison.cascade.accuracy is comparison.cascade.reference_accuracy is None
+    assert comparison.networks["stage1"].points == pytest.approx(1)
+    assert comparison.verdict() == "accuracy is 0.70 points from fp32's, more than 0.5"
+    assert comparison.verdict(0.7) == ""
+
+
+def test_what_training_did_not_measure_has_no_record(tiny_bundle: Bundle) -> None:
+    assert recorded(tiny_bundle, "int8") is None
+    assert recorded(dataclasses.replace(tiny_bundle, metrics={"drift": {}}), "int8") is None
 
 
 def test_a_bundle_of_another_depth_is_refused(tiny_bundle: Bundle) -> None:

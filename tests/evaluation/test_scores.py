@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from etcc_edge.bundle import Bundle, TrainedFlows, save_bundle
 from etcc_edge.engines.cascade import Node, RoutedCascade
 from etcc_edge.errors import BundleError
 from etcc_edge.evaluation.file import evaluate_file
+from etcc_edge.evaluation.result import Attribution, Bootstrap, EndToEnd, Evaluation, LabelScore
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.labels import codes_of
@@ -41,8 +40,8 @@ def evaluated(
     ids: list[str] | None = None,
     empty: tuple[int, ...] = (),
     threshold: float | None = None,
-) -> dict[str, Any]:
-    """The figures of flows (true protocol, true application, told protocol, told application); the ``empty`` ones
+) -> Evaluation:
+    """Of flows (true protocol, true application, told protocol, told application); the ``empty`` ones
     have no value in any feature."""
     depths = {node.id: depth for depth, node in bundle.root.walk()}
     raw = np.zeros((len(flows), 6), np.float32)
@@ -61,8 +60,8 @@ def evaluated(
     )
 
 
-def plain(end_to_end: dict[str, Any]) -> dict[str, Any]:
-    return {key: end_to_end[key] for key in ("flows", "accuracy", "protocol_accuracy", "strict_accuracy")}
+def plain(end_to_end: EndToEnd) -> dict[str, float | None]:
+    return {key: getattr(end_to_end, key) for key in ("flows", "accuracy", "protocol_accuracy", "strict_accuracy")}
 
 
 OTHER_ORDER = (
@@ -92,30 +91,30 @@ FLOWS = (
 
 def test_the_protocol_is_counted_over_flows_whose_protocol_is_known(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, *FLOWS)
-    assert (figures["flows"], figures["coverage"]) == (10, pytest.approx(9 / 10))
-    protocol = figures["protocol"]
-    assert protocol["flows"] == 9
-    assert protocol["accuracy"] == pytest.approx(6 / 9)
-    assert protocol["labels"] == ["Non-VPN", "Tor", "VPN"]
-    assert protocol["confusion"] == [[2, 0, 1, 0], [0, 1, 0, 0], [1, 0, 3, 1]]
-    assert protocol["recall_by_label"] == pytest.approx([2 / 3, 1, 3 / 5])
+    assert (figures.flows, figures.coverage) == (10, pytest.approx(9 / 10))
+    protocol = figures.protocol
+    assert protocol.flows == 9
+    assert protocol.accuracy == pytest.approx(6 / 9)
+    assert protocol.labels == ["Non-VPN", "Tor", "VPN"]
+    assert protocol.confusion == [[2, 0, 1, 0], [0, 1, 0, 0], [1, 0, 3, 1]]
+    assert protocol.recall_by_label == pytest.approx([2 / 3, 1, 3 / 5])
 
 
 def test_stage_2_is_given_the_true_protocol(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, *FLOWS)
-    assert list(figures["stage2"]) == ["Non-VPN", "VPN"]
+    assert list(figures.stage2) == ["Non-VPN", "VPN"]
     # Rows 1, 2, 3 and the one without protocol label, which VPN's own network calls Chat.
-    vpn = figures["stage2"]["VPN"]
-    assert (vpn["flows"], vpn["accuracy"]) == (4, pytest.approx(3 / 4))
-    assert vpn["confusion"] == [[1, 1, 0], [0, 2, 0]]
-    non_vpn = figures["stage2"]["Non-VPN"]
-    assert (non_vpn["flows"], non_vpn["accuracy"]) == (2, 1.0)
-    assert figures["mean_stage2_accuracy"] == pytest.approx((3 / 4 + 1) / 2)
+    vpn = figures.stage2["VPN"]
+    assert (vpn.flows, vpn.accuracy) == (4, pytest.approx(3 / 4))
+    assert vpn.confusion == [[1, 1, 0], [0, 2, 0]]
+    non_vpn = figures.stage2["Non-VPN"]
+    assert (non_vpn.flows, non_vpn.accuracy) == (2, 1.0)
+    assert figures.mean_stage2_accuracy == pytest.approx((3 / 4 + 1) / 2)
 
 
 def test_end_to_end_wants_both_labels_right(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, *FLOWS)
-    assert plain(figures["end_to_end"]) == {
+    assert plain(figures.end_to_end) == {
         "flows": 6,
         "accuracy": pytest.approx(2 / 6),
         "protocol_accuracy": pytest.approx(3 / 6),
@@ -127,38 +126,38 @@ def test_a_flow_without_any_value_gets_no_label_as_infer_gives_none(tiny_bundle:
     figures = evaluated(
         tiny_bundle, *[("VPN", "Chat", VPN, 0)] * 3, ("Proxy", "Chat", VPN, 0), empty=(1, 3), threshold=0.0
     )
-    assert figures["protocol"]["confusion"][VPN] == [0, 0, 2, 1]
-    assert figures["stage2"]["VPN"]["confusion"][0] == [2, 0, 1]
-    assert figures["end_to_end"]["accuracy"] == pytest.approx(2 / 3)
-    assert (figures["known"]["false_rejection"], figures["known"]["unknown_flows"]) == (0, 0)
+    assert figures.protocol.confusion[VPN] == [0, 0, 2, 1]
+    assert figures.stage2["VPN"].confusion[0] == [2, 0, 1]
+    assert figures.end_to_end.accuracy == pytest.approx(2 / 3)
+    assert (figures.known.false_rejection, figures.known.unknown_flows) == (0, 0)
 
 
 def test_unknown_flows_are_those_of_untaught_protocols_and_high_energy_detects_them(tiny_bundle: Bundle) -> None:
     flows = [("VPN", "Chat", VPN, 0)] * 2 + [("Proxy", "Chat", VPN, 0)] * 2
     # Energies of about -20, -10, -4 and -20.
-    known = evaluated(tiny_bundle, *flows, sure=[1, 0.5, 0.2, 1], threshold=-15.0)["known"]
-    assert known["threshold"] == -15
-    assert (known["false_rejection"], known["unknown_flows"], known["detected"]) == (0.5, 2, 0.5)
-    assert known["auroc"] == pytest.approx(2.5 / 4)
+    known = evaluated(tiny_bundle, *flows, sure=[1, 0.5, 0.2, 1], threshold=-15.0).known
+    assert known.threshold == -15
+    assert (known.false_rejection, known.unknown_flows, known.detected) == (0.5, 2, 0.5)
+    assert known.auroc == pytest.approx(2.5 / 4)
 
 
 def test_all_right_is_1_everywhere(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, ("VPN", "Streaming", VPN, 1), ("Non-VPN", "FTP", NON_VPN, 2))
-    assert figures["coverage"] == figures["mean_stage2_accuracy"] == 1
-    assert plain(figures["end_to_end"]) == {"flows": 2, "accuracy": 1, "protocol_accuracy": 1, "strict_accuracy": 1}
-    for part in (figures["protocol"], *figures["stage2"].values()):
-        assert part["accuracy"] == part["precision"] == part["recall"] == part["f1"] == 1
-        assert part["calibration_error"] == pytest.approx(0, abs=1e-6)
+    assert figures.coverage == figures.mean_stage2_accuracy == 1
+    assert plain(figures.end_to_end) == {"flows": 2, "accuracy": 1, "protocol_accuracy": 1, "strict_accuracy": 1}
+    for part in (figures.protocol, *figures.stage2.values()):
+        assert part.accuracy == part.precision == part.recall == part.f1 == 1
+        assert part.confidence.calibration_error == pytest.approx(0, abs=1e-6)
 
 
 def test_what_was_not_counted_is_none(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, ("Proxy", "Chat", VPN, 0))
-    assert figures["coverage"] == 0
-    assert figures["protocol"]["accuracy"] is None
-    assert figures["protocol"]["recall_by_label"] == [None] * 3
-    assert figures["stage2"] == {}
-    assert figures["mean_stage2_accuracy"] is None
-    assert plain(figures["end_to_end"]) == {
+    assert figures.coverage == 0
+    assert figures.protocol.accuracy is None
+    assert figures.protocol.recall_by_label == [None] * 3
+    assert figures.stage2 == {}
+    assert figures.mean_stage2_accuracy is None
+    assert plain(figures.end_to_end) == {
         "flows": 0,
         "accuracy": None,
         "protocol_accuracy": None,
@@ -175,8 +174,8 @@ def test_no_flows_are_counted_as_none(tiny_bundle: Bundle) -> None:
         nothing,
         nothing,
     )
-    assert (figures["flows"], figures["coverage"], figures["protocol"]["accuracy"]) == (0, None, None)
-    assert plain(figures["end_to_end"]) == {
+    assert (figures.flows, figures.coverage, figures.protocol.accuracy) == (0, None, None)
+    assert plain(figures.end_to_end) == {
         "flows": 0,
         "accuracy": None,
         "protocol_accuracy": None,
@@ -186,92 +185,87 @@ def test_no_flows_are_counted_as_none(tiny_bundle: Bundle) -> None:
 
 def test_errors_are_attributed_to_one_cause_each(tiny_bundle: Bundle) -> None:
     more = (("VPN", "Chat", TOR, 0), ("VPN", "Chat", VPN, NONE))
-    parts = evaluated(tiny_bundle, *FLOWS, *more)["end_to_end"]["attribution"]
-    assert parts == {
-        "both_right": pytest.approx(2 / 8),
-        "stage1_wrong": pytest.approx(3 / 8),  # one of them without label
-        "stage2_wrong": pytest.approx(2 / 8),  # one of them without label
-        "no_application_network": pytest.approx(1 / 8),
-    }
-    assert sum(parts.values()) == pytest.approx(1)
+    parts = evaluated(tiny_bundle, *FLOWS, *more).end_to_end.attribution
+    assert parts == Attribution(
+        both_right=pytest.approx(2 / 8),
+        stage1_wrong=pytest.approx(3 / 8),  # one of them without label
+        stage2_wrong=pytest.approx(2 / 8),  # one of them without label
+        no_application_network=pytest.approx(1 / 8),
+    )
+    assert sum(vars(parts).values()) == pytest.approx(1)
 
 
 def test_figures_by_label_are_in_the_labels_order(tiny_bundle: Bundle) -> None:
-    protocol = evaluated(tiny_bundle, *FLOWS)["protocol"]
-    assert protocol["labels"] == ["Non-VPN", "Tor", "VPN"]
-    assert protocol["support_by_label"] == [3, 1, 5]
-    assert protocol["precision_by_label"] == pytest.approx([2 / 3, 1, 3 / 4])
-    assert protocol["f1_by_label"] == pytest.approx([4 / 6, 1, 6 / 9])
+    protocol = evaluated(tiny_bundle, *FLOWS).protocol
+    assert protocol.labels == ["Non-VPN", "Tor", "VPN"]
+    assert protocol.support_by_label == [3, 1, 5]
+    assert protocol.precision_by_label == pytest.approx([2 / 3, 1, 3 / 4])
+    assert protocol.f1_by_label == pytest.approx([4 / 6, 1, 6 / 9])
 
 
 def test_applications_are_averaged_over_the_protocols_where_they_occur(tiny_bundle: Bundle) -> None:
-    table = evaluated(tiny_bundle, *FLOWS)["mean_by_application"]
+    table = evaluated(tiny_bundle, *FLOWS).mean_by_application
     assert list(table) == ["Chat", "Email", "FTP", "Streaming"]
-    assert table["Chat"]["recall"] == pytest.approx((1 + 1 / 2) / 2)
-    assert table["Streaming"]["precision"] == pytest.approx(2 / 3)
-    assert table["FTP"] == {"precision": None, "recall": None, "f1": None}
+    assert table["Chat"].recall == pytest.approx((1 + 1 / 2) / 2)
+    assert table["Streaming"].precision == pytest.approx(2 / 3)
+    assert table["FTP"] == LabelScore(None, None, None)
 
 
 def test_the_least_sure_pairs_are_refused_first(tiny_bundle: Bundle) -> None:
     right, wrong = ("VPN", "Streaming", VPN, 1), ("VPN", "Streaming", VPN, 0)
     unlabelled = ("VPN", "Chat", NONE, 0)
     figures = evaluated(tiny_bundle, right, right, wrong, wrong, unlabelled, sure=[0.9, 0.8, 0.1, 0.05, 1])
-    end = figures["end_to_end"]
-    assert end["accuracy"] == pytest.approx(2 / 5)
-    assert end["accuracy_at_80_coverage"] == pytest.approx(2 / 4)
-    curve = end["risk_coverage"]
-    assert curve["refused"] == pytest.approx(np.arange(20) / 20)
-    assert curve["accuracy"][8] == pytest.approx(2 / 3)
-    assert curve["accuracy"][12:] == pytest.approx([1] * 8)
-    assert curve["area"] == pytest.approx((1 + 1 + 2 / 3 + 2 / 4 + 2 / 5) / 5)
-    assert curve["confidence"][0] is None
+    end = figures.end_to_end
+    assert end.accuracy == pytest.approx(2 / 5)
+    assert end.confidence.accuracy_at_80_coverage == pytest.approx(2 / 4)
+    curve = end.confidence.risk_coverage
+    assert curve.refused == pytest.approx(np.arange(20) / 20)
+    assert curve.accuracy[8] == pytest.approx(2 / 3)
+    assert curve.accuracy[12:] == pytest.approx([1] * 8)
+    assert curve.area == pytest.approx((1 + 1 + 2 / 3 + 2 / 4 + 2 / 5) / 5)
+    assert curve.confidence[0] is None
     # The softmax of (0.1 * 20, 0, 0) over three protocols times that over two applications.
     pair = np.exp(2) / (np.exp(2) + 2) * np.exp(2) / (np.exp(2) + 1)
-    assert curve["confidence"][8] == pytest.approx(pair, abs=1e-5)
-    assert end["reliability"]["flows"][int(15 * pair)] == 1
-    assert sum(end["reliability"]["flows"]) == 4
+    assert curve.confidence[8] == pytest.approx(pair, abs=1e-5)
+    assert end.confidence.reliability.flows[int(15 * pair)] == 1
+    assert sum(end.confidence.reliability.flows) == 4
     # Given its true protocol, the unlabelled flow has a label of stage 2, and a right one.
-    assert figures["stage2"]["VPN"]["accuracy_at_80_coverage"] == pytest.approx(3 / 4)
+    assert figures.stage2["VPN"].confidence.accuracy_at_80_coverage == pytest.approx(3 / 4)
 
 
 def test_every_accuracy_lies_in_its_interval(tiny_bundle: Bundle) -> None:
     figures = evaluated(tiny_bundle, *FLOWS * 8)
     held = [
-        (figures["protocol"], "accuracy"),
-        *((stage, "accuracy") for stage in figures["stage2"].values()),
+        (figures.protocol, "accuracy"),
+        *((stage, "accuracy") for stage in figures.stage2.values()),
         (figures, "mean_stage2_accuracy"),
-        *((figures["end_to_end"], key) for key in ("accuracy", "protocol_accuracy", "strict_accuracy")),
+        *((figures.end_to_end, key) for key in ("accuracy", "protocol_accuracy", "strict_accuracy")),
     ]
     for part, key in held:
-        if part[key] == 1:
-            assert part[f"{key}_interval"] is None
+        accuracy, limits = getattr(part, key), getattr(part, f"{key}_interval")
+        if accuracy == 1:
+            assert limits is None
             continue
-        low, high = part[f"{key}_interval"]
-        assert 0 <= low <= part[key] <= high <= 1
+        low, high = limits
+        assert 0 <= low <= accuracy <= high <= 1
         assert low < high
-    assert figures["bootstrap"] == {"unit": "flow", "units": 80, "resamples": 1000, "seed": 0, "level": 0.95}
+    assert figures.bootstrap == Bootstrap("flow", 80, resamples=1000, seed=0, level=0.95)
 
 
 def test_flows_of_one_flow_id_are_drawn_together(tiny_bundle: Bundle) -> None:
-    def width(figures: dict[str, Any]) -> float:
-        low, high = figures["end_to_end"]["strict_accuracy_interval"]
+    def width(figures: Evaluation) -> float:
+        low, high = figures.end_to_end.strict_accuracy_interval
         return float(high - low)
 
     flows = [flow for flow in FLOWS for _ in range(20)]
     alone, together = (evaluated(tiny_bundle, *flows, ids=ids) for ids in (None, [str(i // 20) for i in range(200)]))
-    assert (together["bootstrap"]["unit"], together["bootstrap"]["units"]) == ("flow-id", 10)
+    assert (together.bootstrap.unit, together.bootstrap.units) == ("flow-id", 10)
     assert width(together) > 3 * width(alone)
     some = evaluated(tiny_bundle, *FLOWS, ids=["a", "a", "", ""] + ["b"] * 6)
-    assert some["bootstrap"]["units"] == 4
-    assert evaluated(tiny_bundle, *FLOWS, ids=[""] * 10)["bootstrap"]["unit"] == "flow"
+    assert some.bootstrap.units == 4
+    assert evaluated(tiny_bundle, *FLOWS, ids=[""] * 10).bootstrap.unit == "flow"
     halves = ["10.0.0.1-10.0.0.2-5000-443-6", "10.0.0.2-10.0.0.1-443-5000-6"] * 5
-    assert evaluated(tiny_bundle, *FLOWS, ids=halves)["bootstrap"]["units"] == 1
-
-
-def test_figures_are_json(tiny_bundle: Bundle) -> None:
-    for flows in (FLOWS, FLOWS[8:9]):
-        figures = evaluated(tiny_bundle, *flows)
-        assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert evaluated(tiny_bundle, *FLOWS, ids=halves).bootstrap.units == 1
 
 
 def test_bundles_are_scored_on_rows_that_none_was_trained_on(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -282,9 +276,9 @@ def test_bundles_are_scored_on_rows_that_none_was_trained_on(tiny_bundle: Bundle
         trained = TrainedFlows.of(identity[rows], raw[rows])
         save_bundle(replace(tiny_bundle, name=name, trained=trained, features=features), tmp_path / name)
     a, b = evaluate_file(path, [str(tmp_path / "a"), str(tmp_path / "b")], rows="test")
-    assert [(e["bundle"], e["flows"], e["flows_trained_on"]) for e in (a, b)] == [("a", 20, 0), ("b", 20, 0)]
+    assert [(e.bundle, e.scores.flows, e.flows_trained_on) for e in (a, b)] == [("a", 20, 0), ("b", 20, 0)]
     (alone,) = evaluate_file(path, [str(tmp_path / "b")])
-    assert (alone["flows"], alone["flows_trained_on"]) == (40, 15)
+    assert (alone.scores.flows, alone.flows_trained_on) == (40, 15)
     both = evaluate_file(path, [str(tmp_path / "a"), str(tmp_path / "b")])
     assert both[1] == alone
 
