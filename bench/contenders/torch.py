@@ -37,7 +37,7 @@ class Networks:
         return _Frozen(cascade) if self._compiled else cascade
 
     def engine(self, node: Node) -> Engine:
-        """One network as it is, not compiled, for calls from one thread at a time."""
+        """One network, for calls from one thread at a time."""
         return _OneThread(self._engine(node))
 
     def _engine(self, node: Node) -> Engine:

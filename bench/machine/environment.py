@@ -27,7 +27,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def environment() -> Environment:
-    """Of this process."""
+    """Of this machine, and of the Python and libraries that this process runs."""
     cpu_facts = _read("/proc/cpuinfo")
     return Environment(
         cpu=cpu_name(),

@@ -34,8 +34,9 @@ def test_pytorch_gives_the_bundles_labels(tiny_bundle: Bundle, threads: int) -> 
 
 
 @pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_network_call_has_one_thread_and_pytorch_its_own_number_again_after_it(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     used = []
     forward = contender.TorchNetwork.forward
@@ -46,7 +47,7 @@ def test_a_network_call_has_one_thread_and_pytorch_its_own_number_again_after_it
 
     monkeypatch.setattr(contender.TorchNetwork, "forward", watched)
     networks = contender.Networks(tiny_bundle)
-    networks.cascade(1, {"block": 64}).run(RAW)
+    networks.cascade(threads, {"block": 64}).run(RAW)
     networks.engine(tiny_bundle.root).run(RAW)
     assert used
     assert set(used) == {1}
