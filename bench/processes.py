@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,13 @@ from etcc_edge.flows.text.header import read_header
 from etcc_edge.flows.text.stream import ByteStream
 
 from .contenders.backends import BASELINE, EXTRA, Contender
+from .figures import ProcessFigures
 from .timing.paired import ProcessRun, run_process
 from .timing.turns import median_interval, relative_spread, usual_range
 
-SCRIPTS = {"pandas script": "pandas", "polars script": "polars"}
+SCRIPTS = {"pandas script": "pandas", "polars script": "polars"}  # by name, the library of each
 # Python puts the current folder first on its path, and that may hold the source without its compiled module.
 _WITHOUT_FOLDER = "import sys; del sys.path[0]; "
-_FOLDER = Path(__file__).parent / "scripts"
 
 
 @dataclass
@@ -51,11 +50,11 @@ def cut_file(path: str, flows: int, target: Path) -> None:
         source.close()
 
 
-def infer(contenders: Sequence[Contender], bundle: str, flows: Path, threads: int, *more: str) -> list[Process]:
-    """`etcc-edge infer` with each backend and precision that can run."""
+def infer(contenders: Sequence[Contender], bundle: str, flows: Path, threads: int, *options: str) -> list[Process]:
+    """`etcc-edge infer` with each of these backends and precisions, to the file `output_of` ``flows``."""
     command = [sys.executable, "-c", f"{_WITHOUT_FOLDER}from etcc_edge.cli import main; main()", "infer", str(flows)]
-    command += ["-o", f"{flows}.out", "--force"]
-    command += ["--bundle", bundle, "--threads", str(threads), *more]
+    command += ["-o", str(output_of(flows)), "--force"]
+    command += ["--bundle", bundle, "--threads", str(threads), *options]
     return [
         Process(c.name, c.precision, c.kind, [*command, "--backend", c.name, "--precision", c.precision])
         for c in contenders
@@ -63,63 +62,81 @@ def infer(contenders: Sequence[Contender], bundle: str, flows: Path, threads: in
 
 
 def scripts(bundle: str, flows: Path, threads: int, meter: str) -> list[Process]:
-    """The baseline scripts; they know CICDarknet2020's columns alone."""
-    made = []
+    """The baseline scripts, to the file `output_of` ``flows``; they know CICDarknet2020's columns alone."""
+    processes = []
     for name, library in SCRIPTS.items():
-        path = _FOLDER / f"{library}_onnxruntime.py"
+        command = [sys.executable, str(script_of(library)), str(flows), str(output_of(flows))]
+        command += ["--bundle", bundle, "--threads", str(threads)]
         why_not = "" if importlib.util.find_spec(library) else f"not measured: {EXTRA}"
         if meter != "cicdarknet2020":
             why_not = f"reads cicdarknet2020 files alone, not {meter}"
-        command = [sys.executable, str(path), str(flows), f"{flows}.out", "--bundle", bundle, "--threads", str(threads)]
-        made.append(Process(name, "fp32", BASELINE, command, why_not))
-    return made
+        processes.append(Process(name, "fp32", BASELINE, command, why_not))
+    return processes
 
 
-def run_in_turn(processes: Sequence[Process], turns: int, tell: Callable[[Process], None] = lambda _: None) -> None:
-    """Each once a turn, every other turn in reverse order. One that fails has the reason, and no more turns."""
+def script_of(library: str) -> Path:
+    return Path(__file__).parent / "scripts" / f"{library}_onnxruntime.py"
+
+
+def output_of(flows: Path) -> Path:
+    return flows.with_name(f"{flows.name}.out")
+
+
+def run_in_turn(processes: Sequence[Process], turns: int, begin: Callable[[Process], None] = lambda _: None) -> None:
+    """Each once a turn, every other turn in reverse order; ``begin`` is called before each. One that fails has the
+    reason, and no more turns."""
     for turn in range(turns):
         for process in processes if turn % 2 == 0 else reversed(processes):
             if process.why_not:
                 continue
-            tell(process)
+            begin(process)
             try:
                 process.runs.append(run_process(process.command))
             except (OSError, subprocess.CalledProcessError) as error:
                 process.why_not = f"failed: {error}"
 
 
-def process_figures(process: Process, flows: int, against: Process | None = None) -> dict[str, Any]:
-    """Seconds from start to exit, processor time, peak of resident memory, and how many times faster than another
-    process, turn by turn; ``error`` alone without a run."""
+def process_figures(process: Process, flows: int, against: Process | None = None) -> ProcessFigures | None:
+    """Of labelling a file of so many flows, with the speed-up over another process turn by turn; None without a
+    run."""
     if not process.runs:
-        return {"error": process.why_not}
+        return None
     seconds = [run.seconds for run in process.runs]
     rates = [flows / value for value in seconds]
-    cpu = [flows / run.cpu_seconds for run in process.runs]
-    made: dict[str, Any] = {
-        "calls": len(seconds),
-        "seconds": float(np.median(seconds)),
-        "cpu_seconds": float(np.median([run.cpu_seconds for run in process.runs])),
-        "peak_bytes": max(run.peak_bytes for run in process.runs),
-        "flows_per_s": float(np.median(rates)),
-        "flows_per_s_interval": median_interval(rates),
-        "flows_per_s_range": usual_range(rates),
-        "flows_per_cpu_s": float(np.median(cpu)),
-        "flows_per_cpu_s_range": usual_range(cpu),
-        "spread": relative_spread(rates),
-    }
+    cpu_rates = [flows / run.cpu_seconds for run in process.runs]
+    speed_up = speed_up_interval = None
     if against is not None and against is not process and len(against.runs) == len(process.runs):
-        ratios = [theirs.seconds / own for theirs, own in zip(against.runs, seconds, strict=True)]
-        made |= {"speed_up": float(np.median(ratios)), "speed_up_interval": median_interval(ratios)}
-    return made | ({"error": process.why_not} if process.why_not else {})
+        ratios = [theirs.seconds / ours for theirs, ours in zip(against.runs, seconds, strict=True)]
+        speed_up, speed_up_interval = float(np.median(ratios)), median_interval(ratios)
+    return ProcessFigures(
+        calls=len(seconds),
+        seconds=float(np.median(seconds)),
+        cpu_seconds=float(np.median([run.cpu_seconds for run in process.runs])),
+        peak_bytes=max(run.peak_bytes for run in process.runs),
+        flows_per_s=float(np.median(rates)),
+        flows_per_s_interval=median_interval(rates),
+        flows_per_s_range=usual_range(rates),
+        flows_per_cpu_s=float(np.median(cpu_rates)),
+        flows_per_cpu_s_range=usual_range(cpu_rates),
+        spread=relative_spread(rates),
+        speed_up=speed_up,
+        speed_up_interval=speed_up_interval,
+    )
 
 
-def start_up(one_flow: Path, contenders: Sequence[Contender], bundle: str, turns: int) -> dict[str, Any]:
-    """Median seconds of a Python that does nothing, that imports the package, and of `infer` on one flow by backend."""
+def start_up_seconds(
+    one_flow: Path, contenders: Sequence[Contender], bundle: str, turns: int
+) -> dict[str, float | None]:
+    """Median seconds of a Python that does nothing, that imports the package, and of `infer` on one flow by backend;
+    None for one that failed."""
     python = [sys.executable, "-c"]
     bare = Process("python", "", "", [*python, "pass"])
-    imported = Process("import", "", "", [*python, f"{_WITHOUT_FOLDER}import etcc_edge; etcc_edge.Classifier"])
-    started = infer(contenders, bundle, one_flow, 1)
-    run_in_turn([bare, imported, *started], turns)
-    made: Mapping[str, Process] = {f"{p.name} {p.precision}".strip(): p for p in (bare, imported, *started)}
-    return {name: float(np.median([run.seconds for run in p.runs])) if p.runs else None for name, p in made.items()}
+    package = Process("import", "", "", [*python, f"{_WITHOUT_FOLDER}import etcc_edge; etcc_edge.Classifier"])
+    processes = [bare, package, *infer(contenders, bundle, one_flow, 1)]
+    run_in_turn(processes, turns)
+    return {
+        f"{process.name} {process.precision}".strip(): (
+            float(np.median([run.seconds for run in process.runs])) if process.runs else None
+        )
+        for process in processes
+    }

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.text.writer import LabelWriter
 
+from .figures import StageFigures
 from .timing.turns import Clock, median_interval, relative_spread
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 # A backend that runs the cascade in one call has no scale and no route of its own: they are in its stages.
 STAGES = ("parse", "scale", "stage 1", "route", "stage 2", "write")
@@ -32,10 +36,10 @@ class Stopwatch:
         self.clock = clock
         self.seconds: dict[str, float] = {}
 
-    def timed(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    def timed(self, name: str, call: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         start = self.clock()
         try:
-            return call(*arguments)
+            return call(*args, **kwargs)
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - start
 
@@ -45,16 +49,14 @@ class _TimedEngine:
         self._engine, self._stage, self._watch = engine, stage, watch
 
     def run(self, scaled: F32) -> F32:
-        logits: F32 = self._watch.timed(self._stage, self._engine.run, scaled)
-        return logits
+        return self._watch.timed(self._stage, self._engine.run, scaled)
 
 
 class _TimedScaler(Scaler):
     watch: Stopwatch
 
     def transform(self, raw: F32, rows: I64 | None = None) -> F32:
-        scaled: F32 = self.watch.timed("scale", super().transform, raw, rows)
-        return scaled
+        return self.watch.timed("scale", super().transform, raw, rows)
 
 
 def _timed_node(node: Node, watch: Stopwatch) -> Node:
@@ -90,8 +92,7 @@ def fused_seconds(
 
     def run(raw: F32) -> Result:
         watch.timed("stage 1", first.run, raw)
-        result: Result = watch.timed("stage 2", whole.run, raw)
-        return result
+        return watch.timed("stage 2", whole.run, raw)
 
     watch.seconds = dict.fromkeys(STAGES, 0.0)
     _label(path, bundle, watch, run)
@@ -109,15 +110,15 @@ def _label(path: str | os.PathLike[str], bundle: Bundle, watch: Stopwatch, run: 
             watch.timed("write", writer.write, lines)
 
 
-def stage_figures(once: Callable[[], dict[str, float]], flows: int, turns: int) -> dict[str, Any]:
-    """Share and microseconds a flow of each stage, the medians of the turns after a first one that warms up."""
-    made = [once() for _ in range(turns + 1)][1:]
-    medians = {stage: float(np.median([seconds[stage] for seconds in made])) for stage in STAGES}
-    totals = [flows / sum(seconds.values()) for seconds in made]
-    return {
-        "us_a_flow": {stage: 1e6 * seconds / flows for stage, seconds in medians.items()},
-        "share": {stage: seconds / sum(medians.values()) for stage, seconds in medians.items()},
-        "flows_per_s": float(np.median(totals)),
-        "flows_per_s_interval": median_interval(totals),
-        "spread": relative_spread(totals),
-    }
+def stage_figures(once: Callable[[], dict[str, float]], flows: int, turns: int) -> StageFigures:
+    """The medians of the turns after a first one that warms up; ``once`` gives the seconds by stage of ``flows``."""
+    seconds = [once() for _ in range(turns + 1)][1:]
+    medians = {stage: float(np.median([turn[stage] for turn in seconds])) for stage in STAGES}
+    rates = [flows / sum(turn.values()) for turn in seconds]
+    return StageFigures(
+        us_a_flow={stage: 1e6 * median / flows for stage, median in medians.items()},
+        share={stage: median / sum(medians.values()) for stage, median in medians.items()},
+        flows_per_s=float(np.median(rates)),
+        flows_per_s_interval=median_interval(rates),
+        spread=relative_spread(rates),
+    )

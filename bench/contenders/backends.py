@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import shutil
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from etcc_edge.arrays import F32
-from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.bundle.model import Bundle
 from etcc_edge.bundle.precision import Precision
 from etcc_edge.engines.backends import BACKENDS
-from etcc_edge.engines.cascade import RoutedCascade, open_cascade
+from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice
-from etcc_edge.engines.engine import Engine, OpenEngine
+from etcc_edge.engines.engine import OpenEngine
 from etcc_edge.engines.result import Cascade
 
+from ..figures import Setting
 from ..timing.turns import Clock
 from .trees import TREES, Models, TreesCascade
 
-Setting = Mapping[str, Any]
-
 BACKEND, BASELINE = "backend", "baseline"
 REFERENCE = ("onnxruntime", "fp32")  # what speeds are ratios of
+REFERENCE_KEY = " ".join(REFERENCE)
 BLOCKS: Sequence[Setting] = tuple({"block": block} for block in (32, 128, 512, 2048))
 EXTRA = "pip install 'etcc-edge[bench]'"
 
@@ -55,121 +50,83 @@ class Contender:
 
 def backends(bundle: Bundle) -> list[Contender]:
     """Every backend at every precision, those that this machine lacks with the reason."""
-    made = []
-    for name, backend in BACKENDS.items():
-        for precision in backend.precisions:
-            why_not = backend.why_not(bundle, precision)
-            on_gpu = backend.device == "gpu"
-            missing = [n.id for n in bundle.nodes() if name != "native" and (n.id, precision) not in bundle.onnx]
-            lacks = f"the bundle holds no {precision} network for {missing[0]}" if missing else ""
+    return [_backend(bundle, name, precision) for name, backend in BACKENDS.items() for precision in backend.precisions]
 
-            def open_it(threads: int, setting: Setting, name: str = name, precision: Precision = precision) -> Cascade:
-                return open_cascade(bundle, Choice(name, precision, ""), block=setting["block"], threads=threads)
 
-            made.append(
-                Contender(
-                    name,
-                    precision,
-                    BACKEND,
-                    open_it,
-                    "blocks of flows in several threads, one thread a network call",
-                    why_not or ("" if on_gpu else lacks),
-                    size=None if on_gpu else _size(bundle, name, precision),
-                    opener=None if why_not or lacks else backend.opener(bundle, precision),
-                )
-            )
-    return made
+def _backend(bundle: Bundle, name: str, precision: Precision) -> Contender:
+    backend = BACKENDS[name]
+    absent = [node.id for node in bundle.nodes() if name != "native" and (node.id, precision) not in bundle.onnx]
+    lack = f"the bundle holds no {precision} network for {absent[0]}" if absent else ""
+    why_not = backend.why_not(bundle, precision)
+
+    def open_it(threads: int, setting: Setting) -> Cascade:
+        return open_cascade(bundle, Choice(name, precision, ""), block=setting["block"], threads=threads)
+
+    return Contender(
+        name,
+        precision,
+        BACKEND,
+        open_it,
+        "blocks of flows in several threads, one thread a network call",
+        why_not or ("" if on_gpu(name) else lack),
+        size=None if on_gpu(name) else _size(bundle, name, precision),
+        opener=None if why_not or lack else backend.opener(bundle, precision),
+    )
+
+
+def on_gpu(backend: str) -> bool:
+    """Whether a backend runs on a GPU."""
+    return BACKENDS[backend].device == "gpu"
 
 
 def _size(bundle: Bundle, backend: str, precision: str) -> int | None:
     """Bytes of what the backend reads: the weights for native, else the ONNX files of the precision."""
     if backend == "native":
         return sum(array.nbytes for array in bundle.weights.values())
-    sizes = [len(model) for (_, own), model in bundle.onnx.items() if own == precision]
+    sizes = [len(model) for (_, form), model in bundle.onnx.items() if form == precision]
     return sum(sizes) or None
 
 
 def baselines(bundle: Bundle, trees: Mapping[str, Models | str], *, compiled: bool) -> list[Contender]:
-    """PyTorch eager and, if wanted, compiled; and by name the fitted models of `TREES`, or why there are
-    none."""
-    torch_missing = "" if importlib.util.find_spec("torch") else f"not measured: {EXTRA}"
-    opener = None if torch_missing else _torch_opener(bundle, compiled=False)
-    weights = sum(array.nbytes for array in bundle.weights.values())
-
-    def torch(name: str, why_not: str, settings: str, *, compile: bool) -> Contender:
-        open_engine = functools.cache(lambda: _torch_opener(bundle, compile))  # compiles each network once
-
-        def open_it(threads: int, setting: Setting) -> Cascade:
-            made: Cascade = RoutedCascade(bundle, open_engine(), block=setting["block"], threads=threads)
-            return made
-
-        return Contender(name, "fp32", BASELINE, open_it, settings, why_not, size=weights, opener=opener)
-
-    said = "inference_mode, eval, blocks of flows in several threads, one thread a network call"
-    made = [torch("pytorch eager", torch_missing, said, compile=False)]
+    """PyTorch eager and, if wanted, compiled; and by name the fitted models of `TREES`, or why there are none."""
+    contenders = [_pytorch(bundle, compiled=False)]
     if compiled:
-        no_compiler = "" if shutil.which("c++") or shutil.which("g++") else "torch.compile needs a C++ compiler"
-        said = f"torch.compile by inductor with frozen weights, {said}"
-        made.append(torch("pytorch compiled", torch_missing or no_compiler, said, compile=True))
-    for name, models in trees.items():
-
-        def open_trees(threads: int, setting: Setting, models: Models | str = models) -> Cascade:
-            assert not isinstance(models, str)
-            return TreesCascade(bundle, models, threads)
-
-        settings = ", ".join(f"{key}={value}" for key, value in TREES[name][1].items())
-        why_not = models if isinstance(models, str) else ""
-        made.append(Contender(name, "fp32", BASELINE, open_trees, settings, why_not, choices=({},)))
-    return made
+        contenders.append(_pytorch(bundle, compiled=True))
+    return contenders + [_trees(bundle, name, models) for name, models in trees.items()]
 
 
-def _torch_opener(bundle: Bundle, compiled: bool) -> OpenEngine:
-    import torch
+def _pytorch(bundle: Bundle, compiled: bool) -> Contender:
+    settings = "inference_mode, eval, blocks of flows in several threads, one thread a network call"
+    why_not = "" if importlib.util.find_spec("torch") else f"not measured: {EXTRA}"
+    if compiled:
+        settings = f"torch.compile by inductor with frozen weights, {settings}"
+        if not (shutil.which("c++") or shutil.which("g++")):
+            why_not = why_not or "torch.compile needs a C++ compiler"
+    name, size = "pytorch compiled" if compiled else "pytorch eager", _size(bundle, "native", "fp32")
+    if why_not:
+        return Contender(name, "fp32", BASELINE, _not_there, settings, why_not, size=size)
+    from .torch import Networks
 
-    from etcc_edge.training.networks import TorchNetwork
-
-    torch.set_num_threads(1)
-    made: dict[str, Engine] = {}
-
-    def open_engine(node: Node) -> Engine:
-        if node.id in made:
-            return made[node.id]
-        network = TorchNetwork(node.network, node.scaler.inputs)
-        own = bundle.weights_of(node)
-        network.parts.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
-        network.eval()
-        made[node.id] = _CompiledEngine(torch.compile(network)) if compiled else _TorchEngine(network)
-        return made[node.id]
-
-    return open_engine
+    networks = Networks(bundle, compiled)
+    return Contender(name, "fp32", BASELINE, networks.cascade, settings, size=size, opener=Networks(bundle).engine)
 
 
-class _TorchEngine:
-    def __init__(self, network: Callable[[Any], Any]) -> None:
-        import torch
+def _trees(bundle: Bundle, name: str, models: Models | str) -> Contender:
+    settings = ", ".join(f"{key}={value}" for key, value in TREES[name][1].items())
+    if isinstance(models, str):
+        return Contender(name, "fp32", BASELINE, _not_there, settings, models, choices=({},))
+    return Contender(
+        name,
+        "fp32",
+        BASELINE,
+        lambda threads, setting: TreesCascade(bundle, models, threads),
+        settings,
+        choices=({},),
+    )
 
-        self._torch, self._network = torch, network
 
-    def run(self, scaled: F32) -> F32:
-        with self._torch.inference_mode():
-            logits: F32 = self._network(self._torch.from_numpy(scaled)).numpy()
-        return logits
-
-
-class _CompiledEngine(_TorchEngine):
-    """torch.compile's, set to freeze weights and to compile anew for every network; PyTorch keeps such settings by
-    thread."""
-
-    def __init__(self, network: Callable[[Any], Any]) -> None:
-        super().__init__(network)
-        self._set = threading.local()
-
-    def run(self, scaled: F32) -> F32:
-        if not hasattr(self._set, "done"):
-            self._torch._dynamo.config.recompile_limit = 64
-            self._torch._inductor.config.freezing = True
-            self._set.done = True
-        return super().run(scaled)
+def _not_there(threads: int, setting: Setting) -> Cascade:
+    raise AssertionError("a contender that cannot run here was opened")
 
 
 def tuned(contender: Contender, threads: int, raw: F32, clock: Clock) -> tuple[Cascade, Setting]:

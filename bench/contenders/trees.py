@@ -67,10 +67,10 @@ class TreesCascade:
 def _probabilities(model: Any, raw: F32) -> Floats:
     """[n, classes]; of XGBoost without its scikit-learn face, which costs more than a small model."""
     if not hasattr(model, "get_booster"):
-        found: Floats = model.predict_proba(raw)
-        return found
-    likely = np.asarray(model.get_booster().inplace_predict(raw, validate_features=False))
-    return likely if likely.ndim == 2 else np.stack([1 - likely, likely], axis=1)
+        probability: Floats = model.predict_proba(raw)
+        return probability
+    second = np.asarray(model.get_booster().inplace_predict(raw, validate_features=False))
+    return second if second.ndim == 2 else np.stack([1 - second, second], axis=1)
 
 
 def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: I64, name: str, seed: int) -> Models:

@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import etcc_edge._native as _native
 from etcc_edge.engines.measured import cpu_name
 from etcc_edge.infer.threads import usable_cpus
+
+from ..figures import Environment
 
 _LIBRARIES = (
     "etcc-edge numpy onnxruntime safetensors torch xgboost-cpu xgboost scikit-learn pandas polars tensorrt "
@@ -24,22 +26,23 @@ _SIMD = re.compile(r"\b(sse4_2|avx\w*|fma|f16c|amx\w*|asimd\w*|sve\w*|bf16|i8mm)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def environment() -> dict[str, Any]:
-    """CPU and its vector flags, cores, memory, system, GPU driver, versions of the libraries that are installed."""
-    return {
-        "cpu": cpu_name(),
-        "flags": sorted(set(_SIMD.findall(_read("/proc/cpuinfo")))),
-        "instruction_sets": _native.instruction_sets(),
-        "cpus": usable_cpus(),
-        "virtual": "hypervisor" in _read("/proc/cpuinfo"),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": platform.platform(terse=True),
-        "gpu_driver": _read("/proc/driver/nvidia/version").split("\n")[0] or None,
-        "python": platform.python_version(),
-        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
-        "commit": _commit(),
-    }
+def environment() -> Environment:
+    """Of this machine, and of the Python and libraries that this process runs."""
+    cpu_facts = _read("/proc/cpuinfo")
+    return Environment(
+        cpu=cpu_name(),
+        flags=sorted(set(_SIMD.findall(cpu_facts))),
+        instruction_sets=_native.instruction_sets(),
+        cpus=usable_cpus(),
+        virtual="hypervisor" in cpu_facts,
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=platform.platform(terse=True),
+        gpu_driver=_read("/proc/driver/nvidia/version").split("\n")[0] or None,
+        python=platform.python_version(),
+        libraries={name: version for name in _LIBRARIES if (version := _version(name))},
+        commit=_commit(),
+    )
 
 
 def _version(name: str) -> str | None:
@@ -53,28 +56,32 @@ def _commit() -> str | None:
     """Of the source that runs, with + for changes; None where it is no checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        found = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
 
 
 class OthersWatch:
     """How much of the processors others took since it was made: other processes, and a hypervisor's other guests."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        stat: Path = Path("/proc/stat"),
+        clock: Callable[[], float] = time.monotonic,
+        own_clock: Callable[[], float] = lambda: sum(os.times()[:4]),
+    ) -> None:
+        self._stat, self._clock, self._own_clock = stat, clock, own_clock
         self._start = self._read()
 
-    @staticmethod
-    def _read() -> tuple[float, float, float] | None:
+    def _read(self) -> tuple[float, float, float] | None:
         """Seconds: busy, of all processors; of them this process and the children that it waited for; wall clock."""
-        fields = _read("/proc/stat").split("\n")[0].split()[1:9]
+        fields = _read(self._stat).split("\n")[0].split()[1:9]
         if len(fields) < 8:
             return None
         user, nice, system, _, _, irq, soft, steal = map(int, fields)
-        own = os.times()
-        return (user + nice + system + irq + soft + steal) / _TICKS, sum(own[:4]), time.monotonic()
+        return (user + nice + system + irq + soft + steal) / _TICKS, self._own_clock(), self._clock()
 
     def share(self) -> float | None:
         """Of all processors' time, 0 to 1; None where the system does not say."""
@@ -105,10 +112,10 @@ class EnergyMeter:
 
     @staticmethod
     def between(before: list[tuple[float, float]], after: list[tuple[float, float]]) -> float:
-        return sum((b - a) % most for (a, most), (b, _) in zip(before, after, strict=True))
+        return sum((end - start) % limit for (start, limit), (end, _) in zip(before, after, strict=True))
 
 
-def _read(path: str) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(errors="replace")
     except OSError:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from etcc_edge.engines.gate import MAX_DRIFT
 
-Report = dict[str, Any]
-Row = dict[str, Any]
-
+from ..figures import Measurement, ProcessFigures, Report, TurnFigures
 
 # What others do to caches and memory shows in processor time too: between benches of the same code on two busy cores
 # it differed by up to 33 %.
@@ -21,7 +18,7 @@ class Change:
     """One figure that both reports have. ``change`` is in % for speeds, in points for accuracies; ``low`` and
     ``high`` are what it is at least and at most by the usual range of the turns of both."""
 
-    what: str
+    name: str
     old: float
     new: float
     change: float
@@ -34,80 +31,95 @@ class Change:
         return self.low <= 0 <= self.high
 
 
-def compare(old: Report, new: Report, max_regression: float) -> list[Change]:
+@dataclass(frozen=True)
+class _Rate:
+    """Flows a second, and the usual range of the turns."""
+
+    flows_per_s: float
+    low: float
+    high: float
+
+
+def changes(old: Report, new: Report, max_regression: float) -> list[Change]:
     """Every throughput and accuracy that both have, the regressions first.
 
     A throughput has regressed where it fell by more than ``max_regression`` % (`LEAST_IN_NOISE` at least where the
     machine was noisy) and the usual ranges of the turns do not meet; an accuracy where it fell by more than
     `MAX_DRIFT` points. The server scenario is left out: its search is not repeated.
     """
-    figure = compared_figure(old, new)
-    if figure == "flows_per_cpu_s":
+    per_core = _noisy(old) or _noisy(new)
+    if per_core:
         max_regression = max(max_regression, LEAST_IN_NOISE)
-    before, after = (_by_key(report, figure) for report in (old, new))
-    changes = []
-    for key in before.keys() & after.keys():
-        was, now = before[key], after[key]
-        (was_low, was_high), (now_low, now_high) = was[f"{figure}_range"], now[f"{figure}_range"]
-        ratios = (now[figure] / was[figure], now_low / was_high, now_high / was_low)
-        change, low, high = (100 * (ratio - 1) for ratio in ratios)
-        lost = change < -max_regression and high < 0
-        changes.append(Change(" ".join(key), was[figure], now[figure], change, low, high, lost))
-    for name in old["contenders"].keys() & new["contenders"].keys():
-        first, second = _accuracy(old, name), _accuracy(new, name)
-        if first is not None and second is not None:
-            points = 100 * (second - first)
-            changes.append(Change(f"{name} accuracy", first, second, points, points, points, points < -MAX_DRIFT))
-    return sorted(changes, key=lambda change: (not change.regressed, change.what))
+    old_rates, new_rates = _rates(old, per_core), _rates(new, per_core)
+    rows = [
+        _rate_change(" ".join(key), old_rates[key], new_rates[key], max_regression)
+        for key in old_rates.keys() & new_rates.keys()
+    ]
+    for name in old.contenders.keys() & new.contenders.keys():
+        before, after = _accuracy(old, name), _accuracy(new, name)
+        if before is not None and after is not None:
+            points = 100 * (after - before)
+            rows.append(Change(f"{name} accuracy", before, after, points, points, points, points < -MAX_DRIFT))
+    return sorted(rows, key=lambda row: (not row.regressed, row.name))
 
 
-def compared_figure(old: Report, new: Report) -> str:
-    """Throughput by wall clock, or by processor time where others used the machine during one of the two."""
-    noisy = any(report.get("noise", {}).get("noisy") for report in (old, new))
-    return "flows_per_cpu_s" if noisy else "flows_per_s"
+def _rate_change(name: str, old: _Rate, new: _Rate, max_regression: float) -> Change:
+    ratios = (new.flows_per_s / old.flows_per_s, new.low / old.high, new.high / old.low)
+    change, low, high = (100 * (ratio - 1) for ratio in ratios)
+    regressed = change < -max_regression and high < 0
+    return Change(name, old.flows_per_s, new.flows_per_s, change, low, high, regressed)
 
 
 def differences(old: Report, new: Report) -> list[str]:
     """What makes two reports compare badly, a line each."""
-    lines = [
-        f"{name} differs: {was} and {now}"
-        for name in ("cpu", "cpus", "python")
-        if (was := old["environment"].get(name)) != (now := new["environment"].get(name))
-    ]
-    if old["bundle"]["hash"] != new["bundle"]["hash"]:
-        lines.append(f"the bundles differ: {old['bundle']['name']} and {new['bundle']['name']}")
-    if (old["flows"].get("source"), old["flows"].get("file")) != (new["flows"].get("source"), new["flows"].get("file")):
+    pairs = {
+        "cpu": (old.environment.cpu, new.environment.cpu),
+        "cpus": (old.environment.cpus, new.environment.cpus),
+        "python": (old.environment.python, new.environment.python),
+    }
+    lines = [f"{name} differs: {before} and {after}" for name, (before, after) in pairs.items() if before != after]
+    if old.bundle.hash != new.bundle.hash:
+        lines.append(f"the bundles differ: {old.bundle.name} and {new.bundle.name}")
+    if (old.flows.source, old.flows.file) != (new.flows.source, new.flows.file):
         lines.append("the flows differ")
-    for report, which in ((old, "old"), (new, "new")):
-        if report.get("noise", {}).get("noisy"):
+    for report, age in ((old, "old"), (new, "new")):
+        if _noisy(report):
             lines.append(
-                f"the machine was noisy during the {which} bench: flows a second of processor time are compared, and "
+                f"the machine was noisy during the {age} bench: flows a second of processor time are compared, and "
                 f"falls of less than {LEAST_IN_NOISE:g} % are not told from noise"
             )
-        if not report["complete"]:
-            lines.append(f"the {which} bench was interrupted")
-    gone = sorted(" ".join(key) for key in _by_key(old, "flows_per_s").keys() - _by_key(new, "flows_per_s").keys())
+        if not report.complete:
+            lines.append(f"the {age} bench was interrupted")
+    gone = sorted(" ".join(key) for key in _rates(old, False).keys() - _rates(new, False).keys())
     if gone:
         lines.append(f"only the old bench has: {', '.join(gone)}")
     return lines
 
 
-def _by_key(report: Report, figure: str) -> dict[tuple[str, ...], Row]:
-    """Measurements that have the figure with its range, by what they are of."""
-    return {
-        (
-            row["contender"],
-            row["precision"],
-            row["scenario"],
-            *([f"of {row['batch']}"] if row["batch"] else []),
-            f"on {row['threads']}",
-        ): row
-        for row in report["measurements"]
-        if row.get(f"{figure}_range")
-    }
+def _noisy(report: Report) -> bool:
+    return report.noise is not None and report.noise.noisy
+
+
+def _rates(report: Report, per_core: bool) -> dict[tuple[str, ...], _Rate]:
+    """By what was measured, the rates by wall clock or ``per_core`` by processor time, which others hardly touch."""
+    rates = {}
+    for row in report.measurements:
+        if not isinstance(row.figures, TurnFigures | ProcessFigures):
+            continue
+        rate, limits = row.figures.flows_per_s, row.figures.flows_per_s_range
+        if per_core:
+            if row.figures.flows_per_cpu_s is None or row.figures.flows_per_cpu_s_range is None:
+                continue
+            rate, limits = row.figures.flows_per_cpu_s, row.figures.flows_per_cpu_s_range
+        rates[_key(row)] = _Rate(rate, *limits)
+    return rates
+
+
+def _key(row: Measurement) -> tuple[str, ...]:
+    batch = [f"of {row.batch}"] if row.batch else []
+    return (row.contender, row.precision, row.scenario, *batch, f"on {row.threads}")
 
 
 def _accuracy(report: Report, name: str) -> float | None:
-    drift = report["contenders"][name].get("drift") or {}
-    accuracy: float | None = drift.get("accuracy")
-    return accuracy
+    drift = report.contenders[name].drift
+    return drift.accuracy if drift else None

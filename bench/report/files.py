@@ -8,43 +8,52 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.reports.pages import html_page, markdown_page
 
-from ..run import SCHEMA
-from .tables import columns_of, page
-
-Report = dict[str, Any]
+from ..figures import SCHEMA, Measurement, Report
+from .page import page
+from .plain import from_plain, plain
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(report, indent=1, allow_nan=False)
+    return json.dumps(plain(report), indent=1, allow_nan=False)
 
 
 def as_csv(report: Report) -> str:
     """A line a measurement, with the accuracy of its contender; an interval is two columns."""
-    rows = []
-    for row in report["measurements"]:
-        entry = report["contenders"].get(f"{row['contender']} {row['precision']}", {})
-        drift = entry.get("drift") or {}
-        flat = {
-            name: part
-            for key, value in row.items()
-            for name, part in (
-                [(f"{key}_low", value[0]), (f"{key}_high", value[1])] if isinstance(value, list) else [(key, value)]
-            )
-        }
-        more = {"model_bytes": entry.get("model_bytes")}
-        more |= {key: drift.get(key) for key in ("accuracy", "agreement", "change_points", "source")}
-        rows.append({**flat, **more})
+    rows = [{**_cells(row), **_contender_cells(report, row.key)} for row in report.measurements]
+    columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _cells(row: Measurement) -> dict[str, object]:
+    cells: dict[str, object] = {}
+    for name, value in plain(row).items():
+        if isinstance(value, list):
+            cells[f"{name}_low"], cells[f"{name}_high"] = value
+        else:
+            cells[name] = value
+    return cells
+
+
+def _contender_cells(report: Report, key: str) -> dict[str, object]:
+    """Of a script, which is measured as a process alone, nothing."""
+    contender = report.contenders.get(key)
+    drift = contender.drift if contender else None
+    return {
+        "model_bytes": contender.model_bytes if contender else None,
+        "accuracy": drift.accuracy if drift else None,
+        "agreement": drift.agreement if drift else None,
+        "change_points": drift.change_points if drift else None,
+        "source": drift.source if drift else None,
+    }
 
 
 FORMATS: Mapping[str, Callable[[Report], str]] = {
@@ -64,13 +73,16 @@ def write(path: str | os.PathLike[str], report: Report) -> None:
 def read(path: str | os.PathLike[str]) -> Report:
     """A JSON report. Raises EtccError for another file or schema."""
     try:
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        keys = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise EtccError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise EtccError(f"{path}: is no JSON report of etcc-edge bench ({error})") from error
-    if not isinstance(report, dict) or "measurements" not in report:
+    if not isinstance(keys, dict) or "measurements" not in keys:
         raise EtccError(f"{path}: is no JSON report of etcc-edge bench")
-    if report.get("schema") != SCHEMA:
-        raise EtccError(f"{path}: has schema {report.get('schema')!r}, and this etcc-edge compares schema {SCHEMA}")
-    return report
+    if keys.get("schema") != SCHEMA:
+        raise EtccError(f"{path}: has schema {keys.get('schema')!r}, and this etcc-edge compares schema {SCHEMA}")
+    try:
+        return from_plain(Report, keys)
+    except ValueError as error:
+        raise EtccError(f"{path}: is no whole report of etcc-edge bench: {error}") from error

@@ -110,10 +110,10 @@ def main(
         for seed in range(seeds):
             plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation, seed=seed)
             for figures in runs(labelled, plan, models or ("networks", *TREES)):
-                asked = {"file": labelled.name, "features": features, "recipe": recipe, "repeats": repeats}
+                options = {"file": labelled.name, "features": features, "recipe": recipe, "repeats": repeats}
                 # Trees take training and validation flows together, so how those are parted is no matter to them.
                 chosen_on = (validation or kind) if figures["model"] == "networks" else None
-                click.echo(json.dumps({**asked, "validation": chosen_on, **figures}))
+                click.echo(json.dumps({**options, "validation": chosen_on, **figures}))
     except EtccError as error:
         raise click.ClickException(str(error)) from error
 

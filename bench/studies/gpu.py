@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import platform
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
+from etcc_edge.arrays import F32
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.bundle.precision import Precision
@@ -25,7 +26,53 @@ from etcc_edge.engines.gate import compare
 from etcc_edge.engines.gpu.cuda import CudaEngine, first_gpu
 from etcc_edge.errors import EtccError
 
+from ..figures import GpuLatency
+from ..report.plain import plain
+
 BATCHES = (1, 16, 256, 1024, 4096)
+
+
+@dataclass(kw_only=True)
+class NetworkAgreement:
+    """Of one network with ONNX Runtime at fp32. Shares are fractions; accuracies are None without labels."""
+
+    flows: int
+    agreement: float
+    accuracy: float | None
+    reference_accuracy: float | None
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """Of one backend and precision, by node id; ``latency`` also by batch size."""
+
+    open_seconds: dict[str, float]
+    agreement: float
+    change_points: float | None
+    networks: dict[str, NetworkAgreement]
+    verdict: str
+    latency: dict[str, dict[str, GpuLatency]]
+
+
+@dataclass(kw_only=True)
+class EngineFigures:
+    """The ``figures`` of an engine stand among its keys, or it says why it was ``refused``."""
+
+    backend: str
+    precision: str
+    figures: Measured | None = field(metadata={"inline": lambda _: Measured})
+    refused: str = ""
+
+
+@dataclass(kw_only=True)
+class Results:
+    device: str
+    compute_capability: int
+    driver: str
+    python: str
+    bundle: str
+    flows: int
+    engines: list[EngineFigures]
 
 
 @click.command()
@@ -44,39 +91,39 @@ def main(flows: str, bundle: str, output: str) -> None:
         known = read_flows(flows, loaded)
     except EtccError as error:
         raise click.ClickException(str(error)) from error
-    results: dict[str, Any] = {
-        "device": gpu.name,
-        "compute_capability": gpu.capability,
-        "driver": gpu.driver,
-        "python": platform.python_version(),
-        "bundle": loaded.name,
-        "flows": len(known.raw),
-        "engines": [],
-    }
+    results = Results(
+        device=gpu.name,
+        compute_capability=gpu.capability,
+        driver=gpu.driver,
+        python=platform.python_version(),
+        bundle=loaded.name,
+        flows=len(known.raw),
+        engines=[],
+    )
     for backend in ("tensorrt", "tensorrt-rtx"):
         if reason := BACKENDS[backend].why_not():
             click.echo(f"{backend}: {reason}", err=True)
             continue
         for precision in BACKENDS[backend].precisions:
-            figures = {"backend": backend, "precision": precision}
+            engine = EngineFigures(backend=backend, precision=precision, figures=None)
             try:
-                figures |= measure(loaded, backend, precision, known)
+                engine.figures = measure(loaded, backend, precision, known)
             except EtccError as error:
-                figures["refused"] = str(error)
-            results["engines"].append(figures)
-            click.echo(json.dumps(figures))
-    Path(output).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                engine.refused = str(error)
+            results.engines.append(engine)
+            click.echo(json.dumps(plain(engine)))
+    Path(output).write_text(json.dumps(plain(results), indent=1) + "\n", encoding="utf-8")
 
 
-def measure(bundle: Bundle, backend: str, precision: Precision, flows: Flows) -> dict[str, Any]:
+def measure(bundle: Bundle, backend: str, precision: Precision, flows: Flows) -> Measured:
     """Drift from ONNX Runtime at fp32 on the flows, and latency by network and batch. Raises BackendError."""
     engines: dict[str, Engine] = {}
-    seconds = {}
+    open_seconds = {}
     opener = BACKENDS[backend].opener(bundle, precision)
     for node in bundle.nodes():
         start = time.perf_counter()
         engines[node.id] = opener(node)
-        seconds[node.id] = time.perf_counter() - start
+        open_seconds[node.id] = time.perf_counter() - start
     comparison = compare(
         bundle,
         lambda node: onnxruntime.open_engine(bundle, node, "fp32"),
@@ -85,35 +132,38 @@ def measure(bundle: Bundle, backend: str, precision: Precision, flows: Flows) ->
         flows.protocol,
         flows.application,
     )
-    return {
-        "open_seconds": seconds,
-        "agreement": comparison.cascade.agreement,
-        "change_points": comparison.cascade.change,
-        "networks": {name: vars(drift) for name, drift in comparison.networks.items()},
-        "verdict": comparison.verdict() or "passed",
-        "latency": {
+    return Measured(
+        open_seconds=open_seconds,
+        agreement=comparison.cascade.agreement,
+        change_points=comparison.cascade.change,
+        networks={name: NetworkAgreement(**vars(drift)) for name, drift in comparison.networks.items()},
+        verdict=comparison.verdict() or "passed",
+        latency={
             node.id: latency_by_batch(engines[node.id], node.scaler.transform(flows.raw)) for node in bundle.nodes()
         },
-    }
+    )
 
 
-def latency_by_batch(engine: Engine, scaled: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, dict[str, float]]:
-    """By batch: milliseconds of the GPU alone (CUDA events), and of a whole call with its copies."""
-    made: dict[str, dict[str, float]] = {}
-    for batch in BATCHES:
-        rows = np.ascontiguousarray(np.resize(scaled, (batch, scaled.shape[1])))
+def latency_by_batch(engine: Engine, scaled: F32) -> dict[str, GpuLatency]:
+    """By batch size, on ``scaled`` inputs repeated as often as that takes."""
+    return {str(batch): _latency(engine, np.resize(scaled, (batch, scaled.shape[1]))) for batch in BATCHES}
+
+
+def _latency(engine: Engine, rows: F32) -> GpuLatency:
+    engine.run(rows)
+    calls = []
+    for _ in range(50):
+        start = time.perf_counter()
         engine.run(rows)
-        calls = []
-        for _ in range(50):
-            start = time.perf_counter()
-            engine.run(rows)
-            calls.append(1000 * (time.perf_counter() - start))
-        made[str(batch)] = {f"call_ms_p{p}": float(np.percentile(calls, p)) for p in (50, 95, 99)}
-        if isinstance(engine, CudaEngine):
-            gpu = engine.milliseconds(rows)
-            made[str(batch)] |= {f"gpu_ms_p{p}": float(np.percentile(gpu, p)) for p in (50, 95, 99)}
-        made[str(batch)]["flows_per_s"] = 1000 * batch / made[str(batch)]["call_ms_p50"]
-    return made
+        calls.append(1000 * (time.perf_counter() - start))
+    p50, p95, p99 = (float(np.percentile(calls, percent)) for percent in (50, 95, 99))
+    latency = GpuLatency(call_ms_p50=p50, call_ms_p95=p95, call_ms_p99=p99, flows_per_s=1000 * len(rows) / p50)
+    if isinstance(engine, CudaEngine):
+        gpu = engine.milliseconds(rows)
+        latency.gpu_ms_p50, latency.gpu_ms_p95, latency.gpu_ms_p99 = (
+            float(np.percentile(gpu, percent)) for percent in (50, 95, 99)
+        )
+    return latency
 
 
 if __name__ == "__main__":

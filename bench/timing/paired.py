@@ -46,9 +46,9 @@ class Paired:
 
     seconds: Mapping[str, Spread]
 
-    def speed_up(self, of: str, against: str) -> Spread:
-        """How many times faster ``of`` is than ``against``, turn by turn."""
-        pairs = zip(self.seconds[against].values, self.seconds[of].values, strict=True)
+    def speed_up(self, name: str, against: str) -> Spread:
+        """How many times faster ``name`` is than ``against``, turn by turn."""
+        pairs = zip(self.seconds[against].values, self.seconds[name].values, strict=True)
         return Spread(tuple(theirs / ours for theirs, ours in pairs))
 
 
@@ -104,8 +104,3 @@ def run_process(command: Sequence[str]) -> ProcessRun:
     if exit_code:
         raise subprocess.CalledProcessError(exit_code, list(command))
     return ProcessRun(seconds, cpu_seconds, peak_kib * 1024)
-
-
-def time_processes(commands: Mapping[str, Sequence[str]], turns: int = 5, warm_up: int = 1) -> Paired:
-    """Whole processes in turn, by wall clock."""
-    return time_paired({name: lambda c=command: run_process(c) for name, command in commands.items()}, turns, warm_up)  # type: ignore[misc]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from etcc_edge.arrays import F32
 
+from ..figures import Failure, ServerFigures
 from .paired import Spread
 from .turns import Clock
 
@@ -51,8 +51,8 @@ def serve(
             wait(start + float(arrivals[done]))
             continue
         waiting = min(waiting, done + LARGEST_SERVED)
-        at = done % (len(pool) - LARGEST_SERVED)
-        run(pool[at : at + waiting - done])
+        first = done % (len(pool) - LARGEST_SERVED)
+        run(pool[first : first + waiting - done])
         answered[done:waiting] = clock() - start
         done = waiting
     return Spread(tuple((answered - arrivals).tolist()))
@@ -61,31 +61,32 @@ def serve(
 def server_figures(
     run: Callable[[F32], object],
     pool: F32,
-    offline: float,
-    bound: float,
+    offline_rate: float,
+    bound_seconds: float,
     seconds: float,
     serve: Callable[..., Spread] = serve,
-) -> dict[str, Any]:
-    """The highest rate whose 99th percentile of latency stays within ``bound`` seconds, found by halving between
-    nothing and the offline rate; a rate that fails is tried once more. The interval is from the highest that held to
-    the lowest that did not. ``error`` where none held."""
-    low, high, best = 0.0, offline, None
+) -> ServerFigures | Failure:
+    """The highest rate whose 99th percentile of latency stays within the bound, found by halving between nothing and
+    ``offline_rate`` flows a second; each rate is tried for ``seconds``, and once more where it fails."""
+    low, high = 0.0, offline_rate
+    best: Spread | None = None
     for step in range(SEARCH_STEPS):
         rate = (low + high) / 2
-        for attempt in range(2):
-            latencies = serve(run, pool, rate, seconds, seed=2 * step + attempt)
-            if held := latencies.percentile(99) <= bound:
-                break
-        if held:
-            low, best = rate, latencies
-        else:
+        tries = (serve(run, pool, rate, seconds, seed=2 * step + attempt) for attempt in range(2))
+        latencies = next((spread for spread in tries if spread.percentile(99) <= bound_seconds), None)
+        if latencies is None:
             high = rate
+        else:
+            low, best = rate, latencies
     if best is None:
-        return {"error": f"no rate from {high:.0f} flows/s up holds {1000 * bound:g} ms"}
-    return {
-        "calls": len(best.values),
-        **{f"p{percent}_us": 1e6 * best.percentile(percent) for percent in (50, 90, 95, 99)},
-        "max_us": 1e6 * best.high,
-        "flows_per_s": low,
-        "flows_per_s_interval": [low, high],
-    }
+        return Failure(error=f"no rate from {high:.0f} flows/s up holds {1000 * bound_seconds:g} ms")
+    return ServerFigures(
+        calls=len(best.values),
+        p50_us=1e6 * best.percentile(50),
+        p90_us=1e6 * best.percentile(90),
+        p95_us=1e6 * best.percentile(95),
+        p99_us=1e6 * best.percentile(99),
+        max_us=1e6 * best.high,
+        flows_per_s=low,
+        flows_per_s_interval=(low, high),
+    )

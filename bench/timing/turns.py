@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ..figures import Interval, TurnFigures
 from .paired import Paired, Spread, time_paired
 
 Clock = Callable[[], float]
@@ -53,31 +53,31 @@ class _Runner:
 
     def warm_up(self) -> None:
         try:
-            taken = [self._timed() for _ in range(2)]
-            while sum(taken) < WARM_UP:
-                taken.append(self._timed())
+            call_seconds = [self._timed() for _ in range(2)]
+            while sum(call_seconds) < WARM_UP:
+                call_seconds.append(self._timed())
         except Exception as error:  # whatever a library raises is this contender's own failure
-            self.turns.error = said(error)
+            self.turns.error = one_line(error)
             return
         self._number = 0
-        self._per_turn = max(1, int(self._seconds / TURNS / float(np.median(taken[len(taken) // 2 :]))))
+        self._per_turn = max(1, int(self._seconds / TURNS / float(np.median(call_seconds[len(call_seconds) // 2 :]))))
 
     def __call__(self) -> None:
         if self.turns.error or (self._spent > 2 * self._seconds and len(self.turns.calls) >= LEAST_TURNS):
             return
         cpu = self._cpu_clock()
         try:
-            taken = [self._timed() for _ in range(self._per_turn)]
+            call_seconds = [self._timed() for _ in range(self._per_turn)]
         except Exception as error:
-            self.turns.error = said(error)
+            self.turns.error = one_line(error)
             return
         self.turns.cpu.append(self._cpu_clock() - cpu)
-        self.turns.calls.append(taken)
-        self._spent += sum(taken)
+        self.turns.calls.append(call_seconds)
+        self._spent += sum(call_seconds)
 
 
-def said(error: Exception) -> str:
-    """An error in one line."""
+def one_line(error: Exception) -> str:
+    """An error's first line, or its name where it has no text."""
     return " ".join((str(error).splitlines() or [type(error).__name__])[0].split())
 
 
@@ -108,19 +108,19 @@ def steady_from(values: Sequence[float]) -> int:
     return int(np.argmin([part.var() / len(part) for part in rest]))
 
 
-def median_interval(values: Sequence[float], seed: int = 0) -> list[float]:
+def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
     """The 95 % bootstrap interval of the median over turns."""
     table = np.asarray(values)
-    drawn = np.random.default_rng(seed).integers(0, len(table), (RESAMPLES, len(table)))
-    low, high = np.quantile(np.median(table[drawn], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return [float(low), float(high)]
+    draws = np.random.default_rng(seed).integers(0, len(table), (RESAMPLES, len(table)))
+    low, high = np.quantile(np.median(table[draws], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
-def usual_range(values: Sequence[float]) -> list[float]:
+def usual_range(values: Sequence[float]) -> Interval:
     """Between the outer tenths of the turns: what another run may well give, which the interval of the median,
     narrow as it is after many turns, does not tell."""
     low, high = np.percentile(np.asarray(values, np.float64), [10, 90])
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
 def relative_spread(values: Sequence[float]) -> float:
@@ -129,47 +129,47 @@ def relative_spread(values: Sequence[float]) -> float:
     return float((high - low) / middle)
 
 
-def figures(turns: Turns, against: Turns | None = None) -> dict[str, Any]:
-    """The figures of one contender, for JSON; ``error`` alone where it has not one turn.
-
-    Latencies are microseconds over all calls of the steady turns, None where there are too few for a percentile;
-    ``flows_per_s`` is the median of the turns, with its interval and `usual_range`; ``flows_per_cpu_s`` counts
-    seconds of processor time. ``speed_up`` is how many times faster than ``against``, taken turn by turn, with its
-    interval.
-    """
+def turn_figures(turns: Turns, against: Turns | None = None) -> TurnFigures | None:
+    """The figures of one contender, with its speed-up over another; None where it has not one turn."""
     if not turns.calls:
-        return {"error": turns.error}
+        return None
     cut = steady_from(turns.seconds)
     pooled = Spread(tuple(value for turn in turns.calls[cut:] for value in turn))
     rates = [turns.flows / seconds for seconds in turns.seconds[cut:]]
     # The clock of processor time may be too coarse for a turn.
-    cpu = [turns.flows * len(calls) / spent for calls, spent in zip(turns.calls, turns.cpu, strict=True) if spent > 0]
-    made: dict[str, Any] = {
-        "calls": len(pooled.values),
-        "turns": len(rates),
-        "discarded_turns": cut,
-        **{
-            f"p{percent}_us": 1e6 * pooled.percentile(percent) if len(pooled.values) >= least else None
-            for percent, least in PERCENTILES.items()
-        },
-        "max_us": 1e6 * pooled.high,
-        "flows_per_s": float(np.median(rates)),
-        "flows_per_s_interval": median_interval(rates),
-        "flows_per_s_range": usual_range(rates),
-        "flows_per_cpu_s": float(np.median(cpu)) if cpu else None,
-        "flows_per_cpu_s_range": usual_range(cpu) if cpu else None,
-        "spread": relative_spread(rates),
-        "steady": cut < len(turns.calls) // 2 or len(turns.calls) < 2 * LEAST_TURNS,
-        "noisy": relative_spread(rates) > NOISY,
+    cpu_rates = [turns.flows * len(calls) / cpu for calls, cpu in zip(turns.calls, turns.cpu, strict=True) if cpu > 0]
+    percentiles = {
+        percent: 1e6 * pooled.percentile(percent) if len(pooled.values) >= fewest else None
+        for percent, fewest in PERCENTILES.items()
     }
+    ratio = ratio_interval = None
     if against is not None and against is not turns and against.calls:
-        made["speed_up"], made["speed_up_interval"] = speed_up(turns, against)
-    return made | ({"error": turns.error} if turns.error else {})
+        ratio, ratio_interval = speed_up(turns, against)
+    return TurnFigures(
+        calls=len(pooled.values),
+        turns=len(rates),
+        discarded_turns=cut,
+        p50_us=percentiles[50],
+        p90_us=percentiles[90],
+        p95_us=percentiles[95],
+        p99_us=percentiles[99],
+        max_us=1e6 * pooled.high,
+        flows_per_s=float(np.median(rates)),
+        flows_per_s_interval=median_interval(rates),
+        flows_per_s_range=usual_range(rates),
+        flows_per_cpu_s=float(np.median(cpu_rates)) if cpu_rates else None,
+        flows_per_cpu_s_range=usual_range(cpu_rates) if cpu_rates else None,
+        spread=relative_spread(rates),
+        steady=cut < len(turns.calls) // 2 or len(turns.calls) < 2 * LEAST_TURNS,
+        noisy=relative_spread(rates) > NOISY,
+        speed_up=ratio,
+        speed_up_interval=ratio_interval,
+    )
 
 
-def speed_up(of: Turns, against: Turns) -> tuple[float, list[float]]:
+def speed_up(turns: Turns, against: Turns) -> tuple[float, Interval]:
     """How many times faster, turn by turn, and its interval."""
-    both = min(len(of.calls), len(against.calls))
-    paired = Paired({"of": Spread(of.seconds[:both]), "against": Spread(against.seconds[:both])})
-    ratios = paired.speed_up("of", against="against").values
+    both = min(len(turns.calls), len(against.calls))
+    paired = Paired({"ours": Spread(turns.seconds[:both]), "theirs": Spread(against.seconds[:both])})
+    ratios = paired.speed_up("ours", against="theirs").values
     return float(np.median(ratios)), median_interval(ratios)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from etcc_edge.bench.prepare import FULL, QUICK, Plan
-from etcc_edge.bench.report.compare import compare, differences
+from etcc_edge.bench.figures import Report
+from etcc_edge.bench.prepare import FULL, QUICK, BenchPlan
+from etcc_edge.bench.report.compare import changes, differences
 from etcc_edge.bench.report.files import FORMATS, as_json, read, write
 from etcc_edge.bench.report.tables import cautions, change_table, recommended, summary
-from etcc_edge.bench.run import run
+from etcc_edge.bench.run import Bench
 from etcc_edge.cli.terminal import NumberRange, note, print_table, step_progress
 
 REGRESSED = 3
@@ -76,36 +76,35 @@ def command(
     if compared:
         _compare(ctx, *compared, max_regression)
         return
-    for report in reports:
-        if Path(report).suffix not in FORMATS:
-            raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(FORMATS)}")
-        if not Path(report).parent.is_dir():
-            raise click.UsageError(f"--report {report}: there is no folder {Path(report).parent}")
-    figures: dict[str, Any] = {}
-    plan = Plan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000)
+    for path in reports:
+        if Path(path).suffix not in FORMATS:
+            raise click.UsageError(f"--report {path}: name a file that ends in {', '.join(FORMATS)}")
+        if not Path(path).parent.is_dir():
+            raise click.UsageError(f"--report {path}: there is no folder {Path(path).parent}")
+    bench = Bench(BenchPlan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000))
     try:
-        with step_progress() as tell:
-            run(plan, figures, tell)
+        with step_progress() as progress:
+            bench.run(progress)
     finally:
-        if figures.get("measurements"):
-            for report in reports:
-                write(report, figures)
-            _show(figures, json_wanted)
+        if bench.report and bench.report.measurements:
+            for path in reports:
+                write(path, bench.report)
+            _show(bench.report, json_wanted)
 
 
-def _show(figures: dict[str, Any], json_wanted: bool) -> None:
-    for line in cautions(figures):
+def _show(report: Report, json_wanted: bool) -> None:
+    for line in cautions(report):
         note(line)
     if json_wanted:
-        click.echo(as_json(figures))
+        click.echo(as_json(report))
         return
     note(
         "flows/s: all flows in one call, on all threads; p50 and p99: µs of one flow alone; file to file: flows/s of a "
         "whole process; right: both labels; drift: points of accuracy from fp32"
     )
-    table = summary(figures, short=True)
+    table = summary(report, short=True)
     print_table(table.head, table.rows)
-    for line in recommended(figures):
+    for line in recommended(report):
         click.echo(line)
 
 
@@ -113,9 +112,9 @@ def _compare(ctx: click.Context, old: str, new: str, max_regression: float) -> N
     before, after = read(old), read(new)
     for line in differences(before, after):
         note(line)
-    changes = compare(before, after, max_regression)
-    table = change_table(changes)
+    rows = changes(before, after, max_regression)
+    table = change_table(rows)
     print_table([name for _, name in table.columns], table.rows)
-    if lost := [change for change in changes if change.regressed]:
-        note(f"{len(lost)} of {len(changes)} figures have regressed")
+    if regressions := sum(row.regressed for row in rows):
+        note(f"{regressions} of {len(rows)} figures have regressed")
         ctx.exit(REGRESSED)

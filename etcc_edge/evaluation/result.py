@@ -171,8 +171,8 @@ class FileEvaluation:
             return [f"bundle {self.bundle} does not say in a form of this version which flows it was trained on"]
         if self.flows_trained_on is None and self.flows_twins:
             return [
-                f"{self.flows_twins} of these flows have the features of flows that bundle {self.bundle} was trained on, "
-                "and may be those"
+                f"{self.flows_twins} of these flows have the features of flows that bundle {self.bundle} was trained "
+                "on, and may be those"
             ]
         return []
 

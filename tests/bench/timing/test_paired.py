@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from etcc_edge.bench.timing.paired import Paired, Spread, run_process, time_paired, time_processes
+from etcc_edge.bench.timing.paired import Paired, Spread, run_process, time_paired
 
 MIB = 1 << 20
 
@@ -127,9 +127,3 @@ def test_wall_clock_and_cpu_seconds_are_told_apart() -> None:
 def test_output_is_thrown_away(capfd: pytest.CaptureFixture[str]) -> None:
     run_process(python("import sys; print('x' * 10**6); print('y', file=sys.stderr)"))
     assert capfd.readouterr() == ("", "")
-
-
-def test_processes_take_turns() -> None:
-    paired = time_processes({"short": ["true"], "long": ["sleep", "0.1"]}, turns=2, warm_up=0)
-    assert {name: len(spread.values) for name, spread in paired.seconds.items()} == {"short": 2, "long": 2}
-    assert paired.seconds["long"].low >= 0.1

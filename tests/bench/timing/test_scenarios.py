@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etcc_edge.bench.figures import Failure
 from etcc_edge.bench.timing.paired import Spread
 from etcc_edge.bench.timing.scenarios import scenario, serve, server_figures
 
@@ -56,16 +57,16 @@ def held_up_to(rate: float):  # type: ignore[no-untyped-def]
 
 
 def test_the_highest_rate_within_the_bound_is_found() -> None:
-    made = server_figures(lambda raw: None, POOL, 1000, 0.01, 1, held_up_to(300))
-    low, high = made["flows_per_s_interval"]
-    assert low == made["flows_per_s"] <= 300 < high
+    figures = server_figures(lambda raw: None, POOL, 1000, 0.01, 1, held_up_to(300))
+    low, high = figures.flows_per_s_interval
+    assert low == figures.flows_per_s <= 300 < high
     assert high - low == pytest.approx(1000 / 64)
-    assert made["p99_us"] == pytest.approx(1000)
+    assert figures.p99_us == pytest.approx(1000)
 
 
 def test_a_server_that_holds_no_rate_says_so() -> None:
-    made = server_figures(lambda raw: None, POOL, 1000, 0.01, 1, held_up_to(0))
-    assert made == {"error": "no rate from 16 flows/s up holds 10 ms"}
+    figures = server_figures(lambda raw: None, POOL, 1000, 0.01, 1, held_up_to(0))
+    assert figures == Failure(error="no rate from 16 flows/s up holds 10 ms")
 
 
 def test_one_bad_moment_does_not_fail_a_rate() -> None:
@@ -74,4 +75,4 @@ def test_one_bad_moment_does_not_fail_a_rate() -> None:
     def once(run, pool, rate, seconds, seed):  # type: ignore[no-untyped-def]
         return Spread((1.0,) * 10) if seed % 2 == 0 else fine(run, pool, rate, seconds, seed)
 
-    assert server_figures(lambda raw: None, POOL, 1000, 0.01, 1, once)["flows_per_s"] > 280
+    assert server_figures(lambda raw: None, POOL, 1000, 0.01, 1, once).flows_per_s > 280

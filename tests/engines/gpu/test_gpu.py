@@ -31,7 +31,7 @@ def test_an_engine_labels_as_fp32_does(backend: str, precision: str) -> None:
     with FlowFile(GENERATED) as file:
         raw = np.concatenate([batch.features for batch in file.batches(bundle.features)])
     figures = measure(bundle, backend, precision, Flows(raw))
-    assert figures["agreement"] >= 0.98
+    assert figures.agreement >= 0.98
     again = BACKENDS[backend].opener(bundle, precision)(bundle.root)  # from the cache
     reference = OnnxRuntimeEngine(bundle.onnx["stage1", "fp32"])
     scaled = bundle.root.scaler.transform(raw)
