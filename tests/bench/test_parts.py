@@ -187,6 +187,7 @@ def test_the_choice_that_is_fastest_is_taken(fake: Any, clock: Any) -> None:
     assert setting == {"block": 128}
 
 
+@pytest.mark.slow
 def test_the_yardstick_runs_everywhere_and_gives_every_protocol(flows: Path) -> None:
     bundle = paper_bundle()
     assert len(bundle.root.children) == 4

@@ -20,6 +20,8 @@ from etcc_edge.training import recipes
 from etcc_edge.training.train import Plan, parts_of, train
 from etcc_edge.training.unknown import conformal_threshold
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
