@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,33 @@ from etcc_edge.export.graph import build_onnx
 
 DATA = Path(__file__).parent / "data"
 REAL_FLOWS = Path(__file__).parents[2] / "shared" / "data"
+
+# Library to the files that cannot be imported, or can test nothing, without it. The extra `test-all` has them all.
+NEEDED = {
+    "sklearn": (
+        *("cli/test_select_features.py", "evaluation/test_metrics.py", "training/test_distil.py"),
+        *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
+    ),
+    "torch": (
+        *("bench/contenders/test_torch.py", "bench/studies/test_yardstick.py", "engines/test_native.py", "export/test_graph.py", "export/test_lint.py"),
+        *("export/test_forms.py", "export/test_quantize.py", "test_shipped.py"),
+        *("training/test_distil.py", "training/test_fit.py", "training/test_train.py"),
+    ),
+}
+ABSENT = [library for library in NEEDED if not find_spec(library)]
+collect_ignore = sorted({path for library in ABSENT for path in NEEDED[library]})
+
+
+def pytest_report_header() -> str:
+    """Says what an installation of the extra `test` leaves out."""
+    return f"without {', '.join(ABSENT)}: {len(collect_ignore)} test files are left out" if ABSENT else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs the real flows."""
+    for item in items:
+        if "real_flows" in getattr(item, "fixturenames", ()):
+            item.add_marker("real")
 
 
 @pytest.fixture(autouse=True)

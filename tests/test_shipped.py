@@ -131,6 +131,7 @@ def real(bundle: Bundle, real_flows: Path) -> tuple[np.ndarray, dict[str, np.nda
     return raw, exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend_gives_pytorchs_logits_on_all_real_flows(
     bundle: Bundle, backend: str, real: tuple[np.ndarray, dict[str, np.ndarray]]
@@ -144,6 +145,7 @@ def test_a_backend_gives_pytorchs_logits_on_all_real_flows(
         assert (np.abs(given - exact[node.id]) <= TOLERANCE * np.maximum(1, np.abs(exact[node.id]))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_labels_are_pytorchs_on_all_real_flows(
     bundle: Bundle, backend: str, real: tuple[np.ndarray, dict[str, np.ndarray]]

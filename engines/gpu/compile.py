@@ -5,9 +5,11 @@ Only names that TensorRT 8.5 to 11 and TensorRT-RTX 1.x share are used.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,20 @@ PROFILE = (1, 256, 4096)
 _WORKSPACE = 256 << 20  # bytes; the networks are small
 
 
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile: the library calls its logger with a lock held that freeing an older builder,
+    which an error's traceback may have kept, would wait for."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collection()
 def compile_onnx(trt: Any, model: bytes, plan: EnginePlan, capability: int | None = None) -> bytes:
     """A serialized engine, for the named compute capability or else for this machine's GPU.
 

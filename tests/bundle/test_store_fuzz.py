@@ -17,6 +17,8 @@ from etcc_edge.bundle import Bundle, load_bundle, save_bundle
 from etcc_edge.errors import BackendError, BundleError
 from etcc_edge.infer.classifier import Classifier
 
+pytestmark = pytest.mark.slow
+
 ODD = st.one_of(
     st.none(),
     st.booleans(),

@@ -62,6 +62,7 @@ def test_a_stream_and_a_gzip_file_give_the_same_figures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "flow-id", "groups"])
 def test_a_split_is_audited(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("sklearn")
     groups = tmp_path / "groups.txt"
     groups.write_text("".join(f"{i % 10}\n" for i in range(200)))
     words = ["--groups", str(groups)] if kind == "groups" else []
@@ -89,6 +90,7 @@ def test_what_cannot_be_checked_is_one_line(words: list[str], status: int, said:
 
 
 def test_a_split_of_flows_without_labels_asks_for_them(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
     path = tmp_path / "flows.csv"
     path.write_text("Source Port,Flow Duration,Flow Bytes/s,Flow Packets/s,Flow IAT Mean\n1,2,3,4,5\n")
     assert run(str(path)).exit_code == 0

@@ -94,6 +94,7 @@ def test_another_searchs_state_is_left_alone(generated: Path, tmp_path: Path) ->
     assert not (tmp_path / "f").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_stopped_search_ends_as_a_whole_one(
     generated: Path, tmp_path: Path, number: signal.Signals, status: int

@@ -13,6 +13,8 @@ import pytest
 import etcc_edge._native as _native
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 
+pytestmark = pytest.mark.slow
+
 NATIVE = Path(__file__).parents[2] / "etcc_edge" / "native"
 SOURCES = ("cascade", "kernels", "maps", "network", "pool", "router", "scaler")
 COMMON = ("network", "row", "scale")

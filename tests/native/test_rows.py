@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent
 NATIVE = FOLDER.parents[1] / "etcc_edge" / "native"
 CORPUS = FOLDER / "corpus" / "rows"

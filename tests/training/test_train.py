@@ -22,6 +22,8 @@ from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.train import train
 from etcc_edge.training.unknown import conformal_threshold
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.flows.text.reader import FlowFile
 
+pytestmark = pytest.mark.gpu
+
 GENERATED = Path(__file__).parents[2] / "data" / "generated-flows.csv"
 
 

@@ -19,6 +19,8 @@ from etcc_edge.errors import BackendError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_forms
 
+pytestmark = pytest.mark.slow
+
 TARGETS = (75, 86, 89)
 
 

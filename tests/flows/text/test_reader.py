@@ -545,8 +545,7 @@ def as_float32(cell: str) -> np.float32 | None:
 
 
 def test_real_flows_are_read_as_pandas_reads_them(real_flows):
-    import pandas as pd
-
+    pd = pytest.importorskip("pandas")
     path = real_flows / "cicdarknet2020-part" / "flows.csv"
     table = pd.read_csv(path)
     with FlowFile(path) as file:
