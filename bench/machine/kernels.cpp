@@ -78,9 +78,20 @@ void measure(const etcc::Kernels& kernels) {
     const Floats weight(s.depth * s.width, 0.1F);
     const Floats bias(s.width);
     Floats out(s.flows * s.rows * s.width);
-    const etcc::Product product{in.data(),     s.flows, s.in_stride, s.rows,     s.step,
-                                s.depth,       weight.data(), bias.data(), s.width, out.data(),
-                                s.rows / s.pool * s.width,    s.pool,      true,    false};
+    const etcc::Product product{in.data(),
+                                s.flows,
+                                s.in_stride,
+                                s.rows,
+                                s.step,
+                                s.depth,
+                                weight.data(),
+                                bias.data(),
+                                s.width,
+                                out.data(),
+                                s.rows / s.pool * s.width,
+                                s.pool,
+                                true,
+                                false};
     const double seconds = best_seconds([&] { kernels.multiply(product); });
     const auto multiply_adds = static_cast<double>(s.flows * s.rows * s.depth * s.width);
     print(kernels.name, s.what, multiply_adds, seconds);
@@ -88,22 +99,35 @@ void measure(const etcc::Kernels& kernels) {
     etcc::Aligned<std::uint8_t> codes(in.size());
     Floats scale(std::max(s.flows, s.width), 0.1F);
     if (s.in_stride > 0) {
-      const double making = best_seconds(
-          [&] { kernels.quantize({in.data(), s.flows, s.in_stride, codes.data(), scale.data()}); });
+      const double making = best_seconds([&] {
+        kernels.quantize({in.data(), s.flows, s.in_stride, codes.data(), scale.data()});
+      });
       std::printf("%-8s   %-34s %8.2f µs\n", kernels.name, "its inputs' 8-bit codes", making * 1e6);
     }
     const etcc::Aligned<std::int8_t> weight8(weight.size(), 13);
-    const etcc::Product8 product8{codes.data(),    scale.data(), s.flows, s.in_stride, s.rows,
-                                  s.step,          s.depth,      weight8.data(), scale.data(), bias.data(),
-                                  s.width,         out.data(),   s.rows / s.pool * s.width,    s.pool,
+    const etcc::Product8 product8{codes.data(),
+                                  scale.data(),
+                                  s.flows,
+                                  s.in_stride,
+                                  s.rows,
+                                  s.step,
+                                  s.depth,
+                                  weight8.data(),
+                                  scale.data(),
+                                  bias.data(),
+                                  s.width,
+                                  out.data(),
+                                  s.rows / s.pool * s.width,
+                                  s.pool,
                                   true};
     print(kernels.name, "  in 8 bits", multiply_adds, best_seconds([&] { kernels.multiply8(product8); }));
   }
   constexpr std::size_t flows = 64, depth = 2176, classes = 4;
   const Floats in(flows * depth, 0.1F), weight(classes * depth, 0.1F), bias(classes);
   Floats out(flows * classes);
-  const double seconds = best_seconds(
-      [&] { kernels.dot({in.data(), flows, depth, depth, weight.data(), bias.data(), classes, out.data()}); });
+  const double seconds = best_seconds([&] {
+    kernels.dot({in.data(), flows, depth, depth, weight.data(), bias.data(), classes, out.data()});
+  });
   print(kernels.name, "dense 2176 to 4, 64 flows", static_cast<double>(flows * depth * classes), seconds);
 }
 

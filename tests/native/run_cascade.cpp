@@ -1,5 +1,5 @@
-// Several callers run one cascade, whose pool has several threads, over flows of many lengths; for the thread sanitizer.
-// Exit status 0 where each answer is the one that a single thread gives.
+// Several callers run one cascade, whose pool has several threads, over flows of many lengths; for the thread
+// sanitizer. Exit status 0 where each answer is the one that a single thread gives.
 #include <cstdint>
 #include <cstring>
 #include <thread>

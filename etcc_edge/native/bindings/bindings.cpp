@@ -14,9 +14,9 @@
 #include <utility>
 
 #include "bindings/bindings.hpp"
-#include "rows/reader.hpp"
 #include "cascade/router.hpp"
 #include "network/scaler.hpp"
+#include "rows/reader.hpp"
 #include "rows/writer.hpp"
 
 namespace nb = nanobind;
@@ -129,10 +129,9 @@ void scatter(const In1<T>& values, const In1<std::int64_t>& rows, const InOut1<T
 }
 
 Out<std::uint8_t> format_rows(const nb::bytes& bytes, const In2<std::int64_t>& spans, const In1<std::int32_t>& cells,
-                      const In2<std::int32_t>& codes, const In2<float>& confidence,
-                      const In1<std::int8_t>& known, std::vector<std::vector<std::string>> names, std::size_t width,
-                      bool keep_columns,
-                      std::string line_end) {
+                              const In2<std::int32_t>& codes, const In2<float>& confidence,
+                              const In1<std::int8_t>& known, std::vector<std::vector<std::string>> names,
+                              std::size_t width, bool keep_columns, std::string line_end) {
   if (spans.shape(1) != 2 || codes.shape(0) != names.size() || confidence.shape(0) != names.size()) {
     throw nb::value_error("spans must be [n, 2]; codes and confidence [levels, n]");
   }

@@ -66,16 +66,16 @@ struct PyNetwork {
 };
 
 // Scaler, layers, temperature, codes and children of one node.
-using PyNode = std::tuple<const etcc::Scaler*, std::vector<PyLayer>, float, std::vector<std::int32_t>,
-                          std::vector<std::int32_t>>;
+using PyNode =
+    std::tuple<const etcc::Scaler*, std::vector<PyLayer>, float, std::vector<std::int32_t>, std::vector<std::int32_t>>;
 
 void make_cascade(etcc::Cascade* self, const std::vector<PyNode>& nodes, std::size_t levels, std::size_t features,
                   std::size_t block, std::size_t threads, std::string_view instruction_set, bool int8) {
   const auto& kernels = etcc::kernels(instruction_set);
   std::vector<etcc::Cascade::Node> made;
   for (const auto& [scaler, layers, temperature, codes, children] : nodes) {
-    made.push_back({etcc::Network(scaler, scaler->inputs(), layers_of(layers), kernels, int8), temperature, codes,
-                    children});
+    made.push_back(
+        {etcc::Network(scaler, scaler->inputs(), layers_of(layers), kernels, int8), temperature, codes, children});
   }
   new (self) etcc::Cascade(std::move(made), levels, features, block, threads);
 }

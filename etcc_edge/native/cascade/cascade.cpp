@@ -20,7 +20,8 @@ Cascade::Cascade(std::vector<Node> nodes, std::size_t levels, std::size_t featur
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     const std::size_t classes = node.network.classes();
-    fail(classes == 0 || node.codes.size() != classes || node.children.size() != classes, "labels and logits differ in number");
+    fail(classes == 0 || node.codes.size() != classes || node.children.size() != classes,
+         "labels and logits differ in number");
     fail(node.network.features() > features_, "a network reads beyond the features");
     fail(!(node.temperature > 0), "temperature must be above 0");
     fail(depth[i] >= levels_, "the tree is deeper than the levels");

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "network/network.hpp"
 #include "cascade/pool.hpp"
+#include "network/network.hpp"
 
 namespace etcc {
 
@@ -18,7 +18,7 @@ class Cascade {
   struct Node {
     Network network;
     float temperature;
-    std::vector<std::int32_t> codes;    // of the network's labels, at the node's level
+    std::vector<std::int32_t> codes;     // of the network's labels, at the node's level
     std::vector<std::int32_t> children;  // of the network's labels: a node, or -1
   };
 

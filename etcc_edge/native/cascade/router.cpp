@@ -60,12 +60,14 @@ template <class T>
 void scatter(std::span<const T> values, std::span<const std::int64_t> rows, std::span<T> out) {
   if (values.size() != rows.size()) throw std::invalid_argument("one value a row is needed");
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] < 0 || static_cast<std::size_t>(rows[i]) >= out.size()) throw std::out_of_range("row outside the output");
+    if (rows[i] < 0 || static_cast<std::size_t>(rows[i]) >= out.size())
+      throw std::out_of_range("row outside the output");
     out[static_cast<std::size_t>(rows[i])] = values[i];
   }
 }
 
 template void scatter<float>(std::span<const float>, std::span<const std::int64_t>, std::span<float>);
-template void scatter<std::int32_t>(std::span<const std::int32_t>, std::span<const std::int64_t>, std::span<std::int32_t>);
+template void scatter<std::int32_t>(std::span<const std::int32_t>, std::span<const std::int64_t>,
+                                    std::span<std::int32_t>);
 
 }  // namespace etcc

@@ -58,10 +58,10 @@ struct Quantize {
 // As `Product` over such codes, with weights -127 … 127.
 struct Product8 {
   const std::uint8_t* in;
-  const float* scale;  // a flow
+  const float* scale;                               // a flow
   std::size_t flows, in_stride, rows, step, depth;  // depth is a multiple of 4
-  const std::int8_t* packed;  // panels, each [depth / 4][columns][4]
-  const float* weight_scale;  // a column
+  const std::int8_t* packed;                        // panels, each [depth / 4][columns][4]
+  const float* weight_scale;                        // a column
   const float* bias;
   std::size_t width;
   float* out;

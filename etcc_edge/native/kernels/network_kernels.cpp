@@ -211,7 +211,9 @@ void winograd_in(const WinogradIn& p) {
       const std::size_t left = p.positions - 3 * t;
       float* out = p.out + (i * p.tiles + t) * p.channels;
       for (std::size_t c = 0; c < p.channels; c += lanes) {
-        const auto at = [&](std::size_t position) { return position < left ? load(in + position * p.channels + c) : zero; };
+        const auto at = [&](std::size_t position) {
+          return position < left ? load(in + position * p.channels + c) : zero;
+        };
         const Vec d0 = at(0), d1 = at(1), d2 = at(2), d3 = at(3), d4 = at(4);
         store(out + c, 2.0F * (d0 - d2) + (d3 - d1));
         store(out + plane + c, (d3 - d2) - 2.0F * d1);

@@ -31,8 +31,8 @@ struct Found {
 // Calls one(row, value, scaled, knot) for every row of a column where they are few, and else
 // many(first row, Found) for every vector of rows, of which the last may reach beyond n.
 template <class One, class Many>
-inline void each(const Column& column, const float* raw, std::size_t features, const std::int64_t* index,
-                 std::size_t n, One one, Many many) {
+inline void each(const Column& column, const float* raw, std::size_t features, const std::int64_t* index, std::size_t n,
+                 One one, Many many) {
   const float low = column.x[0];
   const float high = column.x[column.count - 1];
   const float* source = raw + column.source;
@@ -94,9 +94,8 @@ void scale(const Column* columns, std::size_t count, const float* raw, std::size
   }
 }
 
-void locate(const Column* columns, std::size_t count, const float* raw, std::size_t features,
-            const std::int64_t* index, std::size_t n, float bins, std::int32_t* row, float* fraction,
-            std::size_t stride) {
+void locate(const Column* columns, std::size_t count, const float* raw, std::size_t features, const std::int64_t* index,
+            std::size_t n, float bins, std::int32_t* row, float* fraction, std::size_t stride) {
   for (std::size_t c = 0; c < count; ++c) {
     const Column& column = columns[c];
     const auto one = [&](std::size_t i, float value, float scaled, std::int32_t knot) {

@@ -40,7 +40,6 @@ static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 static inline Vec larger(Vec a, Vec b) { return b < a ? a : b; }  // b where one is NaN
 static inline Vec relu(Vec v) { return larger(Vec{}, v); }        // NaN stays
 
-
 static inline Vec gather(const float* p, IntVec at) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Vec>(_mm512_i32gather_ps(reinterpret_cast<__m512i>(at), p, 4));

@@ -183,13 +183,20 @@ class Multiply : public Step {
            std::size_t depth, Epilogue after, const Kernels& kernels)
       : packed_(pack(matrix, depth, bias.size(), kernels.panel)), bias_(std::move(bias)), kernels_(kernels) {
     const bool skip_zeros = rows == 1 && depth >= large && all_finite(matrix);
-    product_ = {nullptr,        0,
-                in_stride,      rows / after.pool * after.pool,
-                step,           depth,
-                packed_.data(), bias_.data(),
-                bias_.size(),   nullptr,
-                rows / after.pool * bias_.size(), after.pool,
-                after.relu,     skip_zeros};
+    product_ = {nullptr,
+                0,
+                in_stride,
+                rows / after.pool * after.pool,
+                step,
+                depth,
+                packed_.data(),
+                bias_.data(),
+                bias_.size(),
+                nullptr,
+                rows / after.pool * bias_.size(),
+                after.pool,
+                after.relu,
+                skip_zeros};
   }
 
   void run(Block& block) const override {
@@ -233,12 +240,21 @@ class Multiply8 : public Step {
         }
       }
     }
-    product_ = {nullptr,        nullptr,       0,
-                in_stride,      rows / after.pool * after.pool,
-                step,           depth,         packed_.data(),
-                scale_.data(),  bias_.data(),  width,
-                nullptr,        rows / after.pool * width,
-                after.pool,     after.relu};
+    product_ = {nullptr,
+                nullptr,
+                0,
+                in_stride,
+                rows / after.pool * after.pool,
+                step,
+                depth,
+                packed_.data(),
+                scale_.data(),
+                bias_.data(),
+                width,
+                nullptr,
+                rows / after.pool * width,
+                after.pool,
+                after.relu};
   }
 
   void run(Block& block) const override {
@@ -270,11 +286,8 @@ class Winograd : public Step {
   // `matrix` is [3][in.stride][bias.size()].
   Winograd(const Floats& matrix, Floats bias, const Shape& in, Epilogue after, const Kernels& kernels)
       : in_(in), width_(bias.size()), bias_(std::move(bias)), zero_(width_, 0.0F), after_(after), kernels_(kernels) {
-    constexpr std::array<std::array<double, 3>, 5> taps = {{{0.5, 0, 0},
-                                                            {-0.5, -0.5, -0.5},
-                                                            {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                                            {1.0 / 6, 2.0 / 6, 4.0 / 6},
-                                                            {0, 0, 1}}};
+    constexpr std::array<std::array<double, 3>, 5> taps = {
+        {{0.5, 0, 0}, {-0.5, -0.5, -0.5}, {-1.0 / 6, 1.0 / 6, -1.0 / 6}, {1.0 / 6, 2.0 / 6, 4.0 / 6}, {0, 0, 1}}};
     const std::size_t size = in.stride * width_;
     for (std::size_t p = 0; p < taps.size(); ++p) {
       Floats plane(size);
@@ -415,8 +428,7 @@ class Builder {
     const bool relu = is(2, "relu");
     rectified_ = relu;
     shape_ = {conv.size, 1, padded(conv.size)};
-    const auto& step =
-        add<LookUpRows>(*scaler, layers_[0].size, conv, shape_.stride, Network::block, relu, kernels_);
+    const auto& step = add<LookUpRows>(*scaler, layers_[0].size, conv, shape_.stride, Network::block, relu, kernels_);
     network_.columns_ = Network::block * step.columns();
     keep();
     next = relu ? 3 : 2;
@@ -435,7 +447,8 @@ class Builder {
       add<ExpandTents>(layer.size, before.positions, before.stride, shape_.stride);
       rectified_ = false;  // nothing is below 0, but a scaler joins the next convolution to a table
     } else if (layer.op == "max_pool") {
-      if (flat_ || layer.width == 0 || layer.width > shape_.positions) throw std::invalid_argument("max_pool is too wide");
+      if (flat_ || layer.width == 0 || layer.width > shape_.positions)
+        throw std::invalid_argument("max_pool is too wide");
       add<MaxPool>(shape_, layer.width);
       shape_.positions /= layer.width;
     } else if (layer.op == "flatten") {
@@ -471,7 +484,8 @@ class Builder {
     for (std::size_t k = 0; k < layer.width; ++k) {
       for (std::size_t c = 0; c < before.channels; ++c) {
         for (std::size_t n = 0; n < layer.size; ++n) {
-          matrix[(k * before.stride + c) * shape_.stride + n] = layer.weight[(n * before.channels + c) * layer.width + k];
+          matrix[(k * before.stride + c) * shape_.stride + n] =
+              layer.weight[(n * before.channels + c) * layer.width + k];
         }
       }
     }
@@ -549,7 +563,7 @@ class Builder {
   bool flat_ = false;  // after flatten: a vector, channel after channel in PyTorch's order
   bool int8_;
   bool rectified_ = false;  // since the last weights
-  bool done_ = false;  // the logits are written
+  bool done_ = false;       // the logits are written
 };
 
 Network::Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels,

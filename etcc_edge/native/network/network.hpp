@@ -71,7 +71,7 @@ class Network {
  private:
   friend class Builder;
 
-  static constexpr std::size_t block = 64;  // flows at most that go through the steps together
+  static constexpr std::size_t block = 64;                   // flows at most that go through the steps together
   static constexpr std::size_t many = std::size_t{1} << 16;  // floats of a block; half as many flows stay in cache
 
   std::size_t inputs_, classes_ = 0, features_ = 0, int8_layers_ = 0;

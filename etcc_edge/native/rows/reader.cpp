@@ -140,8 +140,8 @@ bool RowParser::delimit_quoted(std::span<const char> bytes, bool last, Row& row,
   return true;
 }
 
-void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row,
-                       std::span<const std::uint32_t> starts, std::vector<std::uint32_t>& others) const {
+void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row, std::span<const std::uint32_t> starts,
+                       std::vector<std::uint32_t>& others) const {
   const std::int64_t begin = row.text.data() - bytes.data();
   const std::size_t readable = row.stray_quote ? 0 : row.cells;
   const auto cell = [&](std::size_t i) { return row.text.substr(starts[i], starts[i + 1] - starts[i] - 1); };
