@@ -51,8 +51,11 @@ Scaler::Scaler(std::span<const std::int64_t> sources, std::span<const std::int64
 Scaler::Map Scaler::input(std::size_t i) const {
   const std::size_t first = starts_[i];
   const std::size_t count = starts_[i + 1] - first;
-  return {sources_[i], std::span(x_).subspan(first, count), std::span(y_).subspan(first, count),
-          std::span(slope_).subspan(first, count), missing_[i]};
+  return {.source = sources_[i],
+          .x = std::span(x_).subspan(first, count),
+          .y = std::span(y_).subspan(first, count),
+          .slope = std::span(slope_).subspan(first, count),
+          .missing = missing_[i]};
 }
 
 void Scaler::check_width(std::size_t features) const {

@@ -20,37 +20,39 @@ void append_confidence(std::string& out, float value) {
 
 }  // namespace
 
-std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
-                        std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
-                        std::span<const float> confidence, std::span<const std::int8_t> known,
-                        const LabelColumns& labels, const RowFormat& format) {
-  const std::size_t n = spans.size();
-  const std::size_t levels = labels.names.size();
+void LabelledRows::check(std::size_t levels) const {
+  const std::size_t n = size();
   if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || known.size() != n) {
     throw std::invalid_argument("rows, codes, confidence and known differ in length");
   }
+}
+
+std::string format_rows(const LabelledRows& rows, const RowFormat& format) {
+  const std::size_t n = rows.size();
+  const std::size_t levels = format.names.size();
+  rows.check(levels);
   std::string out;
-  out.reserve((format.keep_columns ? bytes.size() : 0) + n * levels * 24);
+  out.reserve((format.keep_columns ? rows.bytes.size() : 0) + n * levels * 24);
   for (std::size_t row = 0; row < n; ++row) {
     if (format.keep_columns) {
-      const auto [begin, end] = spans[row];
-      if (begin < 0 || end < begin || static_cast<std::size_t>(end) > bytes.size()) {
+      const auto [begin, end] = rows.spans[row];
+      if (begin < 0 || end < begin || static_cast<std::size_t>(end) > rows.bytes.size()) {
         throw std::out_of_range("row outside the bytes");
       }
-      out.append(bytes.data() + begin, static_cast<std::size_t>(end - begin));
-      const auto present = static_cast<std::size_t>(cells[row]);
+      out.append(rows.bytes.data() + begin, static_cast<std::size_t>(end - begin));
+      const auto present = static_cast<std::size_t>(rows.cells[row]);
       if (present < format.width) out.append(format.width - present, ',');
     }
     for (std::size_t level = 0; level < levels; ++level) {
       if (format.keep_columns || level > 0) out.push_back(',');
-      const std::int32_t code = codes[level * n + row];
-      if (code >= 0) out.append(labels.names[level].at(static_cast<std::size_t>(code)));
+      const std::int32_t code = rows.codes[level * n + row];
+      if (code >= 0) out.append(format.names[level].at(static_cast<std::size_t>(code)));
       out.push_back(',');
-      const float sure = confidence[level * n + row];
-      if (code >= 0 && !std::isnan(sure)) append_confidence(out, sure);
+      const float confidence = rows.confidence[level * n + row];
+      if (code >= 0 && !std::isnan(confidence)) append_confidence(out, confidence);
     }
     out.push_back(',');
-    if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');
+    if (rows.known[row] >= 0) out.push_back(rows.known[row] > 0 ? '1' : '0');
     out.append(format.line_end);
   }
   return out;
