@@ -35,7 +35,11 @@ void require(bool holds) {
 
 const etcc::RowLayout& layout() {
   static const etcc::RowLayout four_cells{
-      .width = 4, .numbers = {{0, 1.0}, {2, 1e6}, {3, 1.0}}, .texts = {1, 3}, .header = "a,b,c,d", .comment = '%'};
+      .width = 4,
+      .numbers = {{.index = 0, .factor = 1.0}, {.index = 2, .factor = 1e6}, {.index = 3, .factor = 1.0}},
+      .texts = {1, 3},
+      .header = "a,b,c,d",
+      .comment = '%'};
   return four_cells;
 }
 
@@ -115,6 +119,7 @@ const std::vector<etcc::RowParser>& parsers() {
   }();
   static const std::vector<etcc::RowParser> parsers = [] {
     std::vector<etcc::RowParser> parsers;
+    parsers.reserve(kernels.size());
     for (const etcc::Kernels& set : kernels) parsers.emplace_back(layout(), set);
     return parsers;
   }();

@@ -36,8 +36,8 @@ int main() {
   const std::vector<std::int64_t> sources{0, 1, 2, 3, 4, 5}, starts{0, 2, 4, 6, 8, 10, 12};
   const std::vector<float> ends{0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
   const etcc::Scaler scaler(sources, starts, ends, ends, std::vector<float>(features, 0.5F));
-  const std::vector<float> kernel(4 * 3, 0.3F), kernel_bias{0.1F, 0.2F, 0.3F, 0.4F}, bias(3, 0.1F);
-  std::vector<float> weight(3 * 16);
+  const std::vector<float> kernel(12, 0.3F), kernel_bias{0.1F, 0.2F, 0.3F, 0.4F}, bias(3, 0.1F);
+  std::vector<float> weight(48);
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = 0.1F * static_cast<float>(i * 7 % 11) - 0.5F;
   const std::vector<etcc::Layer> layers{{.op = "conv", .size = 4, .width = 3, .weight = kernel, .bias = kernel_bias},
                                         {.op = "relu"},
@@ -57,8 +57,10 @@ int main() {
   etcc::Cascade alone(nodes(), 2, features, 1024, 1);
   std::vector<std::thread> callers;
   std::vector<int> right(3, 0);
+  callers.reserve(right.size());
   constexpr std::size_t rounds = 30;
   std::vector<Answer> expected;
+  expected.reserve(rounds);
   for (std::size_t round = 0; round < rounds; ++round) expected.push_back(run(alone, round * 101 % 900));
   for (std::size_t caller = 0; caller < right.size(); ++caller) {
     callers.emplace_back([&, caller] {

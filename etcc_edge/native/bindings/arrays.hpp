@@ -27,7 +27,7 @@ auto as_span(const Array& array) {
 template <class Element, class Values>
 Out<Element> to_numpy(Values&& values, std::initializer_list<std::size_t> shape) {
   static_assert(std::is_rvalue_reference_v<decltype(values)>);
-  auto owned = std::make_unique<Values>(std::move(values));
+  auto owned = std::make_unique<Values>(std::forward<Values>(values));
   auto* data = reinterpret_cast<Element*>(owned->data());
   nanobind::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<Values*>(p); });
   static_cast<void>(owned.release());

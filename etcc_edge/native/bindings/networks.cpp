@@ -87,6 +87,7 @@ struct PyLayer {
 
 std::vector<etcc::Layer> views(const std::vector<PyLayer>& layers) {
   std::vector<etcc::Layer> out;
+  out.reserve(layers.size());
   for (const PyLayer& layer : layers) out.push_back(layer.view());
   return out;
 }
@@ -121,6 +122,7 @@ void make_cascade(etcc::Cascade* self, const std::vector<PyNode>& nodes, std::si
                   std::size_t max_task_rows, std::size_t threads, std::string_view instruction_set, bool int8) {
   const auto& kernels = etcc::kernels(instruction_set);
   std::vector<etcc::Cascade::Node> parts;
+  parts.reserve(nodes.size());
   for (const PyNode& node : nodes) {
     parts.push_back({.network = etcc::Network(&node.scaler, node.scaler.inputs(), views(node.layers), kernels, int8),
                      .temperature = node.temperature,

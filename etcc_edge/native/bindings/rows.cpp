@@ -70,7 +70,7 @@ Out<std::uint8_t> format_rows(const nb::bytes& bytes, const In<std::int64_t, 2>&
 
 void bind_rows(nb::module_& m) {
   static_assert(sizeof(ByteSpan) == 2 * sizeof(std::int64_t));
-  nb::exception<etcc::UnreadableRow>(m, "UnreadableRow", PyExc_ValueError);
+  const nb::exception<etcc::UnreadableRow> unreadable_row(m, "UnreadableRow", PyExc_ValueError);
 
   nb::class_<etcc::RowParser>(m, "RowParser")
       .def(

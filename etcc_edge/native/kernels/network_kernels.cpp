@@ -87,7 +87,7 @@ void multiply_nonzero(const Product& p, const float* in, const float* weight, co
   for (int v = 0; v < V; ++v) sum[v] = load((first ? p.bias + column : out) + v * lanes);
   for (std::size_t i = 0; i < count; ++i) {
     const float value = in[nonzero[i]];
-    const float* weights = weight + nonzero[i] * V * lanes;
+    const float* weights = weight + static_cast<std::size_t>(nonzero[i] * V) * lanes;
     ETCC_UNROLL
     for (int v = 0; v < V; ++v) sum[v] += value * load(weights + v * lanes);
   }

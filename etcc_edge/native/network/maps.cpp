@@ -157,8 +157,10 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
       for (const std::size_t m : moving) {
         const double from = at(maps[m], a);
         const double to = at(maps[m], b);
-        for (double t = std::ceil(from * bins); t < to * bins; ++t) {
-          cuts.push_back(static_cast<float>(a + (b - a) * (t / bins - from) / (to - from)));
+        const auto first_tent = static_cast<std::size_t>(std::ceil(from * bins));
+        const auto end_tent = static_cast<std::size_t>(std::ceil(to * bins));
+        for (std::size_t t = first_tent; t < end_tent; ++t) {
+          cuts.push_back(static_cast<float>(a + (b - a) * (static_cast<double>(t) / bins - from) / (to - from)));
         }
       }
       std::sort(cuts.begin(), cuts.end());

@@ -15,7 +15,10 @@ std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / 
 class Builder {
  public:
   Builder(std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels, bool int8)
-      : kernels_(kernels), int8_(int8 && kernels.multiply8), inputs_(inputs), shape_{1, inputs, 1} {
+      : kernels_(kernels),
+        int8_(int8 && kernels.multiply8),
+        inputs_(inputs),
+        shape_{.channels = 1, .positions = inputs, .stride = 1} {
     for (const Layer& layer : layers) {
       if (layer.op != "dropout") layers_.push_back(layer);
     }

@@ -12,7 +12,7 @@ constexpr std::size_t min_sparse_depth = 512;
 // Multiply-adds of a flow; fewer do not pay for making the codes.
 constexpr std::size_t min_int8_macs = 16384;
 // For sums of 32 bits.
-constexpr std::size_t max_int8_depth = (std::size_t{1} << 31) / (max_code * max_code) - 1;
+constexpr std::size_t max_int8_depth = (std::size_t{1} << 31) / (std::size_t{max_code} * max_code) - 1;
 
 // [depth][width] to panels of `panel` columns, each [depth][columns].
 Floats pack(const Floats& matrix, std::size_t depth, std::size_t width, std::size_t panel) {

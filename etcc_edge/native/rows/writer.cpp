@@ -11,8 +11,7 @@ namespace {
 void append_confidence(std::string& out, float value) {
   if (!(value >= 0 && value <= 1)) throw std::invalid_argument("a confidence lies between 0 and 1");
   const auto tenthousandths = static_cast<unsigned>(std::nearbyint(double{value} * 10000));
-  std::array<char, 6> text = {'0', '.'};
-  text[0] += static_cast<char>(tenthousandths / 10000);
+  std::array<char, 6> text = {static_cast<char>('0' + tenthousandths / 10000), '.'};
   unsigned rest = tenthousandths % 10000;
   for (std::size_t i = text.size() - 1; i > 1; --i, rest /= 10) text[i] = static_cast<char>('0' + rest % 10);
   out.append(text.data(), text.size());
