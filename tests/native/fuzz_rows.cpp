@@ -117,13 +117,13 @@ const std::vector<etcc::RowParser>& parsers() {
 #endif
     return sets;
   }();
-  static const std::vector<etcc::RowParser> parsers = [] {
+  static const std::vector<etcc::RowParser> one_per_set = [] {
     std::vector<etcc::RowParser> parsers;
     parsers.reserve(kernels.size());
     for (const etcc::Kernels& set : kernels) parsers.emplace_back(layout(), set);
     return parsers;
   }();
-  return parsers;
+  return one_per_set;
 }
 
 }  // namespace
