@@ -31,9 +31,11 @@ def test(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, without changing a file."""
-    session.install("ruff>=0.6")
+    session.install("ruff>=0.6", "clang-format==19.1.7")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    sources = session.run("git", "ls-files", "*.cpp", "*.hpp", external=True, silent=True)
+    session.run("clang-format", "--dry-run", "--Werror", *str(sources).split())
 
 
 @nox.session

@@ -63,16 +63,13 @@ class RoutedCascade:
         if logits.shape != (len(rows), len(node.labels)):
             raise BackendError(f"{node.id} gave logits {list(logits.shape)} for [{len(rows)}, {len(node.labels)}]")
         label, confidence, energy = _native.decide(logits, node.temperature)
-        _native.scatter(self._codes[node.id][label], rows, result.codes[depth])
-        _native.scatter(confidence, rows, result.confidence[depth])
-        _native.scatter(energy, rows, result.energy[depth])
-        if not node.children:
-            return
-        order, bounds = _native.partition(label, len(node.labels))
-        for i, name in enumerate(node.labels):
+        result.codes[depth, rows] = self._codes[node.id][label]
+        result.confidence[depth, rows] = confidence
+        result.energy[depth, rows] = energy
+        for code, name in enumerate(node.labels):
             child = node.children.get(name)
-            if child is not None and bounds[i] < bounds[i + 1]:
-                self._run_node(child, raw, rows[order[bounds[i] : bounds[i + 1]]], depth + 1, result)
+            if child is not None and len(below := rows[label == code]):
+                self._run_node(child, raw, below, depth + 1, result)
 
 
 class FusedCascade:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
 import etcc_edge._native as _native
-from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
 
@@ -38,18 +35,18 @@ def open_fused(bundle: Bundle, precision: str, block: int, threads: int) -> _nat
     nodes = [node for _, node in bundle.root.walk()]
     place = {node.id: i for i, node in enumerate(nodes)}
     vocabulary = bundle.vocabulary()
-    tables = [
-        (
+    native_nodes = [
+        _native.Node(
             node.scaler.native,
             _layers(bundle, node),
             node.temperature,
-            [vocabulary[depth].index(label) for label in node.labels],
-            [place[node.children[label].id] if label in node.children else -1 for label in node.labels],
+            codes=[vocabulary[depth].index(label) for label in node.labels],
+            children=[place[node.children[label].id] if label in node.children else -1 for label in node.labels],
         )
         for depth, node in bundle.root.walk()
     ]
     return _native.Cascade(
-        tables, len(bundle.levels), len(bundle.features), block, threads, _instruction_set(), precision == "int8"
+        native_nodes, len(bundle.levels), len(bundle.features), block, threads, _instruction_set(), precision == "int8"
     )
 
 
@@ -65,12 +62,9 @@ def _network(bundle: Bundle, node: Node, precision: str) -> _native.Network:
 
 
 def _layers(bundle: Bundle, node: Node) -> list[_native.Layer]:
-    def weight(i: int, part: str) -> F32:
-        array = bundle.weights.get(f"{node.id}/{i}.{part}", np.zeros(0, np.float32))
-        return np.ascontiguousarray(array, np.float32).ravel()
-
+    weights = bundle.weights_of(node)
     return [
-        (layer.op, layer.size, layer.width, weight(i, "weight"), weight(i, "bias"))
+        _native.Layer(layer.op, layer.size, layer.width, weights.get(f"{i}.weight"), weights.get(f"{i}.bias"))
         for i, layer in enumerate(node.network)
     ]
 

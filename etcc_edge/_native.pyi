@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import TypedDict, overload
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -46,20 +46,33 @@ class Scaler:
     def transform(self, raw: F32, rows: I64 | None = None) -> F32: ...
     def outside(self, raw: F32) -> npt.NDArray[np.bool_]: ...
 
-# Operation, size, width, and the weight and bias flattened, empty where there are none.
-Layer = tuple[str, int, int, F32, F32]
-# Scaler, layers, temperature; by label its code and its child's place in the list, or -1.
-CascadeNode = tuple[Scaler, Sequence[Layer], float, Sequence[int], Sequence[int]]
+class Layer:
+    """A layer as `etcc_edge.bundle.network` defines it; weights of any shape, PyTorch's order, none where it has none.
+
+    A network copies them."""
+
+    def __init__(
+        self, op: str, size: int = 0, width: int = 0, weight: F32 | None = None, bias: F32 | None = None
+    ) -> None: ...
 
 class Network:
-    int8_layers: int
     def __init__(self, inputs: int, layers: Sequence[Layer], instruction_set: str = "", int8: bool = False) -> None: ...
+    @property
+    def int8_layers(self) -> int: ...
     def run(self, scaled: F32) -> F32: ...
+
+class Node:
+    """A network of a cascade; for each of its labels the code at its level, and the child's place among the nodes or
+    -1."""
+
+    def __init__(
+        self, scaler: Scaler, layers: Sequence[Layer], temperature: float, codes: Sequence[int], children: Sequence[int]
+    ) -> None: ...
 
 class Cascade:
     def __init__(
         self,
-        nodes: Sequence[CascadeNode],
+        nodes: Sequence[Node],
         levels: int,
         features: int,
         block: int,
@@ -73,11 +86,6 @@ def instruction_sets() -> list[str]: ...
 def has_int8(instruction_set: str = "") -> bool: ...
 def spin(rounds: int, instruction_set: str = "") -> int: ...
 def decide(logits: F32, temperature: float = 1.0) -> tuple[I32, F32, F32]: ...
-def partition(label: I32, groups: int) -> tuple[I64, I64]: ...
-@overload
-def scatter(values: F32, rows: I64, out: F32) -> None: ...
-@overload
-def scatter(values: I32, rows: I64, out: I32) -> None: ...
 def format_rows(
     bytes: bytes,
     spans: I64,

@@ -23,7 +23,13 @@ NEEDED = {
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
     ),
     "torch": (
-        *("bench/contenders/test_torch.py", "bench/studies/test_yardstick.py", "engines/test_native.py", "export/test_graph.py", "export/test_lint.py"),
+        *(
+            "bench/contenders/test_torch.py",
+            "bench/studies/test_yardstick.py",
+            "engines/test_native.py",
+            "export/test_graph.py",
+            "export/test_lint.py",
+        ),
         *("export/test_forms.py", "export/test_quantize.py", "test_shipped.py"),
         *("training/test_distil.py", "training/test_fit.py", "training/test_train.py"),
     ),

@@ -83,15 +83,8 @@ def exact(network: Network, weights: Weights, scaled: np.ndarray, int8: Sequence
 def engine(
     network: Network, inputs: int, weights: Weights, instruction_set: str, int8: bool = False
 ) -> _native.Network:
-    none = np.zeros(0, np.float32)
     layers = [
-        (
-            layer.op,
-            layer.size,
-            layer.width,
-            weights.get(f"{i}.weight", none).ravel(),
-            weights.get(f"{i}.bias", none).ravel(),
-        )
+        _native.Layer(layer.op, layer.size, layer.width, weights.get(f"{i}.weight"), weights.get(f"{i}.bias"))
         for i, layer in enumerate(network)
     ]
     return _native.Network(inputs, layers, instruction_set, int8)

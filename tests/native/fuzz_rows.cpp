@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/isa.hpp"
@@ -33,8 +34,13 @@ void require(bool holds) {
 }
 
 const etcc::RowLayout& layout() {
-  static const etcc::RowLayout made{4, {{0, 1.0}, {2, 1e6}, {3, 1.0}}, {1, 3}, "a,b,c,d", '%'};
-  return made;
+  static const etcc::RowLayout four_cells{
+      .width = 4,
+      .numbers = {{.index = 0, .factor = 1.0}, {.index = 2, .factor = 1e6}, {.index = 3, .factor = 1.0}},
+      .texts = {1, 3},
+      .header = "a,b,c,d",
+      .comment = '%'};
+  return four_cells;
 }
 
 // Adds what `parse` gave for the bytes.
@@ -46,7 +52,13 @@ void add(Table& table, const etcc::Rows& rows, std::string_view bytes) {
     return std::string(bytes.substr(begin, static_cast<std::size_t>(span.end) - begin));
   };
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    Row row{{}, piece(rows.spans[i]), {}, rows.status[i], rows.cells[i], rows.bad_feature[i], rows.line[i]};
+    Row row{.features = {},
+            .text = piece(rows.spans[i]),
+            .texts = {},
+            .status = rows.status[i],
+            .cells = rows.cells[i],
+            .bad_feature = rows.bad_feature[i],
+            .line = rows.line[i]};
     for (std::size_t f = 0; f < numbers; ++f) {
       row.features.push_back(std::bit_cast<std::uint32_t>(rows.features[i * numbers + f]));
     }
@@ -73,43 +85,54 @@ void write(const etcc::RowParser& parser, std::string_view bytes) {
   const etcc::Rows rows = parser.parse(bytes, true, 1);
   const std::size_t n = rows.size();
   std::vector<std::int32_t> codes(n);
-  std::vector<float> sure(n);
+  std::vector<float> confidence(n);
   std::vector<std::int8_t> known(n);
   for (std::size_t i = 0; i < n; ++i) {
     codes[i] = static_cast<std::int32_t>(i % 3) - 1;
-    sure[i] = static_cast<float>(i % 5) / 4;
+    confidence[i] = static_cast<float>(i % 5) / 4;
     known[i] = static_cast<std::int8_t>(i % 3 - 1);
   }
-  const std::string text = etcc::format_rows(bytes, rows.spans, rows.cells, codes, sure, known, {{{"x", "y"}}},
-                                             {layout().width, true, "\n"});
+  const std::string text = etcc::format_rows({.bytes = bytes,
+                                              .spans = rows.spans,
+                                              .cells = rows.cells,
+                                              .codes = codes,
+                                              .confidence = confidence,
+                                              .known = known},
+                                             {.names = {{"x", "y"}}, .width = layout().width});
   std::size_t size = 0;
   for (const etcc::ByteSpan& span : rows.spans) size += static_cast<std::size_t>(span.end - span.begin);
   require(text.size() >= size + 4 * n);
 }
 
-std::vector<etcc::RowParser> parsers() {
-  static std::vector<etcc::Kernels> kernels;
-  kernels.resize(1);
-  etcc::portable::fill_row_kernels(kernels[0]);
+// One for each instruction set of this CPU that has row kernels of its own.
+const std::vector<etcc::RowParser>& parsers() {
+  static const std::vector<etcc::Kernels> kernels = [] {
+    std::vector<etcc::Kernels> sets(1);
+    etcc::portable::fill_row_kernels(sets.front());
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) etcc::avx2::fill_row_kernels(kernels.emplace_back());
-  if (__builtin_cpu_supports("avx512bw")) etcc::avx512::fill_row_kernels(kernels.emplace_back());
+    if (__builtin_cpu_supports("avx2")) etcc::avx2::fill_row_kernels(sets.emplace_back());
+    if (__builtin_cpu_supports("avx512bw")) etcc::avx512::fill_row_kernels(sets.emplace_back());
 #elif defined(__aarch64__)
-  etcc::neon::fill_row_kernels(kernels.emplace_back());
+    etcc::neon::fill_row_kernels(sets.emplace_back());
 #endif
-  std::vector<etcc::RowParser> made;
-  for (const etcc::Kernels& one : kernels) made.emplace_back(layout(), one);
-  return made;
+    return sets;
+  }();
+  static const std::vector<etcc::RowParser> one_per_set = [] {
+    std::vector<etcc::RowParser> parsers;
+    parsers.reserve(kernels.size());
+    for (const etcc::Kernels& set : kernels) parsers.emplace_back(layout(), set);
+    return parsers;
+  }();
+  return one_per_set;
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::vector<etcc::RowParser> all = parsers();
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  const Table whole = read(all.front(), bytes, bytes.size());
-  for (const etcc::RowParser& parser : all) {
+  const Table whole = read(parsers().front(), bytes, bytes.size());
+  for (const etcc::RowParser& parser : parsers()) {
     require(read(parser, bytes, bytes.size()) == whole);
     require(read(parser, bytes, std::min(bytes.size(), std::size_t{data[0]})) == whole);
     write(parser, bytes);

@@ -11,8 +11,10 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     std::ifstream file(argv[i], std::ios::binary);
     const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+    constexpr int copies = 3;
     std::vector<std::thread> threads;
-    for (int copy = 0; copy < 3; ++copy) {
+    threads.reserve(copies);
+    for (int copy = 0; copy < copies; ++copy) {
       threads.emplace_back([data = reinterpret_cast<const std::uint8_t*>(bytes.data()), size = bytes.size()] {
         LLVMFuzzerTestOneInput(data, size);
       });

@@ -37,7 +37,8 @@ int main(int argc, char** argv) {
     weights.push_back(read_floats(std::stoul(weight)));
     const std::span<const float> own_weight = weights.back();
     weights.push_back(read_floats(std::stoul(bias)));
-    layers.push_back({op, std::stoul(size), std::stoul(width), own_weight, weights.back()});
+    layers.push_back(
+        {.op = op, .size = std::stoul(size), .width = std::stoul(width), .weight = own_weight, .bias = weights.back()});
   }
   // From 0 and 1 to 0 and 1: scaling that changes nothing.
   std::vector<std::int64_t> sources(inputs), starts(inputs + 1);
@@ -56,6 +57,6 @@ int main(int argc, char** argv) {
   std::vector<std::int64_t> rows(flows);
   std::iota(rows.begin(), rows.end(), 0);
   std::vector<float> logits(flows * network.classes());
-  network.run(raw.data(), inputs, rows, logits.data(), space);
+  network.run(raw, inputs, rows, logits, space);
   std::fwrite(logits.data(), sizeof(float), logits.size(), stdout);
 }

@@ -1,6 +1,7 @@
-// The parts of the Python face that have a file of their own.
+// The parts of the Python face, a file each. They check shapes and release the interpreter's lock.
 #pragma once
 
 #include <nanobind/nanobind.h>
 
-void bind_cascade(nanobind::module_& m);
+void bind_rows(nanobind::module_& m);
+void bind_networks(nanobind::module_& m);

@@ -5,22 +5,28 @@
 #include <stdexcept>
 #include <utility>
 
-#include "cascade/router.hpp"
+#include "cascade/decide.hpp"
 
 namespace etcc {
+namespace {
 
-Cascade::Cascade(std::vector<Node> nodes, std::size_t levels, std::size_t features, std::size_t block,
+constexpr std::size_t min_task_rows = 64;
+
+}  // namespace
+
+Cascade::Cascade(std::vector<Node> nodes, std::size_t levels, std::size_t features, std::size_t max_task_rows,
                  std::size_t threads)
-    : nodes_(std::move(nodes)), levels_(levels), features_(features), block_(block), pool_(threads) {
+    : nodes_(std::move(nodes)), levels_(levels), features_(features), max_task_rows_(max_task_rows), pool_(threads) {
   const auto fail = [](bool bad, const char* why) {
     if (bad) throw std::invalid_argument(why);
   };
-  fail(nodes_.empty() || levels_ == 0 || block_ == 0, "a cascade needs nodes, levels and a block");
+  fail(nodes_.empty() || levels_ == 0 || max_task_rows_ == 0, "a cascade needs nodes, levels and a block");
   std::vector<std::size_t> depth(nodes_.size(), 0);
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const Node& node = nodes_[i];
     const std::size_t classes = node.network.classes();
-    fail(classes == 0 || node.codes.size() != classes || node.children.size() != classes, "labels and logits differ in number");
+    fail(classes == 0 || node.codes.size() != classes || node.children.size() != classes,
+         "labels and logits differ in number");
     fail(node.network.features() > features_, "a network reads beyond the features");
     fail(!(node.temperature > 0), "temperature must be above 0");
     fail(depth[i] >= levels_, "the tree is deeper than the levels");
@@ -51,11 +57,11 @@ std::unique_ptr<Cascade::Space> Cascade::take_space() {
   }
   space->levels.resize(levels_);
   for (Level& level : space->levels) {
-    level.rows.reserve(block_);
-    level.label.resize(block_);
-    level.logits.resize(block_ * classes);
-    level.confidence.resize(block_);
-    level.energy.resize(block_);
+    level.rows.reserve(max_task_rows_);
+    level.label.resize(max_task_rows_);
+    level.logits.resize(max_task_rows_ * classes);
+    level.confidence.resize(max_task_rows_);
+    level.energy.resize(max_task_rows_);
   }
   return space;
 }
@@ -71,23 +77,23 @@ void Cascade::run(std::span<const float> raw, std::span<std::int32_t> codes, std
   std::fill(codes.begin(), codes.end(), -1);
   std::fill(confidence.begin(), confidence.end(), nan);
   std::fill(energy.begin(), energy.end(), nan);
-  const Call call{raw.data(), n, codes.data(), confidence.data(), energy.data()};
-  // Blocks small enough that every thread gets two, so that none waits long for the last.
-  constexpr std::size_t least = 64;
+  const Call call{.raw = raw, .n = n, .codes = codes.data(), .confidence = confidence.data(), .energy = energy.data()};
+  // Tasks small enough that every thread gets two, so that none waits long for the last.
   const std::size_t share = (n + 2 * pool_.threads() - 1) / (2 * pool_.threads());
-  const std::size_t size = pool_.threads() == 1 ? block_ : std::min(block_, std::max(share, least));
+  const std::size_t task_rows =
+      pool_.threads() == 1 ? max_task_rows_ : std::min(max_task_rows_, std::max(share, min_task_rows));
   const struct {
     Cascade& cascade;
     const Call& call;
-    std::size_t size;
-  } job{*this, call, size};
-  pool_.run((n + size - 1) / size, [&job](std::size_t task) {
-    const std::size_t start = task * job.size;
-    job.cascade.run_block(job.call, start, std::min(start + job.size, job.call.n));
+    std::size_t task_rows;
+  } job{.cascade = *this, .call = call, .task_rows = task_rows};
+  pool_.run((n + task_rows - 1) / task_rows, [&job](std::size_t task) {
+    const std::size_t start = task * job.task_rows;
+    job.cascade.run_task(job.call, start, std::min(start + job.task_rows, job.call.n));
   });
 }
 
-void Cascade::run_block(const Call& call, std::size_t start, std::size_t stop) {
+void Cascade::run_task(const Call& call, std::size_t start, std::size_t stop) {
   auto space = take_space();
   auto& rows = space->levels.front().rows;
   rows.resize(stop - start);
@@ -101,9 +107,10 @@ void Cascade::run_node(const Node& node, const Call& call, std::size_t depth, Sp
   Level& level = space.levels[depth];
   const std::size_t n = level.rows.size();
   const std::size_t classes = node.network.classes();
-  node.network.run(call.raw, features_, level.rows, level.logits.data(), space.network);
-  decide(std::span(level.logits).first(n * classes), classes, node.temperature, std::span(level.label).first(n),
-         std::span(level.confidence).first(n), std::span(level.energy).first(n));
+  const auto logits = std::span(level.logits).first(n * classes);
+  node.network.run(call.raw, features_, level.rows, logits, space.network);
+  decide(logits, classes, node.temperature, std::span(level.label).first(n), std::span(level.confidence).first(n),
+         std::span(level.energy).first(n));
   const std::size_t offset = depth * call.n;
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t to = offset + static_cast<std::size_t>(level.rows[i]);

@@ -1,6 +1,6 @@
-// Products of 8-bit codes. A flow's codes are 0 … 127, a weight's -127 … 127, so that two products fit into 16 bits:
-// AVX2 adds pairs there, and every instruction set can take the same codes. Sums are exact in 32 bits, and
-// nothing is contracted after them, so from the same codes every instruction set makes the same floats.
+// Products of 8-bit codes. Codes end at 127, so that two products fit into 16 bits: AVX2 adds pairs there, and every
+// instruction set can take the same codes. Sums are exact in 32 bits, and nothing is contracted after them, so from
+// the same codes every instruction set makes the same floats.
 #include <cstring>
 
 #include "kernels/isa.hpp"
@@ -13,27 +13,25 @@
 namespace etcc::ETCC_ISA {
 namespace {
 
-constexpr float most = 127.0F;
-
 // sum[l] += Σ codes[4 l + j] · weights[4 l + j] over j < 4
 static inline IntVec dot4(IntVec sum, IntVec codes, IntVec weights) {
 #if defined(__AVX512VNNI__)
-  const auto made = _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes),
+  const auto sums = _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes),
                                         reinterpret_cast<__m512i>(weights));
 #elif defined(__AVX512BW__)
   const auto pairs = _mm512_maddubs_epi16(reinterpret_cast<__m512i>(codes), reinterpret_cast<__m512i>(weights));
-  const auto made = _mm512_add_epi32(reinterpret_cast<__m512i>(sum), _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  const auto sums = _mm512_add_epi32(reinterpret_cast<__m512i>(sum), _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 #elif defined(__AVXVNNI__)
-  const auto made = _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(codes),
+  const auto sums = _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(codes),
                                             reinterpret_cast<__m256i>(weights));
 #elif defined(__AVX2__)
   const auto pairs = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(weights));
-  const auto made = _mm256_add_epi32(reinterpret_cast<__m256i>(sum), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  const auto sums = _mm256_add_epi32(reinterpret_cast<__m256i>(sum), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #else
-  const auto made = vdotq_s32(reinterpret_cast<int32x4_t>(sum), reinterpret_cast<int8x16_t>(codes),
+  const auto sums = vdotq_s32(reinterpret_cast<int32x4_t>(sum), reinterpret_cast<int8x16_t>(codes),
                               reinterpret_cast<int8x16_t>(weights));
 #endif
-  return reinterpret_cast<IntVec>(made);
+  return reinterpret_cast<IntVec>(sums);
 }
 
 // The lowest byte of each.
@@ -63,9 +61,9 @@ void quantize(const Quantize& p) {
     float range;
     std::memcpy(&range, &bits, sizeof range);
     // Less is taken for 0, as its inverse may be infinite.
-    if (range > 1e-30F && range - range == 0) {
-      p.scale[i] = range / most;
-      const float inverse = most / range;
+    if (range > 1e-30F && is_finite(range)) {
+      p.scale[i] = range / max_code;
+      const float inverse = max_code / range;
       for (std::size_t k = 0; k < p.size; k += lanes) {
         const IntVec codes = __builtin_convertvector(load(in + k) * inverse + 0.5F, IntVec);
         store_codes(out + k, codes);
@@ -77,87 +75,90 @@ void quantize(const Quantize& p) {
   }
 }
 
-struct Rows {  // of one tile
-  const std::uint8_t* in[tile_rows];
-  float scale[tile_rows];
-  float* out[tile_rows];
+// Positions that are multiplied together, of one flow or several.
+struct Tile {
+  const std::uint8_t* in[tile_positions];
+  float scale[tile_positions];  // of the position's flow
+  float* out[tile_positions];
 };
 
-template <int R, int V>
-void multiply_tile(const Rows& rows, const Product8& p, std::size_t column) {
-  IntVec sum[R][V] = {};
-  const std::uint8_t* in[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) in[r] = rows.in[r];
+// P positions × V vectors of sums stay in registers over the depth.
+template <int P, int V>
+void multiply_tile(const Tile& tile, const Product8& p, std::size_t column) {
+  IntVec sum[P][V] = {};
+  const std::uint8_t* in[P];
+  ETCC_UNROLL
+  for (int i = 0; i < P; ++i) in[i] = tile.in[i];
   const std::int8_t* weight = p.packed + column * p.depth;
   for (std::size_t k = 0; k < p.depth; k += 4, weight += V * lanes * 4) {
     IntVec w[V];
-#pragma GCC unroll 8
+    ETCC_UNROLL
     for (int v = 0; v < V; ++v) {
       w[v] = *reinterpret_cast<const IntVec*>(weight + static_cast<std::size_t>(v) * lanes * 4);
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
+    ETCC_UNROLL
+    for (int i = 0; i < P; ++i) {
       std::int32_t codes;
-      std::memcpy(&codes, in[r] + k, sizeof codes);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = dot4(sum[r][v], IntVec{} + codes, w[v]);
+      std::memcpy(&codes, in[i] + k, sizeof codes);
+      ETCC_UNROLL
+      for (int v = 0; v < V; ++v) sum[i][v] = dot4(sum[i][v], IntVec{} + codes, w[v]);
     }
   }
-#pragma GCC unroll 8
+  ETCC_UNROLL
   for (int v = 0; v < V; ++v) {
     const std::size_t at = column + static_cast<std::size_t>(v) * lanes;
     const Vec scale = load(p.weight_scale + at);
     const Vec bias = load(p.bias + at);
     std::size_t pooled = 0;
     Vec best{};
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      Vec value = __builtin_convertvector(sum[r][v], Vec) * (scale * rows.scale[r]) + bias;
+    ETCC_UNROLL
+    for (int i = 0; i < P; ++i) {
+      Vec value = __builtin_convertvector(sum[i][v], Vec) * (scale * tile.scale[i]) + bias;
       if (p.relu) value = relu(value);
       best = pooled ? larger(best, value) : value;
       if (++pooled < p.pool) continue;
       pooled = 0;
-      store(rows.out[r] + at, best);
+      store(tile.out[i] + at, best);
     }
   }
 }
 
-using Tile = void (*)(const Rows&, const Product8&, std::size_t);
+using TileKernel = void (*)(const Tile&, const Product8&, std::size_t);
 
 template <int V>
-constexpr Tile tiles_of[tile_rows] = {multiply_tile<1, V>, multiply_tile<2, V>, multiply_tile<3, V>,
-                                      multiply_tile<4, V>, multiply_tile<5, V>, multiply_tile<6, V>};
+constexpr TileKernel tile_kernels_of[tile_positions] = {multiply_tile<1, V>, multiply_tile<2, V>, multiply_tile<3, V>,
+                                                        multiply_tile<4, V>, multiply_tile<5, V>, multiply_tile<6, V>};
 
-const Tile* tiles(std::size_t vectors) {
+// For 1 … tile_positions positions.
+const TileKernel* tile_kernels(std::size_t vectors) {
   if constexpr (panel_vectors > 2) {
-    if (vectors == 4) return tiles_of<4>;
-    if (vectors == 3) return tiles_of<3>;
+    if (vectors == 4) return tile_kernels_of<4>;
+    if (vectors == 3) return tile_kernels_of<3>;
   }
-  return vectors == 2 ? tiles_of<2> : tiles_of<1>;
+  return vectors == 2 ? tile_kernels_of<2> : tile_kernels_of<1>;
 }
 
 void multiply8(const Product8& p) {
-  const std::size_t full = tile_rows / p.pool * p.pool;
-  const std::size_t total = p.flows * p.rows;
+  const std::size_t max_count = tile_positions / p.pool * p.pool;
+  const std::size_t total = p.flows * p.positions;
   for (std::size_t column = 0; column < p.width; column += panel_vectors * lanes) {
-    const std::size_t left = (p.width - column) / lanes;
-    const Tile* tile = tiles(left < panel_vectors ? left : panel_vectors);
+    const std::size_t vectors_left = (p.width - column) / lanes;
+    const TileKernel* kernels = tile_kernels(vectors_left < panel_vectors ? vectors_left : panel_vectors);
     std::size_t flow = 0;
-    std::size_t row = 0;
+    std::size_t position = 0;
     for (std::size_t done = 0; done < total;) {
-      const std::size_t count = total - done < full ? total - done : full;
-      Rows rows;
-      for (std::size_t r = 0; r < count; ++r) {
-        rows.in[r] = p.in + flow * p.in_stride + row * p.step;
-        rows.scale[r] = p.scale[flow];
-        rows.out[r] = p.out + flow * p.out_stride + row / p.pool * p.width;
-        if (++row == p.rows) {
-          row = 0;
+      const std::size_t count = total - done < max_count ? total - done : max_count;
+      Tile tile;
+      for (std::size_t i = 0; i < count; ++i) {
+        tile.in[i] = p.in + flow * p.flow_stride + position * p.position_stride;
+        tile.scale[i] = p.scale[flow];
+        tile.out[i] = p.out + flow * p.out_stride + position / p.pool * p.width;
+        if (++position == p.positions) {
+          position = 0;
           ++flow;
         }
       }
-      tile[count - 1](rows, p, column);
+      kernels[count - 1](tile, p, column);
       done += count;
     }
   }

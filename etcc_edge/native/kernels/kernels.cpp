@@ -39,33 +39,32 @@ struct InstructionSet {
 #define ETCC_COMMON_KERNELS(name) name::fill_network_kernels, name::fill_row_kernels, name::fill_scale_kernels
 
 InstructionSet make(const char* name, bool usable, std::initializer_list<void (*)(Kernels&)> fill) {
-  InstructionSet made{{}, usable};
-  made.kernels.name = name;
-  for (const auto part : fill) part(made.kernels);
-  return made;
+  InstructionSet set{.kernels = {}, .usable = usable};
+  set.kernels.name = name;
+  for (const auto part : fill) part(set.kernels);
+  return set;
 }
 
+// The fastest first.
 const std::vector<InstructionSet>& all() {
   static const std::vector<InstructionSet> sets = [] {
+    std::vector<InstructionSet> table;
 #if defined(__x86_64__)
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-    return std::vector<InstructionSet>{
-        make("avx512vnni", has_avx512 && __builtin_cpu_supports("avx512vnni"),
-             {ETCC_COMMON_KERNELS(avx512), avx512vnni::fill_int8_kernels}),
-        make("avx512", has_avx512, {ETCC_COMMON_KERNELS(avx512), avx512::fill_int8_kernels}),
-        make("avxvnni", has_avx2 && has_avxvnni(), {ETCC_COMMON_KERNELS(avx2), avxvnni::fill_int8_kernels}),
-        make("avx2", has_avx2, {ETCC_COMMON_KERNELS(avx2), avx2::fill_int8_kernels}),
+    const bool has_avx512vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
+    table.push_back(make("avx512vnni", has_avx512vnni, {ETCC_COMMON_KERNELS(avx512), avx512vnni::fill_int8_kernels}));
+    table.push_back(make("avx512", has_avx512, {ETCC_COMMON_KERNELS(avx512), avx512::fill_int8_kernels}));
+    table.push_back(
+        make("avxvnni", has_avx2 && has_avxvnni(), {ETCC_COMMON_KERNELS(avx2), avxvnni::fill_int8_kernels}));
+    table.push_back(make("avx2", has_avx2, {ETCC_COMMON_KERNELS(avx2), avx2::fill_int8_kernels}));
 #elif defined(__aarch64__)
-    return std::vector<InstructionSet>{
-        make("dotprod", has_dotprod(), {ETCC_COMMON_KERNELS(neon), dotprod::fill_int8_kernels}),
-        make("neon", true, {ETCC_COMMON_KERNELS(neon)}),
-#else
-    return std::vector<InstructionSet>{
+    table.push_back(make("dotprod", has_dotprod(), {ETCC_COMMON_KERNELS(neon), dotprod::fill_int8_kernels}));
+    table.push_back(make("neon", true, {ETCC_COMMON_KERNELS(neon)}));
 #endif
-        make("portable", true, {ETCC_COMMON_KERNELS(portable)}),
-    };
+    table.push_back(make("portable", true, {ETCC_COMMON_KERNELS(portable)}));
+    return table;
   }();
   return sets;
 }
@@ -89,7 +88,8 @@ const Kernels& kernels(std::string_view instruction_set) {
     if (instruction_set.empty() || instruction_set == set.kernels.name) return set.kernels;
     names += (names.empty() ? "" : ", ") + std::string(set.kernels.name);
   }
-  throw std::invalid_argument("this CPU has no instruction set '" + std::string(instruction_set) + "'; it has " + names);
+  throw std::invalid_argument("this CPU has no instruction set '" + std::string(instruction_set) + "'; it has " +
+                              names);
 }
 
 }  // namespace etcc

@@ -1,4 +1,4 @@
-// The inner loops, compiled once an instruction set; `kernels` picks one at run time.
+// The inner loops, compiled once for each instruction set; `kernels` picks one at run time.
 #pragma once
 
 #include <cstddef>
@@ -14,40 +14,48 @@ struct Column {
   const float* x;
   const float* y;  // one more than knots
   const float* slope;
-  const std::int32_t* rows;  // the table's row of place 0 after each knot; null: `row` after all
-  std::size_t count;         // of knots, at least one
-  std::size_t source;        // the feature that it reads
-  std::int32_t row;
-  std::int32_t missing_row;  // NaN becomes the place `missing` in this row
+  const std::int32_t* table_rows;  // the row of place 0 after each knot; null: `table_row` after all
+  std::size_t count;               // of knots, at least one
+  std::size_t source;              // the feature that it reads
+  std::int32_t table_row;
+  std::int32_t missing_row;  // NaN becomes the place `missing` in this row of the table
   float missing;
 };
 
-// out = in × packed + bias over `flows` flows of `rows` rows each. Row r of a flow starts `step` floats after row
-// r - 1 and is `depth` floats long: with step < depth the rows overlap, which makes it a convolution.
+// out = in × packed + bias at `positions` positions of each of `flows` flows. A flow's input starts `flow_stride`
+// floats after the one before, a position's `position_stride` floats after that of the position before, and is `depth`
+// floats long: with position_stride < depth they overlap, which makes it a convolution.
 struct Product {
-  const float* in;
-  std::size_t flows, in_stride, rows, step, depth;
-  const float* packed;  // panels of kernels' `panel` columns (the last may have fewer), each [depth][columns]
-  const float* bias;    // `width` floats
-  std::size_t width;    // columns, a multiple of `lanes`
-  float* out;           // [flows][rows / pool][width], flows `out_stride` floats apart
+  const float* in = nullptr;
+  std::size_t flows = 0;
+  std::size_t flow_stride;
+  std::size_t positions, position_stride;
+  std::size_t depth;
+  const float* packed;   // panels of kernels' `panel` columns (the last may have fewer), each [depth][columns]
+  const float* bias;     // `width` floats
+  std::size_t width;     // columns, a multiple of `lanes`
+  float* out = nullptr;  // [flows][positions / pool][width], flows `out_stride` floats apart
   std::size_t out_stride;
-  std::size_t pool;  // the largest of this many rows in turn, at most `tile`; divides `rows`
-  bool relu;
-  bool skip_zeros;  // allows to leave out the weights that meet a zero: they must be finite, and `pool` 1
+  std::size_t pool = 1;  // the largest of this many positions in turn, at most `tile`; divides `positions`
+  bool relu = false;
+  bool skip_zeros = false;  // allows to leave out the weights that meet a zero: they must be finite, and `pool` 1
 };
 
-// As above for one row a flow and few columns: weights [classes][depth], out [flows][classes].
+// As above for one position a flow and few columns: weights [classes][depth], out [flows][classes].
 struct Dot {
   const float* in;
-  std::size_t flows, in_stride, depth;
+  std::size_t flows, flow_stride;
+  std::size_t depth;
   const float* weight;
   const float* bias;
   std::size_t classes;
   float* out;
 };
 
-// A flow's floats, none below 0, as codes 0 … 127 times the flow's own scale. What is no number makes the scale one.
+// Codes of 8 bits are 0 … max_code for activations, -max_code … max_code for weights.
+inline constexpr int max_code = 127;
+
+// A flow's floats, none below 0, as codes times the flow's own scale. What is no number makes the scale one.
 struct Quantize {
   const float* in;
   std::size_t flows, size;  // floats a flow, a multiple of `lanes`
@@ -55,31 +63,37 @@ struct Quantize {
   float* scale;  // a flow
 };
 
-// As `Product` over such codes, with weights -127 … 127.
+// As `Product` over such codes.
 struct Product8 {
-  const std::uint8_t* in;
-  const float* scale;  // a flow
-  std::size_t flows, in_stride, rows, step, depth;  // depth is a multiple of 4
+  const std::uint8_t* in = nullptr;
+  const float* scale = nullptr;  // a flow
+  std::size_t flows = 0;
+  std::size_t flow_stride;
+  std::size_t positions, position_stride;
+  std::size_t depth;          // a multiple of 4
   const std::int8_t* packed;  // panels, each [depth / 4][columns][4]
   const float* weight_scale;  // a column
   const float* bias;
   std::size_t width;
-  float* out;
-  std::size_t out_stride, pool;
-  bool relu;
+  float* out = nullptr;
+  std::size_t out_stride;
+  std::size_t pool = 1;
+  bool relu = false;
 };
 
 // Winograd's form of a convolution with three taps, stride 1: `winograd_in` transforms the input of [flows][positions]
 // [channels] into five planes of [flows][tiles][channels], three outputs a tile; `winograd_out` brings five planes of
-// products [flows][tiles][width] back to [flows][rows / pool][width].
+// products [flows][tiles][width] back to [flows][positions / pool][width].
 struct WinogradIn {
   const float* in;
-  std::size_t flows, in_stride, positions, channels, tiles;
+  std::size_t flows, flow_stride;
+  std::size_t positions, channels, tiles;
   float* out;
 };
 struct WinogradOut {
   const float* in;
-  std::size_t flows, tiles, rows, width;
+  std::size_t flows, tiles;
+  std::size_t positions, width;
   const float* bias;
   float* out;
   std::size_t out_stride;
@@ -87,14 +101,15 @@ struct WinogradOut {
   bool relu;
 };
 
-// Sums over tables: out[i] = bias + Σ_c (1 - fraction[c][i]) · table[row[c][i]] + fraction[c][i] · the row after it.
+// Sums over tables: out[i] = bias + Σ_c (1 - fraction[c][i]) · table[table_row[c][i]] + fraction[c][i] · the row after.
 struct Lookup {
   const float* table;
   std::size_t width;  // floats a row, a multiple of `lanes`
   const float* bias;
-  const std::int32_t* row;  // [columns][stride]
+  const std::int32_t* table_row;  // [columns][stride]
   const float* fraction;
-  std::size_t columns, stride, flows;
+  std::size_t columns, stride;
+  std::size_t flows;
   float* out;  // [flows][width]
   bool relu;
 };
@@ -111,7 +126,7 @@ struct Kernels {
   const char* name;
   std::size_t lanes;  // floats a vector
   std::size_t panel;  // columns of a packed panel, a multiple of `lanes`
-  std::size_t tile;   // rows in registers
+  std::size_t tile;   // positions in registers
   std::size_t peak;   // multiply-adds of a round of `spin`
   void (*multiply)(const Product&);
   void (*dot)(const Dot&);
@@ -125,10 +140,10 @@ struct Kernels {
   // Scaled values [n][count] of the raw rows `index` (row-major, `features` wide), at most y[k + 1] after the knot k.
   void (*scale)(const Column* columns, std::size_t count, const float* raw, std::size_t features,
                 const std::int64_t* index, std::size_t n, float* out);
-  // The same as places between rows of a table with `bins` bins: its row, and the fraction of the way to the next;
+  // The same as places between rows of a table with `bins` bins: the row, and the fraction of the way to the next;
   // both [count][stride], the stride a multiple of 64 and at least n.
   void (*locate)(const Column* columns, std::size_t count, const float* raw, std::size_t features,
-                 const std::int64_t* index, std::size_t n, float bins, std::int32_t* row, float* fraction,
+                 const std::int64_t* index, std::size_t n, float bins, std::int32_t* table_row, float* fraction,
                  std::size_t stride);
 
   // The number of cells of a line without quotes and of less than 4 GiB. starts[i] becomes the offset of cell i, for

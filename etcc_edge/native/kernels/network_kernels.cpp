@@ -1,5 +1,5 @@
 // Products, transforms and table sums on vectors of one instruction set. Every output is summed in one order, whatever
-// rows are computed with it, so an answer depends on neither block size nor threads.
+// flows are computed with it, so an answer depends on neither block size nor threads.
 #include "kernels/isa.hpp"
 #include "kernels/simd.hpp"
 
@@ -7,107 +7,110 @@ namespace etcc::ETCC_ISA {
 namespace {
 
 // Depth of a panel that is multiplied in one go: with its columns it fits into the first-level cache.
-constexpr std::size_t chunk = 128;
+constexpr std::size_t chunk_depth = 128;
 
-struct Rows {  // of one tile
-  const float* in[tile_rows];
-  float* out[tile_rows];
+// Positions that are multiplied together, of one flow or several.
+struct Tile {
+  const float* in[tile_positions];
+  float* out[tile_positions];
 };
 
-// `Rows` × `Vectors` vectors of sums stay in registers over the depth.
-template <int R, int V>
-void multiply_tile(const Rows& rows, const float* weight, std::size_t depth, const float* bias, bool first, bool last,
+// P positions × V vectors of sums stay in registers over the depth.
+template <int P, int V>
+void multiply_tile(const Tile& tile, const float* weight, std::size_t depth, const float* bias, bool first, bool last,
                    std::size_t pool, bool rectify) {
-  Vec sum[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sum[r][v] = load((first ? bias : rows.out[r]) + v * lanes);
+  Vec sum[P][V];
+  ETCC_UNROLL
+  for (int i = 0; i < P; ++i) {
+    ETCC_UNROLL
+    for (int v = 0; v < V; ++v) sum[i][v] = load((first ? bias : tile.out[i]) + v * lanes);
   }
-  const float* in[R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) in[r] = rows.in[r];
+  const float* in[P];
+  ETCC_UNROLL
+  for (int i = 0; i < P; ++i) in[i] = tile.in[i];
   for (std::size_t k = 0; k < depth; ++k, weight += V * lanes) {
     Vec w[V];
-#pragma GCC unroll 8
+    ETCC_UNROLL
     for (int v = 0; v < V; ++v) w[v] = load(weight + v * lanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const float value = in[r][k];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] += value * w[v];
+    ETCC_UNROLL
+    for (int i = 0; i < P; ++i) {
+      const float value = in[i][k];
+      ETCC_UNROLL
+      for (int v = 0; v < V; ++v) sum[i][v] += value * w[v];
     }
   }
   if (last && rectify) {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = relu(sum[r][v]);
+    ETCC_UNROLL
+    for (int i = 0; i < P; ++i) {
+      ETCC_UNROLL
+      for (int v = 0; v < V; ++v) sum[i][v] = relu(sum[i][v]);
     }
   }
   std::size_t pooled = 0;
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-    if (r > 0 && pooled > 0) {
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = larger(sum[r - 1][v], sum[r][v]);
+  ETCC_UNROLL
+  for (int i = 0; i < P; ++i) {
+    if (i > 0 && pooled > 0) {
+      ETCC_UNROLL
+      for (int v = 0; v < V; ++v) sum[i][v] = larger(sum[i - 1][v], sum[i][v]);
     }
     if (++pooled < pool) continue;
     pooled = 0;
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store(rows.out[r] + v * lanes, sum[r][v]);
+    ETCC_UNROLL
+    for (int v = 0; v < V; ++v) store(tile.out[i] + v * lanes, sum[i][v]);
   }
 }
 
-using Tile = void (*)(const Rows&, const float*, std::size_t, const float*, bool, bool, std::size_t, bool);
+using TileKernel = void (*)(const Tile&, const float*, std::size_t, const float*, bool, bool, std::size_t, bool);
 
 template <int V>
-constexpr Tile tiles_of[tile_rows] = {multiply_tile<1, V>, multiply_tile<2, V>, multiply_tile<3, V>,
-                                      multiply_tile<4, V>, multiply_tile<5, V>, multiply_tile<6, V>};
+constexpr TileKernel tile_kernels_of[tile_positions] = {multiply_tile<1, V>, multiply_tile<2, V>, multiply_tile<3, V>,
+                                                        multiply_tile<4, V>, multiply_tile<5, V>, multiply_tile<6, V>};
 
-const Tile* tiles(std::size_t vectors) {
+// For 1 … tile_positions positions.
+const TileKernel* tile_kernels(std::size_t vectors) {
   if constexpr (panel_vectors > 2) {
-    if (vectors == 4) return tiles_of<4>;
-    if (vectors == 3) return tiles_of<3>;
+    if (vectors == 4) return tile_kernels_of<4>;
+    if (vectors == 3) return tile_kernels_of<3>;
   }
-  return vectors == 2 ? tiles_of<2> : tiles_of<1>;
+  return vectors == 2 ? tile_kernels_of<2> : tile_kernels_of<1>;
 }
 
-// One row alone waits for the weights to arrive, so those that meet a zero, as half do after a ReLU, are left where
-// they are. A sum stays the same when 0 · weight is not added to it.
+// One position alone waits for the weights to arrive, so those that meet a zero, as half do after a ReLU, are left
+// where they are. A sum stays the same when 0 · weight is not added to it. `nonzero` are the places of the other
+// values.
 template <int V>
-void multiply_rest(const Product& p, const float* in, const float* weight, const std::uint8_t* at, std::size_t count,
-                   std::size_t column, bool first, bool last) {
+void multiply_nonzero(const Product& p, const float* in, const float* weight, const std::uint8_t* nonzero,
+                      std::size_t count, std::size_t column, bool first, bool last) {
   float* out = p.out + column;
   Vec sum[V];
-#pragma GCC unroll 8
+  ETCC_UNROLL
   for (int v = 0; v < V; ++v) sum[v] = load((first ? p.bias + column : out) + v * lanes);
   for (std::size_t i = 0; i < count; ++i) {
-    const float value = in[at[i]];
-    const float* row = weight + at[i] * V * lanes;
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sum[v] += value * load(row + v * lanes);
+    const float value = in[nonzero[i]];
+    const float* weights = weight + static_cast<std::size_t>(nonzero[i] * V) * lanes;
+    ETCC_UNROLL
+    for (int v = 0; v < V; ++v) sum[v] += value * load(weights + v * lanes);
   }
-#pragma GCC unroll 8
+  ETCC_UNROLL
   for (int v = 0; v < V; ++v) store(out + v * lanes, last && p.relu ? relu(sum[v]) : sum[v]);
 }
 
 void multiply_one(const Product& p) {
-  static_assert(chunk <= 256);
-  for (std::size_t k = 0; k < p.depth; k += chunk) {
-    const std::size_t depth = p.depth - k < chunk ? p.depth - k : chunk;
-    std::uint8_t at[chunk];
+  static_assert(chunk_depth <= 256);
+  for (std::size_t k = 0; k < p.depth; k += chunk_depth) {
+    const std::size_t depth = p.depth - k < chunk_depth ? p.depth - k : chunk_depth;
+    std::uint8_t nonzero[chunk_depth];
     std::size_t count = 0;
     for (std::size_t i = 0; i < depth; ++i) {
-      at[count] = static_cast<std::uint8_t>(i);
+      nonzero[count] = static_cast<std::uint8_t>(i);
       count += p.in[k + i] != 0 ? 1 : 0;
     }
     for (std::size_t column = 0; column < p.width; column += panel_vectors * lanes) {
-      const std::size_t left = (p.width - column) / lanes;
-      const std::size_t vectors = left < panel_vectors ? left : panel_vectors;
+      const std::size_t vectors_left = (p.width - column) / lanes;
+      const std::size_t vectors = vectors_left < panel_vectors ? vectors_left : panel_vectors;
       const float* weight = p.packed + column * p.depth + k * vectors * lanes;
       const auto run = [&]<int V>() {
-        multiply_rest<V>(p, p.in + k, weight, at, count, column, k == 0, k + depth == p.depth);
+        multiply_nonzero<V>(p, p.in + k, weight, nonzero, count, column, k == 0, k + depth == p.depth);
       };
       if constexpr (panel_vectors > 2) {
         if (vectors == 4) run.template operator()<4>();
@@ -120,33 +123,33 @@ void multiply_one(const Product& p) {
 }
 
 void multiply(const Product& p) {
-  if (p.skip_zeros && p.flows * p.rows == 1) return multiply_one(p);
-  const std::size_t full = tile_rows / p.pool * p.pool;
-  const std::size_t total = p.flows * p.rows;
-  const std::size_t step = p.pool > 1 ? p.depth : chunk;  // a pooled output has no room for parts of sums
+  if (p.skip_zeros && p.flows * p.positions == 1) return multiply_one(p);
+  const std::size_t max_count = tile_positions / p.pool * p.pool;
+  const std::size_t total = p.flows * p.positions;
+  const std::size_t max_depth = p.pool > 1 ? p.depth : chunk_depth;  // a pooled output has no room for parts of sums
   for (std::size_t column = 0; column < p.width; column += panel_vectors * lanes) {
     const std::size_t vectors = p.width - column < panel_vectors * lanes ? (p.width - column) / lanes : panel_vectors;
-    const Tile* tile = tiles(vectors);
+    const TileKernel* kernels = tile_kernels(vectors);
     const float* panel = p.packed + column * p.depth;
-    for (std::size_t k = 0; k < p.depth; k += step) {
-      const std::size_t depth = p.depth - k < step ? p.depth - k : step;
+    for (std::size_t k = 0; k < p.depth; k += max_depth) {
+      const std::size_t depth = p.depth - k < max_depth ? p.depth - k : max_depth;
       const float* in = p.in + k;
       float* out = p.out + column;
-      std::size_t row = 0;
+      std::size_t position = 0;
       for (std::size_t done = 0; done < total;) {
-        const std::size_t count = total - done < full ? total - done : full;
-        Rows rows;
-        for (std::size_t r = 0; r < count; ++r) {
-          rows.in[r] = in + row * p.step;
-          rows.out[r] = out + row / p.pool * p.width;
-          if (++row == p.rows) {
-            row = 0;
-            in += p.in_stride;
+        const std::size_t count = total - done < max_count ? total - done : max_count;
+        Tile tile;
+        for (std::size_t i = 0; i < count; ++i) {
+          tile.in[i] = in + position * p.position_stride;
+          tile.out[i] = out + position / p.pool * p.width;
+          if (++position == p.positions) {
+            position = 0;
+            in += p.flow_stride;
             out += p.out_stride;
           }
         }
-        tile[count - 1](rows, panel + k * vectors * lanes, depth, p.bias + column, k == 0, k + depth == p.depth, p.pool,
-                        p.relu);
+        kernels[count - 1](tile, panel + k * vectors * lanes, depth, p.bias + column, k == 0, k + depth == p.depth,
+                           p.pool, p.relu);
         done += count;
       }
     }
@@ -158,7 +161,7 @@ template <int C>
 void dot_classes(const Dot& p, std::size_t first) {
   const std::size_t whole = p.depth / lanes * lanes;
   for (std::size_t i = 0; i < p.flows; ++i) {
-    const float* in = p.in + i * p.in_stride;
+    const float* in = p.in + i * p.flow_stride;
     const float* weight = p.weight + first * p.depth;
     Vec even[C] = {};
     Vec odd[C] = {};
@@ -166,14 +169,14 @@ void dot_classes(const Dot& p, std::size_t first) {
     for (; k + 2 * lanes <= whole; k += 2 * lanes) {
       const Vec a = load(in + k);
       const Vec b = load(in + k + lanes);
-#pragma GCC unroll 8
+      ETCC_UNROLL
       for (int c = 0; c < C; ++c) {
         even[c] += a * load(weight + static_cast<std::size_t>(c) * p.depth + k);
         odd[c] += b * load(weight + static_cast<std::size_t>(c) * p.depth + k + lanes);
       }
     }
     for (; k < whole; k += lanes) {
-#pragma GCC unroll 8
+      ETCC_UNROLL
       for (int c = 0; c < C; ++c) even[c] += load(in + k) * load(weight + static_cast<std::size_t>(c) * p.depth + k);
     }
     for (int c = 0; c < C; ++c) {
@@ -201,17 +204,19 @@ void dot(const Dot& p) {
   }
 }
 
-// F(3, 3) with the points 0, 1, -1, 2 and infinity. The weights carry the fractions, see `winograd_weights`.
+// F(3, 3) with the points 0, 1, -1, 2 and infinity. The weights carry the fractions.
 void winograd_in(const WinogradIn& p) {
   const std::size_t plane = p.flows * p.tiles * p.channels;
   const Vec zero{};
   for (std::size_t i = 0; i < p.flows; ++i) {
     for (std::size_t t = 0; t < p.tiles; ++t) {
-      const float* in = p.in + i * p.in_stride + 3 * t * p.channels;
-      const std::size_t left = p.positions - 3 * t;
+      const float* in = p.in + i * p.flow_stride + 3 * t * p.channels;
+      const std::size_t positions_left = p.positions - 3 * t;
       float* out = p.out + (i * p.tiles + t) * p.channels;
       for (std::size_t c = 0; c < p.channels; c += lanes) {
-        const auto at = [&](std::size_t position) { return position < left ? load(in + position * p.channels + c) : zero; };
+        const auto at = [&](std::size_t position) {
+          return position < positions_left ? load(in + position * p.channels + c) : zero;
+        };
         const Vec d0 = at(0), d1 = at(1), d2 = at(2), d3 = at(3), d4 = at(4);
         store(out + c, 2.0F * (d0 - d2) + (d3 - d1));
         store(out + plane + c, (d3 - d2) - 2.0F * d1);
@@ -230,20 +235,20 @@ void winograd_out(const WinogradOut& p) {
     float* out = p.out + i * p.out_stride;
     for (std::size_t c = 0; c < p.width; c += lanes) {
       const Vec bias = load(p.bias + c);
-      std::size_t row = 0;
+      std::size_t position = 0;
       std::size_t pooled = 0;
       Vec best{};
-      for (std::size_t t = 0; t < p.tiles && row < p.rows; ++t) {
+      for (std::size_t t = 0; t < p.tiles && position < p.positions; ++t) {
         const float* tile = in + t * p.width + c;
         const Vec m0 = load(tile), m1 = load(tile + plane), m2 = load(tile + 2 * plane), m3 = load(tile + 3 * plane);
         const Vec m4 = load(tile + 4 * plane);
         const Vec y[3] = {m0 + m1 + m2 + m3 + bias, (m1 - m2) + 2.0F * m3 + bias, m1 + m2 + 4.0F * m3 + m4 + bias};
-        for (std::size_t k = 0; k < 3 && row < p.rows; ++k, ++row) {
+        for (std::size_t k = 0; k < 3 && position < p.positions; ++k, ++position) {
           const Vec value = p.relu ? relu(y[k]) : y[k];
           best = pooled ? larger(best, value) : value;
           if (++pooled < p.pool) continue;
           pooled = 0;
-          store(out + row / p.pool * p.width + c, best);
+          store(out + position / p.pool * p.width + c, best);
         }
       }
     }
@@ -253,26 +258,26 @@ void winograd_out(const WinogradOut& p) {
 // A few columns at a time, so that their tables stay in the first-level cache while the block's flows go by.
 template <int V>
 void lookup_vectors(const Lookup& p, std::size_t at) {
-  constexpr std::size_t group = 4;
-  for (std::size_t c = 0; c < p.columns; c += group) {
-    const std::size_t end = c + group < p.columns ? c + group : p.columns;
+  constexpr std::size_t columns_per_pass = 4;
+  for (std::size_t c = 0; c < p.columns; c += columns_per_pass) {
+    const std::size_t end = c + columns_per_pass < p.columns ? c + columns_per_pass : p.columns;
     const bool last = end == p.columns;
     for (std::size_t i = 0; i < p.flows; ++i) {
       float* out = p.out + i * p.width + at;
       Vec sum[V];
-#pragma GCC unroll 8
+      ETCC_UNROLL
       for (int v = 0; v < V; ++v) sum[v] = load((c == 0 ? p.bias + at : out) + v * lanes);
       for (std::size_t k = c; k < end; ++k) {
         const float fraction = p.fraction[k * p.stride + i];
         const float rest = 1.0F - fraction;
-        const float* row = p.table + static_cast<std::size_t>(p.row[k * p.stride + i]) * p.width + at;
-#pragma GCC unroll 8
+        const float* row = p.table + static_cast<std::size_t>(p.table_row[k * p.stride + i]) * p.width + at;
+        ETCC_UNROLL
         for (int v = 0; v < V; ++v) {
           sum[v] += rest * load(row + v * lanes);
           sum[v] += fraction * load(row + p.width + v * lanes);
         }
       }
-#pragma GCC unroll 8
+      ETCC_UNROLL
       for (int v = 0; v < V; ++v) store(out + v * lanes, last && p.relu ? relu(sum[v]) : sum[v]);
     }
   }
@@ -290,18 +295,18 @@ void lookup(const Lookup& p) {
   }
 }
 
-constexpr int spinning = 12;  // sums, enough to hide the latency of a multiply-add
+constexpr int spin_sums = 12;  // enough to hide the latency of a multiply-add
 
 float spin(std::size_t rounds) {
   const Vec factor = Vec{} + 0.999F;
-  Vec sum[spinning];
-  for (int k = 0; k < spinning; ++k) sum[k] = Vec{} + static_cast<float>(k);
+  Vec sum[spin_sums];
+  for (int k = 0; k < spin_sums; ++k) sum[k] = Vec{} + static_cast<float>(k);
   for (std::size_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12
-    for (int k = 0; k < spinning; ++k) sum[k] = sum[k] * factor + factor;
+    ETCC_UNROLL
+    for (int k = 0; k < spin_sums; ++k) sum[k] = sum[k] * factor + factor;
   }
   Vec all{};
-  for (int k = 0; k < spinning; ++k) all += sum[k];
+  for (int k = 0; k < spin_sums; ++k) all += sum[k];
   return all[0];
 }
 
@@ -310,14 +315,14 @@ float spin(std::size_t rounds) {
 void fill_network_kernels(Kernels& kernels) {
   kernels.lanes = lanes;
   kernels.panel = panel_vectors * lanes;
-  kernels.tile = tile_rows;
+  kernels.tile = tile_positions;
   kernels.multiply = multiply;
   kernels.dot = dot;
   kernels.winograd_in = winograd_in;
   kernels.winograd_out = winograd_out;
   kernels.lookup = lookup;
   kernels.spin = spin;
-  kernels.peak = spinning * lanes;
+  kernels.peak = spin_sums * lanes;
 }
 
 }  // namespace etcc::ETCC_ISA

@@ -1,6 +1,7 @@
 // A line's cells, and the plain numbers in them. Digits and power of ten of such a number are exact as double, so that
 // their quotient is the correctly rounded value (Clinger 1990); what is not so plain is left to number.cpp.
 #include "kernels/isa.hpp"
+#include "kernels/simd.hpp"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -11,18 +12,18 @@
 namespace etcc::ETCC_ISA {
 namespace {
 
-constexpr std::size_t block_bytes = 64;  // of a line that are looked at together, a bit each
-constexpr std::size_t step = 8;          // starts written together, so that the loop's length is seldom mispredicted
-static_assert(cell_slack == block_bytes + step);
+constexpr std::size_t bytes_per_mask = 64;   // of a line that are looked at together, a bit each
+constexpr std::size_t starts_per_store = 8;  // written together, so that the loop's length is seldom mispredicted
+static_assert(cell_slack == bytes_per_mask + starts_per_store);
 
 #if defined(__SSE2__)
 
 inline std::uint64_t comma_bits(const char* bytes) {
   std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < block_bytes; i += 16) {
+  for (std::size_t i = 0; i < bytes_per_mask; i += 16) {
     const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + i));
-    const int found = _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_set1_epi8(',')));
-    bits |= static_cast<std::uint64_t>(found) << i;
+    const int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_set1_epi8(',')));
+    bits |= static_cast<std::uint64_t>(mask) << i;
   }
   return bits;
 }
@@ -44,7 +45,7 @@ inline std::uint64_t comma_bits(const char* bytes) {
 
 inline std::uint64_t comma_bits(const char* bytes) {
   std::uint64_t bits = 0;
-  for (std::size_t i = 0; i < block_bytes; ++i) bits |= static_cast<std::uint64_t>(bytes[i] == ',') << i;
+  for (std::size_t i = 0; i < bytes_per_mask; ++i) bits |= static_cast<std::uint64_t>(bytes[i] == ',') << i;
   return bits;
 }
 
@@ -54,34 +55,34 @@ std::size_t find_cells(const char* line, std::size_t size, const char* readable_
                        std::uint32_t* starts) {
   starts[0] = 0;
   std::size_t cells = 1;
-  for (std::size_t offset = 0; offset < size; offset += block_bytes) {
-    const char* block = line + offset;
+  for (std::size_t offset = 0; offset < size; offset += bytes_per_mask) {
+    const char* bytes = line + offset;
     const std::size_t length = size - offset;
-    char copy[block_bytes];
-    if (static_cast<std::size_t>(readable_end - block) < block_bytes) {
-      for (std::size_t i = 0; i < block_bytes; ++i) copy[i] = i < length ? block[i] : '\0';
-      block = copy;
+    char copy[bytes_per_mask];
+    if (static_cast<std::size_t>(readable_end - bytes) < bytes_per_mask) {
+      for (std::size_t i = 0; i < bytes_per_mask; ++i) copy[i] = i < length ? bytes[i] : '\0';
+      bytes = copy;
     }
-    std::uint64_t commas = comma_bits(block);
-    if (length < block_bytes) commas &= (std::uint64_t{1} << length) - 1;
-    const auto found = static_cast<std::size_t>(__builtin_popcountll(commas));
+    std::uint64_t commas = comma_bits(bytes);
+    if (length < bytes_per_mask) commas &= (std::uint64_t{1} << length) - 1;
+    const auto comma_count = static_cast<std::size_t>(__builtin_popcountll(commas));
     if (cells <= wanted) {
-      for (std::size_t i = 0; i < found; i += step) {
-        for (std::size_t j = 0; j < step; ++j) {
+      for (std::size_t i = 0; i < comma_count; i += starts_per_store) {
+        for (std::size_t j = 0; j < starts_per_store; ++j) {
           const int at = __builtin_ctzll(commas | std::uint64_t{1} << 63);  // anything where none is left
           starts[cells + i + j] = static_cast<std::uint32_t>(offset + static_cast<std::size_t>(at) + 1);
           commas &= commas - 1;
         }
       }
     }
-    cells += found;
+    cells += comma_count;
   }
   if (cells <= wanted) starts[cells] = static_cast<std::uint32_t>(size + 1);
   return cells;
 }
 
-constexpr std::size_t most_digits = 16;  // and a point among them, in a cell read here
-constexpr std::uint64_t exact_in_double = std::uint64_t{1} << 53;
+constexpr std::size_t max_digits = 16;  // and a point among them, in a cell read here
+constexpr std::uint64_t max_exact_double = std::uint64_t{1} << 53;
 
 struct Decimal {
   std::uint64_t digits;
@@ -89,28 +90,28 @@ struct Decimal {
 };
 
 // By characters to the left of the point: ten to the number of those after it.
-constexpr double scales[most_digits + 1] = {1e15, 1e14, 1e13, 1e12, 1e11, 1e10, 1e9, 1e8, 1e7,
-                                            1e6,  1e5,  1e4,  1e3,  1e2,  1e1,  1e0, 1e0};
+constexpr double powers_of_ten[max_digits + 1] = {1e15, 1e14, 1e13, 1e12, 1e11, 1e10, 1e9, 1e8, 1e7,
+                                                  1e6,  1e5,  1e4,  1e3,  1e2,  1e1,  1e0, 1e0};
 
 #if defined(__AVX2__)
 
 struct Shuffles {
-  unsigned char to_right[2 * most_digits];           // from [length]: moves that many characters to the right end
-  unsigned char drop[most_digits + 1][most_digits];  // by place of the point: moves what is left of it over it
+  unsigned char to_right[2 * max_digits];          // from [length]: moves that many characters to the right end
+  unsigned char drop[max_digits + 1][max_digits];  // by place of the point: moves what is left of it over it
 };
 
 constexpr Shuffles make_shuffles() {
   constexpr unsigned char zero = 0x80;  // no byte of the source
-  Shuffles made{};
-  for (std::size_t i = 0; i < most_digits; ++i) {
-    made.to_right[i] = zero;
-    made.to_right[most_digits + i] = static_cast<unsigned char>(i);
-    for (std::size_t point = 0; point < most_digits; ++point) {
-      made.drop[point][i] = static_cast<unsigned char>(i > point ? i : i > 0 ? i - 1 : zero);
+  Shuffles table{};
+  for (std::size_t i = 0; i < max_digits; ++i) {
+    table.to_right[i] = zero;
+    table.to_right[max_digits + i] = static_cast<unsigned char>(i);
+    for (std::size_t point = 0; point < max_digits; ++point) {
+      table.drop[point][i] = static_cast<unsigned char>(i > point ? i : i > 0 ? i - 1 : zero);
     }
-    made.drop[most_digits][i] = static_cast<unsigned char>(i);
+    table.drop[max_digits][i] = static_cast<unsigned char>(i);
   }
-  return made;
+  return table;
 }
 
 constexpr Shuffles shuffles = make_shuffles();
@@ -124,7 +125,7 @@ inline bool read_decimal(const char* at, std::size_t length, Decimal& decimal) {
   const auto others = static_cast<unsigned>(_mm_movemask_epi8(other));
   const auto points = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('.' ^ '0'))));
   if (others != points || (points & (points - 1)) != 0) return false;
-  decimal.before = static_cast<std::size_t>(__builtin_ctz(points | 1U << most_digits));
+  decimal.before = static_cast<std::size_t>(__builtin_ctz(points | 1U << max_digits));
   text = _mm_shuffle_epi8(text, load(shuffles.drop[decimal.before]));
   // Neighbours are joined, then pairs, then fours.
   const __m128i pairs = _mm_maddubs_epi16(text, _mm_set1_epi16(1 << 8 | 10));
@@ -148,13 +149,13 @@ inline std::uint64_t join(std::uint64_t word) {
 
 // Of 1 to 16 characters, and as many readable bytes as 16; false if they are not digits with at most one point.
 inline bool read_decimal(const char* at, std::size_t length, Decimal& decimal) {
-  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(Word) == most_digits);
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(Word) == max_digits);
   constexpr Word ones = ~Word{0} / 0xFF;  // a 1 in each byte
   Word text;
   __builtin_memcpy(&text, at, sizeof text);
-  text = (text ^ ones * '0') << 8 * (most_digits - length);  // the last character in the highest byte, zeros below
+  text = (text ^ ones * '0') << 8 * (max_digits - length);  // the last character in the highest byte, zeros below
   const Word others = ((text + ones * (0x80 - 10)) | text) & ones * 0x80;
-  decimal.before = most_digits;
+  decimal.before = max_digits;
   if (others != 0) {
     const auto low = static_cast<std::uint64_t>(others);
     const int bit = low != 0 ? __builtin_ctzll(low) : 64 + __builtin_ctzll(static_cast<std::uint64_t>(others >> 64));
@@ -176,25 +177,25 @@ inline bool read_plain(const char* at, std::size_t length, const char* readable_
   at += negative;
   length -= negative;
   Decimal decimal;
-  if (length == 0 || length > most_digits || static_cast<std::size_t>(readable_end - at) < most_digits ||
-      (length == 1 && *at == '.') || !read_decimal(at, length, decimal) || decimal.digits > exact_in_double) {
+  if (length == 0 || length > max_digits || static_cast<std::size_t>(readable_end - at) < max_digits ||
+      (length == 1 && *at == '.') || !read_decimal(at, length, decimal) || decimal.digits > max_exact_double) {
     return false;
   }
-  const double number = static_cast<double>(static_cast<std::int64_t>(decimal.digits)) / scales[decimal.before];
+  const double number = static_cast<double>(static_cast<std::int64_t>(decimal.digits)) / powers_of_ten[decimal.before];
   value = static_cast<float>((negative ? -number : number) * factor);
-  return value - value == 0;
+  return is_finite(value);
 }
 
 std::size_t read_numbers(const char* line, const std::uint32_t* starts, const NumberColumn* columns, std::size_t count,
                          const char* readable_end, float* values, std::uint32_t* others) {
-  std::size_t left = 0;
+  std::size_t other_count = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint32_t start = starts[columns[i].index];
     const std::uint32_t length = starts[columns[i].index + 1] - start - 1;
-    others[left] = static_cast<std::uint32_t>(i);
-    left += !read_plain(line + start, length, readable_end, columns[i].factor, values[i]);
+    others[other_count] = static_cast<std::uint32_t>(i);
+    other_count += !read_plain(line + start, length, readable_end, columns[i].factor, values[i]);
   }
-  return left;
+  return other_count;
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 namespace etcc::ETCC_ISA {
 namespace {
 
-constexpr std::size_t together = lanes >= 16 ? 2 : 4;  // vectors searched side by side, to hide each other's waits
-constexpr std::size_t batch = together * lanes;
+constexpr std::size_t vectors_per_search = lanes >= 16 ? 2 : 4;  // side by side, to hide each other's waits
+constexpr std::size_t rows_per_search = vectors_per_search * lanes;
 
-constexpr std::size_t few = 4;  // rows for which single searches, column after column, are done sooner
+constexpr std::size_t max_single_searches = 4;  // rows for which they, column after column, are done sooner
 
 // The last knot at or below the value, 0 for NaN; without a branch that could be guessed wrongly.
 inline std::int32_t search(const Column& column, float value) {
@@ -22,21 +22,22 @@ inline std::int32_t search(const Column& column, float value) {
   return knot;
 }
 
-struct Found {
-  Vec value;  // as it came
+// A column of some rows.
+struct Values {
+  Vec raw;
   Vec scaled;
   IntVec knot;
 };
 
 // Calls one(row, value, scaled, knot) for every row of a column where they are few, and else
-// many(first row, Found) for every vector of rows, of which the last may reach beyond n.
+// many(first row, Values) for every vector of rows, of which the last may reach beyond n.
 template <class One, class Many>
-inline void each(const Column& column, const float* raw, std::size_t features, const std::int64_t* index,
-                 std::size_t n, One one, Many many) {
+inline void each(const Column& column, const float* raw, std::size_t features, const std::int64_t* index, std::size_t n,
+                 One one, Many many) {
   const float low = column.x[0];
   const float high = column.x[column.count - 1];
   const float* source = raw + column.source;
-  if (n <= few) {
+  if (n <= max_single_searches) {
     for (std::size_t i = 0; i < n; ++i) {
       const float value = source[static_cast<std::size_t>(index[i]) * features];
       const float above = value < low ? low : value;
@@ -46,29 +47,30 @@ inline void each(const Column& column, const float* raw, std::size_t features, c
     }
     return;
   }
-  for (std::size_t start = 0; start < n; start += batch) {
-    const std::size_t count = n - start < batch ? n - start : batch;
-    float values[batch];
-    for (std::size_t i = 0; i < count; ++i) values[i] = source[static_cast<std::size_t>(index[start + i]) * features];
-    for (std::size_t i = count; i < batch; ++i) values[i] = low;
+  for (std::size_t start = 0; start < n; start += rows_per_search) {
+    const std::size_t count = n - start < rows_per_search ? n - start : rows_per_search;
+    float raw_values[rows_per_search];
+    for (std::size_t i = 0; i < count; ++i)
+      raw_values[i] = source[static_cast<std::size_t>(index[start + i]) * features];
+    for (std::size_t i = count; i < rows_per_search; ++i) raw_values[i] = low;
     const std::size_t vectors = (count + lanes - 1) / lanes;
-    Vec inside[together];  // NaN stays, and ends at knot 0
-    IntVec knot[together] = {};
-    for (std::size_t v = 0; v < together; ++v) {
-      const Vec value = load(values + v * lanes);
+    Vec inside[vectors_per_search];  // NaN stays, and ends at knot 0
+    IntVec knot[vectors_per_search] = {};
+    for (std::size_t v = 0; v < vectors_per_search; ++v) {
+      const Vec value = load(raw_values + v * lanes);
       const Vec above = value < low ? low + Vec{} : value;
       inside[v] = above > high ? high + Vec{} : above;
     }
     for (std::size_t left = column.count; left > 1;) {
       const auto half = static_cast<std::int32_t>(left / 2);
       const float* middle = column.x + half;
-      for (std::size_t v = 0; v < together; ++v) knot[v] += (gather(middle, knot[v]) <= inside[v]) & half;
+      for (std::size_t v = 0; v < vectors_per_search; ++v) knot[v] += (gather(middle, knot[v]) <= inside[v]) & half;
       left -= static_cast<std::size_t>(half);
     }
     for (std::size_t v = 0; v < vectors; ++v) {
       const Vec from = gather(column.x, knot[v]);
       const Vec scaled = gather(column.y, knot[v]) + (inside[v] - from) * gather(column.slope, knot[v]);
-      many(start + v * lanes, Found{load(values + v * lanes), scaled, knot[v]});
+      many(start + v * lanes, Values{.raw = load(raw_values + v * lanes), .scaled = scaled, .knot = knot[v]});
     }
   }
 }
@@ -80,13 +82,13 @@ void scale(const Column* columns, std::size_t count, const float* raw, std::size
     const auto one = [&](std::size_t i, float value, float scaled, std::int32_t knot) {
       const float cap = column.y[knot + 1];
       const float capped = scaled < cap ? scaled : cap;
-      out[i * count + c] = value == value ? capped : column.missing;
+      out[i * count + c] = is_nan(value) ? column.missing : capped;
     };
-    each(column, raw, features, index, n, one, [&](std::size_t first, const Found& found) {
-      const Vec cap = gather(column.y + 1, found.knot);
-      const Vec capped = found.scaled < cap ? found.scaled : cap;
+    each(column, raw, features, index, n, one, [&](std::size_t first, const Values& values) {
+      const Vec cap = gather(column.y + 1, values.knot);
+      const Vec capped = values.scaled < cap ? values.scaled : cap;
       float scaled[lanes];
-      store(scaled, found.value == found.value ? capped : column.missing + Vec{});
+      store(scaled, is_nan(values.raw) ? column.missing + Vec{} : capped);
       float* to = out + first * count + c;
       const std::size_t rows = n - first < lanes ? n - first : lanes;
       for (std::size_t l = 0; l < rows; ++l) to[l * count] = scaled[l];
@@ -94,26 +96,25 @@ void scale(const Column* columns, std::size_t count, const float* raw, std::size
   }
 }
 
-void locate(const Column* columns, std::size_t count, const float* raw, std::size_t features,
-            const std::int64_t* index, std::size_t n, float bins, std::int32_t* row, float* fraction,
-            std::size_t stride) {
+void locate(const Column* columns, std::size_t count, const float* raw, std::size_t features, const std::int64_t* index,
+            std::size_t n, float bins, std::int32_t* table_row, float* fraction, std::size_t stride) {
   for (std::size_t c = 0; c < count; ++c) {
     const Column& column = columns[c];
     const auto one = [&](std::size_t i, float value, float scaled, std::int32_t knot) {
-      const bool known = value == value;
-      const float place = (known ? scaled : column.missing) * bins;
+      const bool missing = is_nan(value);
+      const float place = (missing ? column.missing : scaled) * bins;
       const auto whole = static_cast<std::int32_t>(place);  // places are 0 or more
-      const std::int32_t from = column.rows ? column.rows[knot] : column.row;
-      row[c * stride + i] = (known ? from : column.missing_row) + whole;
+      const std::int32_t from = column.table_rows ? column.table_rows[knot] : column.table_row;
+      table_row[c * stride + i] = (missing ? column.missing_row : from) + whole;
       fraction[c * stride + i] = place - static_cast<float>(whole);
     };
-    each(column, raw, features, index, n, one, [&](std::size_t first, const Found& found) {
-      const IntVec known = found.value == found.value;
-      const Vec place = (known ? found.scaled : column.missing + Vec{}) * bins;
+    each(column, raw, features, index, n, one, [&](std::size_t first, const Values& values) {
+      const IntVec missing = is_nan(values.raw);
+      const Vec place = (missing ? column.missing + Vec{} : values.scaled) * bins;
       const IntVec whole = __builtin_convertvector(place, IntVec);
-      const IntVec from = column.rows ? gather(column.rows, found.knot) : column.row + IntVec{};
+      const IntVec from = column.table_rows ? gather(column.table_rows, values.knot) : column.table_row + IntVec{};
       const std::size_t to = c * stride + first;
-      *reinterpret_cast<IntVec*>(row + to) = (known ? from : column.missing_row + IntVec{}) + whole;
+      *reinterpret_cast<IntVec*>(table_row + to) = (missing ? column.missing_row + IntVec{} : from) + whole;
       store(fraction + to, place - __builtin_convertvector(whole, Vec));
     });
   }

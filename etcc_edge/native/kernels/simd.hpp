@@ -14,11 +14,14 @@
 #error "define ETCC_ISA as the name of the instruction set that this file is compiled for"
 #endif
 
+// Unrolls the loop that follows, of 12 turns at most, so that what it indexes stays in registers.
+#define ETCC_UNROLL _Pragma("GCC unroll 12")
+
 namespace etcc::ETCC_ISA {
 
 #if defined(__AVX512F__)
 inline constexpr std::size_t lanes = 16;
-inline constexpr int panel_vectors = 4;  // with 6 rows: 24 sums, 4 weights and an input in 32 registers
+inline constexpr int panel_vectors = 4;  // with 6 positions: 24 sums, 4 weights and an input in 32 registers
 #elif defined(__AVX2__)
 inline constexpr std::size_t lanes = 8;
 inline constexpr int panel_vectors = 2;  // 12 sums in 16 registers
@@ -29,7 +32,7 @@ inline constexpr int panel_vectors = 4;
 inline constexpr std::size_t lanes = 4;
 inline constexpr int panel_vectors = 2;
 #endif
-inline constexpr int tile_rows = 6;
+inline constexpr int tile_positions = 6;
 
 typedef float Vec __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
@@ -40,6 +43,9 @@ static inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 static inline Vec larger(Vec a, Vec b) { return b < a ? a : b; }  // b where one is NaN
 static inline Vec relu(Vec v) { return larger(Vec{}, v); }        // NaN stays
 
+static inline bool is_finite(float v) { return v - v == 0; }
+static inline bool is_nan(float v) { return v != v; }
+static inline IntVec is_nan(Vec v) { return v != v; }
 
 static inline Vec gather(const float* p, IntVec at) {
 #if defined(__AVX512F__)

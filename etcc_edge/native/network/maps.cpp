@@ -9,7 +9,7 @@
 namespace etcc {
 namespace {
 
-constexpr std::size_t most_joined_floats = std::size_t{1} << 24;  // above it, inputs of one feature stay apart
+constexpr std::size_t max_joined_floats = std::size_t{1} << 24;  // above it, inputs of one feature stay apart
 
 // The scaled value at v in float64; v is any number.
 double at(const Scaler::Map& map, double v) {
@@ -26,17 +26,25 @@ Maps::Maps(const Scaler& scaler) {
   for (std::size_t i = 0; i < scaler.inputs(); ++i) add(scaler.input(i), 0);
 }
 
-void Maps::add(const Scaler::Map& map, std::int32_t row) {
+void Maps::add(const Scaler::Map& map, std::int32_t table_row) {
   const auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
-  add({copy(map.x), copy(map.y), copy(map.slope), {}}, map.source, map.missing, row, row);
+  Pieces pieces{.x = copy(map.x), .y = copy(map.y), .slope = copy(map.slope), .table_rows = {}};
+  add(std::move(pieces), map.source, map.missing, table_row, table_row);
 }
 
-void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t row, std::int32_t missing_row) {
+void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t table_row, std::int32_t missing_row) {
   pieces.y.push_back(pieces.y.back());
   pieces_.push_back(std::move(pieces));
   const auto& own = pieces_.back();  // the vectors' memory stays where it is when `pieces_` grows
-  columns_.push_back({own.x.data(), own.y.data(), own.slope.data(), own.rows.empty() ? nullptr : own.rows.data(),
-                      own.x.size(), source, row, missing_row, missing});
+  columns_.push_back({.x = own.x.data(),
+                      .y = own.y.data(),
+                      .slope = own.slope.data(),
+                      .table_rows = own.table_rows.empty() ? nullptr : own.table_rows.data(),
+                      .count = own.x.size(),
+                      .source = source,
+                      .table_row = table_row,
+                      .missing_row = missing_row,
+                      .missing = missing});
 }
 
 bool TentTable::fits(const Scaler& scaler) {
@@ -107,7 +115,7 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
     pieces.x.push_back(from);
     pieces.y.push_back(static_cast<float>(y));
     pieces.slope.push_back(static_cast<float>(slope));
-    pieces.rows.push_back(row);
+    pieces.table_rows.push_back(row);
   };
   const auto sum_at = [&](double v) {
     Sum sum(channels_);
@@ -149,8 +157,10 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
       for (const std::size_t m : moving) {
         const double from = at(maps[m], a);
         const double to = at(maps[m], b);
-        for (double t = std::ceil(from * bins); t < to * bins; ++t) {
-          cuts.push_back(static_cast<float>(a + (b - a) * (t / bins - from) / (to - from)));
+        const auto first_tent = static_cast<std::size_t>(std::ceil(from * bins));
+        const auto end_tent = static_cast<std::size_t>(std::ceil(to * bins));
+        for (std::size_t t = first_tent; t < end_tent; ++t) {
+          cuts.push_back(static_cast<float>(a + (b - a) * (static_cast<double>(t) / bins - from) / (to - from)));
         }
       }
       std::sort(cuts.begin(), cuts.end());
@@ -161,7 +171,7 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
         add_piece(cuts[c], 0, 1 / (bins * (double{cuts[c + 1]} - cuts[c])), row);
       }
     }
-    if (rows_.size() - before > most_joined_floats) break;
+    if (rows_.size() - before > max_joined_floats) break;
   }
   add_piece(x.back(), 0, 0, push(sum_at(x.back())));
   Sum missing(channels_);
@@ -170,7 +180,7 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
 
   const bool holds =
       std::all_of(pieces.slope.begin(), pieces.slope.end(), [](float slope) { return std::isfinite(slope); });
-  if (!holds || rows_.size() - before > most_joined_floats) {
+  if (!holds || rows_.size() - before > max_joined_floats) {
     rows_.resize(before);
     return false;
   }

@@ -25,11 +25,11 @@ class Maps {
   friend class TentTable;
   struct Pieces {
     std::vector<float> x, y, slope;
-    std::vector<std::int32_t> rows;
+    std::vector<std::int32_t> table_rows;
   };
   Maps() = default;
-  void add(const Scaler::Map& map, std::int32_t row);
-  void add(Pieces pieces, std::size_t source, float missing, std::int32_t row, std::int32_t missing_row);
+  void add(const Scaler::Map& map, std::int32_t table_row);
+  void add(Pieces pieces, std::size_t source, float missing, std::int32_t table_row, std::int32_t missing_row);
 
   std::vector<Pieces> pieces_;
   std::vector<Column> columns_;
@@ -51,7 +51,7 @@ class TentTable {
             std::size_t width);
 
   std::span<const Column> columns() const { return maps_.columns(); }
-  const float* rows() const { return rows_.data(); }
+  const float* floats() const { return rows_.data(); }  // row after row
   std::size_t width() const { return width_; }
 
  private:

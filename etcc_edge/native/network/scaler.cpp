@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
-#include <stdexcept>
 
 namespace etcc {
 
@@ -18,7 +18,8 @@ Scaler::Scaler(std::span<const std::int64_t> sources, std::span<const std::int64
   fail(starts.size() != sources.size() + 1, "a scaler needs one start more than inputs");
   fail(std::any_of(sources.begin(), sources.end(), [](auto i) { return i < 0; }), "a scaler source is negative");
   fail(x.size() != y.size(), "a scaler needs as many y as x");
-  fail(starts.front() != 0 || starts.back() != static_cast<std::int64_t>(x.size()), "scaler starts do not span the knots");
+  fail(starts.front() != 0 || starts.back() != static_cast<std::int64_t>(x.size()),
+       "scaler starts do not span the knots");
   for (const auto* values : {&x_, &y_, &missing_}) {
     fail(!std::all_of(values->begin(), values->end(), [](float v) { return std::isfinite(v); }),
          "a scaler value is not finite");
@@ -50,8 +51,11 @@ Scaler::Scaler(std::span<const std::int64_t> sources, std::span<const std::int64
 Scaler::Map Scaler::input(std::size_t i) const {
   const std::size_t first = starts_[i];
   const std::size_t count = starts_[i + 1] - first;
-  return {sources_[i], std::span(x_).subspan(first, count), std::span(y_).subspan(first, count),
-          std::span(slope_).subspan(first, count), missing_[i]};
+  return {.source = sources_[i],
+          .x = std::span(x_).subspan(first, count),
+          .y = std::span(y_).subspan(first, count),
+          .slope = std::span(slope_).subspan(first, count),
+          .missing = missing_[i]};
 }
 
 void Scaler::check_width(std::size_t features) const {

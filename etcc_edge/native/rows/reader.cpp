@@ -12,7 +12,7 @@
 namespace etcc {
 namespace {
 
-constexpr float kNoValue = std::numeric_limits<float>::quiet_NaN();
+constexpr float no_value = std::numeric_limits<float>::quiet_NaN();
 
 std::string_view without_line_end(std::string_view text) {
   while (text.ends_with('\r')) text.remove_suffix(1);
@@ -26,11 +26,10 @@ const char* find(const char* begin, const char* end, char wanted) {
 
 // One past the closing quote of the quoted cell that opens at `at`, or nullptr if it does not close.
 const char* after_quotes(const char* at, const char* end) {
-  for (++at; at < end; ++at) {
+  for (++at; at < end; at += 2) {  // a doubled quote stands for one
     at = find(at, end, '"');
     if (at == nullptr) return nullptr;
     if (at + 1 == end || at[1] != '"') return at + 1;
-    ++at;  // a doubled quote stands for one
   }
   return nullptr;
 }
@@ -45,7 +44,9 @@ Lines find_lines(std::span<const char> bytes) {
     at = newline + 1;
     ++count;
   }
-  return {count, static_cast<std::size_t>(at - bytes.data()), find(bytes.data(), end, '"') != nullptr};
+  return {.count = count,
+          .end = static_cast<std::size_t>(at - bytes.data()),
+          .quotes = find(bytes.data(), end, '"') != nullptr};
 }
 
 RowParser::RowParser(RowLayout layout, const Kernels& kernels) : layout_(std::move(layout)), kernels_(kernels) {
@@ -78,7 +79,11 @@ Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first
                           " is longer than 1 MiB; this is no flows CSV");
     }
     if (newline == nullptr && !last) break;
-    Row row{without_line_end(line), newline != nullptr ? newline + 1 : end, 0, 1, false};
+    Row row{.text = without_line_end(line),
+            .next = newline != nullptr ? newline + 1 : end,
+            .cells = 0,
+            .lines = 1,
+            .stray_quote = false};
     const std::string_view text = trimmed(line);
     const bool is_header = !header.empty() && text == header;
     if (text.empty() || is_header || (layout_.comment != '\0' && text.front() == layout_.comment)) {
@@ -140,26 +145,26 @@ bool RowParser::delimit_quoted(std::span<const char> bytes, bool last, Row& row,
   return true;
 }
 
-void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row,
-                       std::span<const std::uint32_t> starts, std::vector<std::uint32_t>& others) const {
+void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row, std::span<const std::uint32_t> starts,
+                       std::vector<std::uint32_t>& others) const {
   const std::int64_t begin = row.text.data() - bytes.data();
   const std::size_t readable = row.stray_quote ? 0 : row.cells;
   const auto cell = [&](std::size_t i) { return row.text.substr(starts[i], starts[i + 1] - starts[i] - 1); };
 
   const std::size_t count = layout_.numbers.size();
-  rows.features.resize(rows.features.size() + count, kNoValue);
+  rows.features.resize(rows.features.size() + count, no_value);
   const auto features = std::span(rows.features).last(count);
   others.resize(count + 1);
-  std::size_t left = count;
+  std::size_t other_count = count;
   if (row.cells == layout_.width && !row.stray_quote) {
-    left = kernels_.read_numbers(row.text.data(), starts.data(), layout_.numbers.data(), count,
-                                 bytes.data() + bytes.size(), features.data(), others.data());
+    other_count = kernels_.read_numbers(row.text.data(), starts.data(), layout_.numbers.data(), count,
+                                        bytes.data() + bytes.size(), features.data(), others.data());
   } else {
     std::iota(others.begin(), others.end(), 0U);
   }
   std::int32_t bad_feature = -1;
   bool missing = false;
-  for (const std::uint32_t i : std::span(others).first(left)) {
+  for (const std::uint32_t i : std::span(others).first(other_count)) {
     const auto [index, factor] = layout_.numbers[i];
     if (index < readable && !parse_number(cell(index), factor, features[i]) && bad_feature < 0) {
       bad_feature = static_cast<std::int32_t>(i);

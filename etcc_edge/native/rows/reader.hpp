@@ -35,13 +35,13 @@ struct Rows {
   std::vector<ByteSpan> spans;  // the row without its line end; a long row ends after `width` cells
   std::vector<ByteSpan> texts;  // rows × texts, quotes included
   std::vector<RowStatus> status;
-  std::vector<std::int32_t> cells;         // before any cut
-  std::vector<std::int32_t> bad_feature;   // first number column that is not a number, or -1
-  std::vector<std::int64_t> line;          // 1-based line of the file
-  std::int64_t missing = 0;                // rows of status ok with at least one NaN
+  std::vector<std::int32_t> cells;        // before any cut
+  std::vector<std::int32_t> bad_feature;  // first number column that is not a number, or -1
+  std::vector<std::int64_t> line;         // 1-based line of the file
+  std::int64_t missing = 0;               // rows of status ok with at least one NaN
   std::int64_t blank_lines = 0;
   std::int64_t repeated_headers = 0;
-  std::int64_t lines = 0;  // in `consumed`
+  std::int64_t lines = 0;    // in `consumed`
   std::size_t consumed = 0;  // bytes that belong to complete rows
 
   std::size_t size() const { return spans.size(); }

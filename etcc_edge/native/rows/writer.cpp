@@ -11,8 +11,7 @@ namespace {
 void append_confidence(std::string& out, float value) {
   if (!(value >= 0 && value <= 1)) throw std::invalid_argument("a confidence lies between 0 and 1");
   const auto tenthousandths = static_cast<unsigned>(std::nearbyint(double{value} * 10000));
-  std::array<char, 6> text = {'0', '.'};
-  text[0] += static_cast<char>(tenthousandths / 10000);
+  std::array<char, 6> text = {static_cast<char>('0' + tenthousandths / 10000), '.'};
   unsigned rest = tenthousandths % 10000;
   for (std::size_t i = text.size() - 1; i > 1; --i, rest /= 10) text[i] = static_cast<char>('0' + rest % 10);
   out.append(text.data(), text.size());
@@ -20,38 +19,41 @@ void append_confidence(std::string& out, float value) {
 
 }  // namespace
 
-std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
-                        std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
-                        std::span<const float> confidence, std::span<const std::int8_t> known,
-                        const LabelColumns& labels, const RowFormat& format) {
-  const std::size_t n = spans.size();
-  const std::size_t levels = labels.names.size();
-  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels || (!known.empty() && known.size() != n)) {
+void LabelledRows::check(std::size_t levels) const {
+  const std::size_t n = size();
+  if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels ||
+      (!known.empty() && known.size() != n)) {
     throw std::invalid_argument("rows, codes, confidence and known differ in length");
   }
+}
+
+std::string format_rows(const LabelledRows& rows, const RowFormat& format) {
+  const std::size_t n = rows.size();
+  const std::size_t levels = format.names.size();
+  rows.check(levels);
   std::string out;
-  out.reserve((format.keep_columns ? bytes.size() : 0) + n * levels * 24);
+  out.reserve((format.keep_columns ? rows.bytes.size() : 0) + n * levels * 24);
   for (std::size_t row = 0; row < n; ++row) {
     if (format.keep_columns) {
-      const auto [begin, end] = spans[row];
-      if (begin < 0 || end < begin || static_cast<std::size_t>(end) > bytes.size()) {
+      const auto [begin, end] = rows.spans[row];
+      if (begin < 0 || end < begin || static_cast<std::size_t>(end) > rows.bytes.size()) {
         throw std::out_of_range("row outside the bytes");
       }
-      out.append(bytes.data() + begin, static_cast<std::size_t>(end - begin));
-      const auto present = static_cast<std::size_t>(cells[row]);
+      out.append(rows.bytes.data() + begin, static_cast<std::size_t>(end - begin));
+      const auto present = static_cast<std::size_t>(rows.cells[row]);
       if (present < format.width) out.append(format.width - present, ',');
     }
     for (std::size_t level = 0; level < levels; ++level) {
       if (format.keep_columns || level > 0) out.push_back(',');
-      const std::int32_t code = codes[level * n + row];
-      if (code >= 0) out.append(labels.names[level].at(static_cast<std::size_t>(code)));
+      const std::int32_t code = rows.codes[level * n + row];
+      if (code >= 0) out.append(format.names[level].at(static_cast<std::size_t>(code)));
       out.push_back(',');
-      const float sure = confidence[level * n + row];
-      if (code >= 0 && !std::isnan(sure)) append_confidence(out, sure);
+      const float confidence = rows.confidence[level * n + row];
+      if (code >= 0 && !std::isnan(confidence)) append_confidence(out, confidence);
     }
-    if (!known.empty()) {
+    if (!rows.known.empty()) {
       out.push_back(',');
-      if (known[row] >= 0) out.push_back(known[row] > 0 ? '1' : '0');
+      if (rows.known[row] >= 0) out.push_back(rows.known[row] > 0 ? '1' : '0');
     }
     out.append(format.line_end);
   }

@@ -1,6 +1,7 @@
 // Labelled rows: the input's bytes, then the label cells.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -10,23 +11,31 @@
 
 namespace etcc {
 
-struct LabelColumns {
-  // names[level][code] is a CSV-ready cell; a negative code writes an empty cell and an empty confidence.
-  std::vector<std::vector<std::string>> names;
+// Rows of `bytes` and what they are labelled. All columns but `bytes`, and an empty `known`, have an entry a row.
+struct LabelledRows {
+  std::span<const char> bytes;
+  std::span<const ByteSpan> spans;
+  std::span<const std::int32_t> cells;  // before any cut
+  std::span<const std::int32_t> codes;  // [levels][rows], a place in the level's names; negative: empty cells
+  std::span<const float> confidence;    // [levels][rows], 0 to 1; NaN: an empty cell
+  std::span<const std::int8_t> known;   // 1, 0, or a negative number for an empty cell; empty: no such column
+
+  std::size_t size() const { return spans.size(); }
+
+  // Throws std::invalid_argument where the columns differ in length.
+  void check(std::size_t levels) const;
 };
 
 struct RowFormat {
-  std::size_t width = 0;     // a row with fewer cells is padded with empty ones
-  bool keep_columns = true;  // false: only the label cells
+  std::vector<std::vector<std::string>> names;  // names[level][code] is a CSV-ready cell
+  std::size_t width = 0;                        // a row with fewer cells is padded with empty ones
+  bool keep_columns = true;                     // false: only the label cells
   std::string line_end = "\n";
 };
 
-// One line a row. `codes` and `confidence` are levels × rows, level after level; a confidence between 0 and 1 is
-// written with four decimals, NaN as an empty cell. `known` has a cell a row: 1, 0, or a negative number for an
-// empty one; or it is empty, and there is no such column.
-std::string format_rows(std::span<const char> bytes, std::span<const ByteSpan> spans,
-                        std::span<const std::int32_t> cells, std::span<const std::int32_t> codes,
-                        std::span<const float> confidence, std::span<const std::int8_t> known,
-                        const LabelColumns& labels, const RowFormat& format);
+// One line a row: its cells; of each level the name and the confidence, with four decimals; `known`. Throws
+// std::invalid_argument for a confidence beyond 0 to 1 and where columns differ in length, std::out_of_range for a row
+// outside the bytes or a code without a name.
+std::string format_rows(const LabelledRows& rows, const RowFormat& format);
 
 }  // namespace etcc

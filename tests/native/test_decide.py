@@ -1,4 +1,4 @@
-"""Logits to labels, labels to rows, rows back to their places: equal to plain numpy."""
+"""Logits to labels, confidences and energies: equal to plain numpy."""
 
 from __future__ import annotations
 
@@ -91,79 +91,9 @@ def test_logits_have_classes() -> None:
         _native.decide(np.zeros((3, 0), np.float32))
 
 
-def partitioned(label: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """By numpy's stable sort."""
-    order = np.argsort(label, kind="stable")
-    return order[label[order] >= 0], np.searchsorted(np.sort(label[label >= 0]), np.arange(groups + 1))
-
-
-@repeatable
-@given(hnp.arrays(np.int32, st.integers(0, 60), elements=st.integers(-2, 5)), st.integers(6, 8))
-def test_partition_equals_a_stable_sort(label: np.ndarray, groups: int) -> None:
-    for found, expected in zip(_native.partition(label, groups), partitioned(label, groups), strict=True):
-        np.testing.assert_array_equal(found, expected)
-        assert found.dtype == np.int64
-
-
-def test_rows_of_one_group_keep_their_order() -> None:
-    rows, bounds = _native.partition(np.array([2, 0, -1, 2, 0, 2], np.int32), 3)
-    assert rows.tolist() == [1, 4, 0, 3, 5]
-    assert bounds.tolist() == [0, 2, 2, 5]
-
-
-@pytest.mark.parametrize("label", [3, 4, 2**31 - 1])
-def test_a_label_beyond_the_groups_is_refused(label: int) -> None:
-    with pytest.raises(IndexError, match="label without a group"):
-        _native.partition(np.array([0, label], np.int32), 3)
-
-
-@repeatable
-@given(st.permutations(range(12)), st.integers(0, 12), st.sampled_from([np.int32, np.float32]))
-def test_scatter_writes_each_value_to_its_row_and_nothing_else(rows: list[int], count: int, dtype: type) -> None:
-    chosen = np.array(rows[:count], np.int64)
-    out, expected = np.full(12, -7, dtype), np.full(12, -7, dtype)
-    values = np.arange(count, dtype=dtype)
-    expected[chosen] = values
-    _native.scatter(values, chosen, out)
-    np.testing.assert_array_equal(out, expected)
-
-
-@pytest.mark.parametrize("row", [-1, 3, 2**63 - 1, -(2**63)])
-def test_a_row_outside_the_output_is_refused(row: int) -> None:
-    with pytest.raises(IndexError, match="row outside the output"):
-        _native.scatter(np.ones(1, np.float32), np.array([row]), np.zeros(3, np.float32))
-
-
-def test_scatter_needs_one_value_a_row() -> None:
-    with pytest.raises(ValueError, match="one value a row"):
-        _native.scatter(np.ones(2, np.float32), np.array([0]), np.zeros(3, np.float32))
-
-
-@pytest.mark.parametrize(
-    "out",
-    [np.zeros(3, np.float64), np.zeros(6, np.float32)[::2], np.zeros(3, np.int32)],
-    ids=["float64", "every other", "int32"],
-)
-def test_scatter_refuses_an_output_that_it_could_only_write_to_a_copy_of(out: np.ndarray) -> None:
-    with pytest.raises(TypeError):
-        _native.scatter(np.ones(2, np.float32), np.array([0, 1]), out)
-
-
-def test_an_empty_batch_is_routed_nowhere() -> None:
+def test_an_empty_batch_has_no_labels() -> None:
     label, confidence, energy = _native.decide(np.zeros((0, 4), np.float32))
     assert len(label) == len(confidence) == len(energy) == 0
-    rows, bounds = _native.partition(label, 4)
-    assert rows.tolist() == []
-    assert bounds.tolist() == [0] * 5
-    out = np.ones(2, np.float32)
-    _native.scatter(confidence, rows, out)
-    assert out.tolist() == [1, 1]
-
-
-def test_one_row() -> None:
-    label, _, _ = _native.decide(np.array([[0, 9]], np.float32))
-    rows, bounds = _native.partition(label, 2)
-    assert (label.tolist(), rows.tolist(), bounds.tolist()) == ([1], [0], [0, 0, 1])
 
 
 def test_a_million_rows() -> None:
@@ -174,5 +104,3 @@ def test_a_million_rows() -> None:
     np.testing.assert_array_equal(label, expected[0])
     np.testing.assert_allclose(confidence, expected[1], rtol=1e-6)
     np.testing.assert_allclose(energy, expected[2], rtol=1e-5, atol=1e-6)
-    for found, wanted in zip(_native.partition(label, 3), partitioned(label, 3), strict=True):
-        np.testing.assert_array_equal(found, wanted)
