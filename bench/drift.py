@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.bundle.fit import Flows, Truth
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.seen import Flows, Truth
 from etcc_edge.engines import gate
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.engines.engine import Engine

@@ -12,7 +12,7 @@ import numpy as np
 
 from etcc_edge.arrays import F32
 from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.fit import Flows, read_flows, seen_in_training
+from etcc_edge.bundle.seen import Flows, read_flows, seen_in_training
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.flows.generated import sample_rows

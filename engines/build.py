@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from etcc_edge.bundle.fit import Flows
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.bundle.precision import Precision
+from etcc_edge.bundle.seen import Flows
 from etcc_edge.errors import BackendError
 
 from . import onnxruntime

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.arrays import F32, Integers, Text
-from etcc_edge.bundle.fit import Truth
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.seen import Truth
 from etcc_edge.errors import BundleError
 
 from .cascade import RoutedCascade

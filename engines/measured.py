@@ -6,11 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from etcc_edge.bundle.model import Bundle
@@ -41,6 +39,8 @@ def folder() -> Path:
 
 def machine() -> dict[str, str]:
     """What the speed of a backend depends on, as far as it is cheap to find: a recommendation is for these alone."""
+    from importlib import metadata  # costs as much as half of this package, and few have a bench's results
+
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {"cpu": cpu_name(), "cpus": str(cpus), "nvidia_driver": _read("/proc/driver/nvidia/version").split("\n")[0]}
     for library in _LIBRARIES:
@@ -53,6 +53,8 @@ def machine() -> dict[str, str]:
 
 def cpu_name() -> str:
     """The processor's name and, since some clouds hide it, its family, model and stepping."""
+    import platform
+
     fields = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", _read("/proc/cpuinfo").split("\n\n")[0], re.MULTILINE))
     parts = [fields[key] for key in ("model name", "cpu family", "model", "stepping") if key in fields]
     return " ".join(parts) or platform.processor() or platform.machine()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.arrays import I64
-from etcc_edge.bundle.fit import seen_in_training
 from etcc_edge.bundle.model import Bundle, Node
+from etcc_edge.bundle.seen import seen_in_training
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine

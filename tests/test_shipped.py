@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
-from etcc_edge.bundle.fit import seen_in_training
+from etcc_edge.bundle.seen import seen_in_training
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade, open_cascade
 from etcc_edge.engines.choice import Choice

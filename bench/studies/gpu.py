@@ -17,8 +17,8 @@ import numpy as np
 
 from etcc_edge.arrays import F32
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.bundle.fit import Flows, read_flows
 from etcc_edge.bundle.precision import Precision
+from etcc_edge.bundle.seen import Flows, read_flows
 from etcc_edge.engines import onnxruntime
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.engine import Engine

@@ -14,7 +14,6 @@ import numpy as np
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I64, U32, U64, Bools
 from etcc_edge.bundle.network import Network
-from etcc_edge.flows.identity import feature_hashes
 
 SCALER_ARRAYS = {"sources": np.int64, "starts": np.int64, "x": np.float32, "y": np.float32, "missing": np.float32}
 
@@ -87,12 +86,6 @@ class FlowDefinition:
     description: str = ""
 
 
-def input_hashes(features: F32) -> U32:
-    """uint32 [n]: the lower halves of `feature_hashes`. They take little room, and a false match, of which there is one
-    in 100,000 flows or so, calls an unseen flow a twin and no more."""
-    return feature_hashes(features).astype(np.uint32)
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedFlows:
     """The flows that the networks have seen, validation flows included, as sorted hashes, each once.
@@ -103,12 +96,6 @@ class TrainedFlows:
 
     identities: U64
     inputs: U32
-
-    @classmethod
-    def of(cls, identities: U64 | None, features: F32) -> TrainedFlows:
-        """Of flows with these identities [n] and features [n, f]; each hash once, in no order of theirs."""
-        known = np.empty(0, np.uint64) if identities is None else identities
-        return cls(np.unique(known), np.unique(input_hashes(features)))
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,8 @@ import json
 import os
 import re
 import stat
-import tempfile
-import zipfile
 import zlib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +42,7 @@ T = TypeVar("T")
 
 def shipped_bundles() -> dict[str, Path]:
     """The bundles that come with the package, in the order in which ``auto`` tries them."""
-    folder = Path(str(resources.files("etcc_edge.bundle"))) / "shipped"
+    folder = Path(__file__).with_name("shipped")
     found = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
     order = ("default", "no-ports")
     return {name: folder / name for name in sorted(found, key=lambda n: (order.index(n) if n in order else 9, n))}
@@ -96,6 +93,8 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
 
     Raises BundleError where `check_target` does, and where writing fails.
     """
+    import tempfile
+
     check_target(path, force=force)
     files = _encode(bundle)
     try:
@@ -125,6 +124,8 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
 
 
 def _read_zip(path: Path) -> dict[str, bytes]:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
@@ -140,6 +141,8 @@ def _read_zip(path: Path) -> dict[str, bytes]:
 
 
 def _write_zip(files: Mapping[str, bytes], path: Path) -> None:
+    import zipfile
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name)  # a fixed date: equal bundles are equal files

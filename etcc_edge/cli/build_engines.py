@@ -9,8 +9,8 @@ from typing import Literal
 import click
 
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.bundle.fit import read_flows
 from etcc_edge.bundle.precision import PRECISIONS, Precision
+from etcc_edge.bundle.seen import read_flows
 from etcc_edge.cli.terminal import NumberRange, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts

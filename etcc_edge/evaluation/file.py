@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from etcc_edge.arrays import F32, U64, Bools
-from etcc_edge.bundle.fit import pick_bundle, seen_in_training
+from etcc_edge.bundle.fit import pick_bundle
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.seen import seen_in_training
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import BundleError

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.arrays import F32, F64, I64, Bools, Floats, Text
-from etcc_edge.bundle.fit import Truth
 from etcc_edge.bundle.model import Bundle
+from etcc_edge.bundle.seen import Truth
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.evaluation.metrics import Confusion, bootstrap, interval, reliability, risk_coverage, separation
 from etcc_edge.evaluation.result import (

@@ -11,7 +11,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from etcc_edge.errors import EtccError
@@ -86,7 +86,7 @@ _DIALECTS: tuple[dict[str, Any], ...] = (
 
 @cache
 def _table() -> tuple[dict[str, str], ...]:
-    text = resources.files("etcc_edge.flows").joinpath("features.csv").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("features.csv").read_text(encoding="utf-8")
     return tuple(csv.DictReader(text.splitlines()))
 
 

@@ -8,10 +8,8 @@ hash in a CSV of another column order or number form, in a data frame and in a P
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import repeat
 
@@ -107,6 +105,8 @@ def _address(text: str) -> str:
     plain = text.strip()
     if ":" not in plain:
         return plain
+    import ipaddress  # labelling flows needs none of it, and starts sooner
+
     try:
         return ipaddress.ip_address(plain).compressed
     except ValueError:
@@ -114,13 +114,11 @@ def _address(text: str) -> str:
 
 
 # Day, month and year as CICFlowMeter writes them, or year, month and day; then the time of day, and what follows it.
-_TIME = re.compile(
+_TIME = (
     r"(?P<a>\d{1,4})[-/.](?P<b>\d{1,2})[-/.](?P<c>\d{1,4})"
     r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
-    r"\s*(?P<half>[ap]\.?\s?m\.?)?\s*(?P<zone>z|utc|[+-]\d{2}:?\d{2})?",
-    re.IGNORECASE,
+    r"\s*(?P<half>[ap]\.?\s?m\.?)?\s*(?P<zone>z|utc|[+-]\d{2}:?\d{2})?"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Digits of a time since 1970, as of 2001 to 2286, to its unit in microseconds.
 _SINCE_1970 = {10: 1_000_000, 13: 1_000, 16: 1}
 
@@ -132,12 +130,14 @@ def instant(text: str) -> str:
 
     The day comes before the month, as in CICFlowMeter, unless the year comes first or the month would exceed 12.
     """
+    from datetime import datetime, timedelta, timezone
+
     plain = text.strip()
     whole, _, rest = plain.partition(".")
     if whole.isascii() and whole.isdigit() and len(whole) in _SINCE_1970 and (rest.isdigit() or not rest):
         fraction = int(rest[:6].ljust(6, "0")) if len(whole) == 10 and rest else 0
         return str(int(whole) * _SINCE_1970[len(whole)] + fraction)
-    match = _TIME.fullmatch(plain)
+    match = re.fullmatch(_TIME, plain, re.IGNORECASE)
     if match is None:
         return plain
     first, second, third = (int(match[name]) for name in "abc")
@@ -158,4 +158,4 @@ def instant(text: str) -> str:
     if zone[:1] in ("+", "-"):
         offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
         moment -= offset if zone[0] == "+" else -offset
-    return str((moment - _EPOCH) // timedelta(microseconds=1))
+    return str((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1))

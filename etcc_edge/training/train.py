@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from etcc_edge.arrays import F32, I64
-from etcc_edge.bundle.model import Bundle, FlowDefinition, TrainedFlows
+from etcc_edge.bundle.model import Bundle, FlowDefinition
+from etcc_edge.bundle.seen import trained_flows
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import EtccError
@@ -91,7 +92,7 @@ def _unmeasured(
         root=replace(first.node, children={stage.protocol: stage.node for stage in others}),
         weights=weights,
         onnx={(stage.node.id, "fp32"): stage.onnx for stage in fitted},
-        trained=TrainedFlows.of(None if flows.identity is None else flows.identity[seen], flows.features[seen]),
+        trained=trained_flows(None if flows.identity is None else flows.identity[seen], flows.features[seen]),
         training=record,
         metrics={},
         citations=plan.citations,

@@ -8,7 +8,7 @@ import numpy as np
 
 from etcc_edge.bench import drift
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.bundle.fit import Flows
+from etcc_edge.bundle.seen import Flows
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice
 from etcc_edge.engines.native import open_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.fit import Truth
+from etcc_edge.bundle.seen import Truth
 
 # The tiny bundle: Non-VPN with Chat, Email and FTP; Tor without applications; VPN with Chat and Streaming.
 FLOWS = (

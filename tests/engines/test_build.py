@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from etcc_edge.bundle import Bundle, TrainedFlows
-from etcc_edge.bundle.fit import Flows, read_flows
+from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.network import parameter_shapes, parse_network
+from etcc_edge.bundle.seen import Flows, read_flows, trained_flows
 from etcc_edge.engines import build, native
 from etcc_edge.engines.build import WHOLE, Judgement, Outcome, Row, build_engines
 from etcc_edge.engines.engine import OpenEngine
@@ -250,7 +250,7 @@ def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_
     (tmp_path / "flows.csv").write_text("\n".join([HEADER, *lines, ""]))
     raw, identity = read_features(tmp_path / "flows.csv", bundle.features)
     assert identity is None
-    trained = TrainedFlows.of(None, raw[:15])
+    trained = trained_flows(None, raw[:15])
     made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
     assert made.raw.shape == (5, 6)
 

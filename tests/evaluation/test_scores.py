@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etcc_edge.bundle import Bundle, TrainedFlows, save_bundle
+from etcc_edge.bundle import Bundle, save_bundle
+from etcc_edge.bundle.seen import trained_flows
 from etcc_edge.engines.cascade import Node, RoutedCascade
 from etcc_edge.errors import BundleError
 from etcc_edge.evaluation.file import evaluate_file
@@ -273,7 +274,7 @@ def test_bundles_are_scored_on_rows_that_none_was_trained_on(tiny_bundle: Bundle
     path.write_text("".join(sample_rows(40, seed=3)))
     for name, rows, features in (("a", slice(10), tiny_bundle.features), ("b", slice(5, 20), OTHER_ORDER)):
         raw, identity = read_features(path, features)
-        trained = TrainedFlows.of(identity[rows], raw[rows])
+        trained = trained_flows(identity[rows], raw[rows])
         save_bundle(replace(tiny_bundle, name=name, trained=trained, features=features), tmp_path / name)
     a, b = evaluate_file(path, [str(tmp_path / "a"), str(tmp_path / "b")], rows="test")
     assert [(e.bundle, e.scores.flows, e.flows_trained_on) for e in (a, b)] == [("a", 20, 0), ("b", 20, 0)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
-from etcc_edge.bundle.fit import seen_in_training
 from etcc_edge.bundle.precision import FORMS, Form
+from etcc_edge.bundle.seen import seen_in_training
 from etcc_edge.engines.gate import Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
-from etcc_edge.bundle.fit import seen_in_training
+from etcc_edge.bundle.seen import seen_in_training
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.export import lint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -176,6 +175,8 @@ class FlowFile:
         return ", ".join(clauses)
 
     def _nearest(self, name: str) -> str:
+        import difflib
+
         keys = {header_key(column): column for column in self.columns}
         near = difflib.get_close_matches(header_key(name), keys, n=1)
         return keys[near[0]] if near else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -131,7 +130,7 @@ def _open_partial(target: Path) -> tuple[int, Path]:
 
     Where the file system can, it has no name while it is written: whatever ends the process, nothing stays.
     """
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    partial = target.with_name(f".{target.name}.{os.urandom(8).hex()}.partial")
     with contextlib.suppress(OSError, AttributeError):
         return os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), partial
     return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), partial

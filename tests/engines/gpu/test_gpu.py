@@ -9,7 +9,7 @@ import pytest
 
 from etcc_edge.bench.studies.gpu import measure
 from etcc_edge.bundle import load_bundle
-from etcc_edge.bundle.fit import Flows
+from etcc_edge.bundle.seen import Flows
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.flows.text.reader import FlowFile
