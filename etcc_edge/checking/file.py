@@ -49,6 +49,8 @@ def check_file(
             features_missing=[name for name in reading.dialect.columns if name not in reading.columns],
             bundles=_bundles(file),
             rows=RowCounts(**vars(file.counts), readable=file.counts.rows - file.counts.unlabelled),
+            relations=[relation.text for relation in file.relations],
+            contradiction=file.contradiction(),
             values=tally.values(),
             repeats=Repeats(bytes=repeats(tally.rows), features=repeats(tally.features)),
             label_columns={level: file.columns[index] for level, index in labels.items()},

@@ -77,12 +77,17 @@ def _about_values(check: Check) -> Iterator[Line]:
             rows.stray_quote,
             "have a quote that does not close, or text after it; infer leaves them unlabelled, train out",
         ),
+        (rows.contradictory, "hold numbers that contradict each other; infer leaves them unlabelled, train out"),
     ):
         if n:
             yield _severity(n / rows.rows), "rows", f"{n} {what}"
     for n, what in ((rows.blank_lines, "blank or comment lines"), (rows.repeated_headers, "repeated headers")):
         if n:
             yield "note", "rows", f"{n} {what} are skipped"
+    if check.contradiction:
+        yield "warning", "numbers", check.contradiction
+    elif check.relations and not rows.contradictory:
+        yield "ok", "numbers", f"agree with each other in every row: {'; '.join(check.relations)}"
     if rows.readable:
         yield from _about_cells(check)
         yield from _about_repeats(check.repeats.bytes, check.repeats.features)

@@ -136,6 +136,8 @@ class Check:
     features_missing: list[str]  # that the dialect has
     bundles: dict[str, BundleFit]  # by name
     rows: RowCounts
+    relations: list[str]  # between numbers, that every row was checked for
+    contradiction: str  # why the file is not what it seems; empty where few rows break a relation, or none
     values: dict[str, FeatureValues]  # by feature
     repeats: Repeats
     label_columns: dict[str, str]  # by level

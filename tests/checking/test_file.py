@@ -43,7 +43,7 @@ def labelled(path: Path, rows: Iterable[tuple[object, str, str]], timestamps: It
     """Flows that differ in their duration alone, with both labels, and perhaps timestamps."""
     dated = list(timestamps)
     header = TIME_HEADER + ",protocol,application" + (",Timestamp" if dated else "")
-    lines = [f"{duration},900,200,100,700,10,{p},{a}" for duration, p, a in rows]
+    lines = [f"{600_000 + int(duration)},900,200,5042,7000,10,{p},{a}" for duration, p, a in rows]
     return write(path, [f"{line},{date}" for line, date in zip(lines, dated, strict=True)] if dated else lines, header)
 
 
@@ -94,7 +94,9 @@ def test_odd_values_are_counted_as_a_plain_reading_counts_them(generated: Path) 
     ],
 )
 def test_kinds_of_odd_cells_are_told_apart(tmp_path: Path, cell: str, kind: str) -> None:
-    path = write(tmp_path / "flows.csv", [TIME_ROW, f"5,{cell},3,4,5,6", f"6,{cell},3,4,5,6"])
+    path = write(
+        tmp_path / "flows.csv", [TIME_ROW, f"600000,{cell},200,5042,7000,10", f"600001,{cell},200,5042,7000,10"]
+    )
     value = check_file(path).values["flow_bytes_per_s"]
     kinds = {"missing": value.missing, "infinite": value.infinite, "negative": value.negative}
     assert kinds == {**dict.fromkeys(kinds, 0), kind: 2}
@@ -207,7 +209,11 @@ def test_a_header_alone_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_batches_add_up(tmp_path: Path) -> None:
-    rows = list(itertools.islice(itertools.cycle([TIME_ROW, "1,NaN,3,4,5,6", "7,-1,3,4,5,6"]), 40_000))
+    rows = list(
+        itertools.islice(
+            itertools.cycle([TIME_ROW, "600001,NaN,200,5042,7000,10", "600007,-1,200,5042,7000,10"]), 40_000
+        )
+    )
     figures = check_file(write(tmp_path / "flows.csv", rows))
     value = figures.values["flow_bytes_per_s"]
     assert (value.missing, value.negative, value.min, value.max) == (13_333, 13_333, -1, 900)
@@ -227,7 +233,16 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
     several = dict.fromkeys(("flows", "share", "best_accuracy"))
     repeated = dict.fromkeys(("flows", "share", "distinct"))
     kinds = ("unit", "missing", "infinite", "negative", "constant", "min", "max")
-    counts = ("rows", "short", "long", "not_a_number", "stray_quote", "with_missing_values", "blank_lines")
+    counts = (
+        "rows",
+        "short",
+        "long",
+        "not_a_number",
+        "stray_quote",
+        "contradictory",
+        "with_missing_values",
+        "blank_lines",
+    )
     dates = dict.fromkeys(("day", "most_frequent"))
     expected = {
         **dict.fromkeys(("file", "dialect", "meter", "time_unit", "notes")),
@@ -235,6 +250,7 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
         **dict.fromkeys(("other_columns", "features_missing")),
         "bundles": {name: dict.fromkeys(("fits", "picked", "timeout_s", "why_not")) for name in check.bundles},
         "rows": dict.fromkeys((*counts, "repeated_headers", "readable")),
+        **dict.fromkeys(("relations", "contradiction")),
         "values": {name: dict.fromkeys(kinds) for name in check.columns},
         "repeats": {"bytes": repeated, "features": repeated},
         "label_columns": dict.fromkeys(("protocol", "application")),

@@ -67,7 +67,13 @@ def failed(result: Result, status: int) -> str:
 
 
 def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
-    data = [b"1.50e3, 2 ,+3,4,5,6,x\n", b"1,2\n", b'1,2,3,4,5,6,"a, ""b""\nc"\n', b"1,,3,4,5,6,x\n", *rows(3)]
+    data = [
+        b"1.50e6, 2 ,+3,4e5,5e5,6,x\n",
+        b"1,2\n",
+        b'15e5,2,3,4e5,5e5,6,"a, ""b""\nc"\n',
+        b"15e5,,3,4e5,5e5,6,x\n",
+        *rows(3),
+    ]
     Path("flows.csv").write_bytes(HEADER + b"".join(data))
     assert infer("flows.csv").exit_code == 0
     header, *labelled = table()

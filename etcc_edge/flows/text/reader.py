@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +20,8 @@ from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.flows.dialect import FEWEST_NAMES, Reading, recognise
 from etcc_edge.flows.features import dialects, features, header_key
 from etcc_edge.flows.identity import IDENTIFIERS
+from etcc_edge.flows.relations import BROKEN_SHARE, Relation, relations_of
+from etcc_edge.flows.text.contradictions import likely_cause
 from etcc_edge.flows.text.header import Header, occurrences, read_header
 from etcc_edge.flows.text.stream import ByteStream
 
@@ -26,8 +30,9 @@ _START_BYTES = 2 << 20  # holds the header and the first row
 _SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
+_EXAMPLES = 100  # of rows that contradict themselves, to guess why
 
-SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(OK + 1, OK + 5)
+SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE, CONTRADICTION = range(OK + 1, OK + 6)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class TextBatch(Batch):
     line: I64 = field(repr=False)
     block: bytes = field(repr=False)
     _texts: I64 = field(repr=False)
-    _bad_feature: I32 = field(repr=False)
+    _fault: I32 = field(repr=False)
 
     def text(self, column: int) -> list[str]:
         """The cells of the given asked-for text column, without quotes and surrounding blanks."""
@@ -69,13 +74,14 @@ class ReadCounts:
     long: int = 0
     not_a_number: int = 0
     stray_quote: int = 0
+    contradictory: int = 0
     with_missing_values: int = 0
     blank_lines: int = 0
     repeated_headers: int = 0
 
     @property
     def unlabelled(self) -> int:
-        return self.short + self.long + self.not_a_number + self.stray_quote
+        return self.short + self.long + self.not_a_number + self.stray_quote + self.contradictory
 
 
 class FlowFile:
@@ -88,6 +94,8 @@ class FlowFile:
         self._stream = ByteStream(path)
         self.name = self._stream.name
         self.counts = ReadCounts()
+        self._faulty: list[tuple[int, bytes]] = []  # the first rows with wrong numbers, by line
+        self._broken: Counter[Relation] = Counter()
         self._counting = Lock()
         try:
             self._read_start()
@@ -140,6 +148,27 @@ class FlowFile:
     @property
     def meter(self) -> str:
         return self.reading.dialect.meter
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """Those that every row is checked for."""
+        return relations_of(self.reading.columns.keys() - self.reading.repeated.keys())
+
+    def contradiction(self) -> str:
+        """Why the file as a whole is not what it seems; empty where at most `BROKEN_SHARE` of the rows read so far
+        break a relation."""
+        counts = self.counts
+        whole = counts.rows - counts.unlabelled + counts.contradictory
+        if counts.contradictory <= BROKEN_SHARE * whole:
+            return ""
+        cells = (next(csv.reader([row.decode("utf-8", "replace")])) for _, row in self._faulty)
+        rows = [{name: row[place] for name, place in self.reading.columns.items()} for row in cells]
+        broken = ", ".join(f"{relation.text} in {rows}" for relation, rows in self._broken.most_common(3))
+        share = counts.contradictory / whole
+        return (
+            f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
+            f"{likely_cause(rows, share)}"
+        )
 
     @property
     def identifiers(self) -> dict[str, int]:
@@ -212,8 +241,8 @@ class FlowFile:
         several threads at once, and raise what `batches` raises."""
         if lack := self.lack(features):
             raise FlowsError(f"{self.place}: lacks {lack}")
-        parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
         names = tuple(features)
+        parser = self._parser(names, self.reading.columns, self.reading.factors, texts, self.relations)
         line = self.header.lines + 1
         block, ahead = self._start[self.header.end :], self._stream.read(_BLOCK_BYTES)
         self._start = b""
@@ -250,9 +279,9 @@ class FlowFile:
             line=rows["line"],
             block=block,
             _texts=rows["texts"],
-            _bad_feature=rows["bad_feature"],
+            _fault=rows["fault"],
         )
-        for row in np.flatnonzero(~batch.readable).tolist():
+        for row in np.flatnonzero((batch.status != OK) & (batch.status != CONTRADICTION)).tolist():
             self._refuse_header(batch, row)
         with self._counting:
             self._count(batch, rows)
@@ -261,14 +290,23 @@ class FlowFile:
         return batch
 
     def _parser(
-        self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
+        self,
+        features: Sequence[str],
+        columns: Mapping[str, int],
+        factors: Mapping[str, float],
+        texts: Sequence[int] = (),
+        relations: Sequence[Relation] = (),
     ) -> _native.RowParser:
+        needed = [name for relation in relations for name in relation.columns]
+        numbers = list(dict.fromkeys([*features, *needed]))
         return _native.RowParser(
             width=len(self.header.cells),
-            numbers=[(index, factors.get(name, 1.0)) for name, index in columns.items()],
+            numbers=[(columns[name], factors.get(name, 1.0)) for name in numbers],
             texts=list(texts),
             header=self.header.line.removeprefix(b"\xef\xbb\xbf"),
             comment=self.header.comment,
+            features=len(features),
+            relations=[(r.kind, [numbers.index(name) for name in r.columns]) for r in relations],
         )
 
     def _parse(self, parser: _native.RowParser, block: bytes, last: bool, line: int) -> _native.RowsDict:
@@ -283,20 +321,29 @@ class FlowFile:
         *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
         if len(lines) == _SAMPLE_LINES:
             sample, last = sample[: len(sample) - len(rest)], False
-        rows = self._parse(self._parser(columns, {}), sample, last, self.header.lines + 1)
+        rows = self._parse(self._parser(list(columns), columns, {}), sample, last, self.header.lines + 1)
         values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 
     def _count(self, batch: TextBatch, rows: _native.RowsDict) -> None:
-        by_status = np.bincount(batch.status, minlength=5).tolist()
+        by_status = np.bincount(batch.status, minlength=CONTRADICTION + 1).tolist()
         self.counts.rows += len(batch)
         self.counts.short += by_status[SHORT]
         self.counts.long += by_status[LONG]
         self.counts.not_a_number += by_status[NOT_A_NUMBER]
         self.counts.stray_quote += by_status[STRAY_QUOTE]
+        self.counts.contradictory += by_status[CONTRADICTION]
         self.counts.with_missing_values += rows["missing"]
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
+        if by_status[CONTRADICTION]:
+            broken = batch._fault[batch.status == CONTRADICTION].tolist()
+            self._broken.update(self.relations[i] for i in broken)
+        if by_status[CONTRADICTION] or by_status[NOT_A_NUMBER]:
+            faulty = np.flatnonzero((batch.status == CONTRADICTION) | (batch.status == NOT_A_NUMBER))[:_EXAMPLES]
+            spans = [(int(batch.line[row]), slice(*batch.spans[row].tolist())) for row in faulty.tolist()]
+            # Batches come in any order.
+            self._faulty = sorted([*self._faulty, *((line, batch.block[span]) for line, span in spans)])[:_EXAMPLES]
 
     def _refuse_header(self, batch: TextBatch, row: int) -> None:
         """Raises FlowsError where a row is a header of other columns: no row after it may be read by the first."""
@@ -316,7 +363,9 @@ class FlowFile:
         where = f"{self.name}:{batch.line[row]}"
         if status == STRAY_QUOTE:
             return f"{where}: a quote does not close here, or text follows it"
+        if status == CONTRADICTION:
+            return f"{where}: contradicts itself: {self.relations[int(batch._fault[row])].text} does not hold"
         if status != NOT_A_NUMBER:
             return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
-        column = self.reading.columns[batch.names[int(batch._bad_feature[row])]]
+        column = self.reading.columns[batch.names[int(batch._fault[row])]]
         return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"
