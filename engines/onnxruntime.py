@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
+from typing import Any
 
 from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
@@ -24,12 +27,18 @@ def open_engine(bundle: Bundle, node: Node, form: str) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(model)
 
 
+def silent_library() -> Any:
+    """The module onnxruntime, which reports its use over the network, and keeps a number for this machine in the user's
+    cache, unless it is asked not to before it is loaded (seen in 1.32)."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    return importlib.import_module("onnxruntime")
+
+
 class OnnxRuntimeEngine:
     """One ONNX model, one thread a call: the cascade runs several blocks at once instead."""
 
     def __init__(self, model: bytes) -> None:
-        import onnxruntime as ort
-
+        ort = silent_library()
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler
@@ -14,6 +13,7 @@ from etcc_edge.bundle.network import parse_network
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.engines.engine import Engine, OpenEngine
+from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.engines.result import Result
 from etcc_edge.export.graph import build_onnx
 
@@ -50,7 +50,7 @@ def assert_same(first: Result, second: Result) -> None:
 def row_by_row(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One flow at a time down the tree, in plain numpy and ONNX Runtime."""
     sessions = {
-        node.id: ort.InferenceSession(bundle.onnx[node.id, "fp32"], providers=["CPUExecutionProvider"])
+        node.id: silent_library().InferenceSession(bundle.onnx[node.id, "fp32"], providers=["CPUExecutionProvider"])
         for node in bundle.nodes()
     }
     shape = (len(bundle.levels), len(raw))
