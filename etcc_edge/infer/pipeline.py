@@ -28,6 +28,9 @@ class Sink(Protocol[BatchT_contra]):
     def write(self, formatted: Any) -> None:
         """Takes what `format` gave, in the order of the flows, in one thread."""
 
+    def flush(self) -> None:
+        """Sends on what was written: the source pauses."""
+
 
 @dataclass
 class Tally:
@@ -89,7 +92,11 @@ def label_flows(
     total = Tally.of(vocabulary)
     batches = source.unparsed_batches(bundle.features, strict=strict)
     with contextlib.closing(in_order(label, batches, threads or usable_cpus())) as labelled:
-        for formatted, tally in labelled:
+        for part in labelled:
+            if part is None:
+                sink.flush()
+                continue
+            formatted, tally = part
             sink.write(formatted)
             total.add(tally)
             progress(source.position(), source.size)

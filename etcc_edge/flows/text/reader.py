@@ -105,7 +105,9 @@ class FlowFile:
 
     def _read_start(self) -> None:
         self._start = self._stream.read(_START_BYTES)
-        self.header: Header = read_header(self._start, self.name, whole=len(self._start) < _START_BYTES)
+        while self._stream.paused and self._start.count(b"\n") < 2:  # without a row, its units cannot be seen
+            self._start += self._stream.read(_START_BYTES)
+        self.header: Header = read_header(self._start, self.name, whole=self._stream.ended)
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
         if reading is None:
@@ -230,39 +232,40 @@ class FlowFile:
         if lack := self.lack(features):
             raise FlowsError(f"{self.place}: lacks {lack}")
         for parse in self.unparsed_batches(features, texts, strict=strict):
-            batch = parse()
-            if len(batch):
+            if parse is not None and len(batch := parse()):
                 yield batch
 
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[Callable[[], TextBatch]]:
-        """What `batches` gives, a call for each batch, which may have no rows. The calls may be made in any order, in
-        several threads at once, and raise what `batches` raises."""
+    ) -> Iterator[Callable[[], TextBatch] | None]:
+        """What `batches` gives, a call for each batch, which may have no rows, and None where the input pauses. The
+        calls may be made in any order, in several threads at once, and raise what `batches` raises."""
         if lack := self.lack(features):
             raise FlowsError(f"{self.place}: lacks {lack}")
         names = tuple(features)
         parser = self._parser(names, self.reading.columns, self.reading.factors, texts, self.relations)
         line = self.header.lines + 1
-        block, ahead = self._start[self.header.end :], self._stream.read(_BLOCK_BYTES)
-        self._start = b""
-        while block or ahead:
-            last, rows_are_left = not ahead, False
+        block, self._start = self._start[self.header.end :], b""
+        ended = self._stream.ended
+        while block or not ended:
             lines, end, quotes = _native.find_lines(block)
             if lines and lines < _native.MAX_ROWS and not quotes:
                 # Its rows are its lines, so it can be parsed later, beside the next block.
-                end = len(block) if last else end
-                yield partial(self._batch, parser, block, last, line, names, strict)
+                end = len(block) if ended else end
+                yield partial(self._batch, parser, block, ended, line, names, strict)
+                rows_are_left = False
             else:
                 # Only parsing shows where the last row ends.
-                rows = self._parse(parser, block, last, line)
+                rows = self._parse(parser, block, ended, line)
                 yield partial(self._checked, rows, block, names, strict)
                 lines, end = rows["lines"], rows["consumed"]
                 rows_are_left = len(rows["status"]) == _native.MAX_ROWS
             block, line = block[end:], line + lines
-            if ahead and not rows_are_left:
-                block += ahead
-                ahead = self._stream.read(_BLOCK_BYTES)
+            if not ended and not rows_are_left:
+                if self._stream.paused:
+                    yield None
+                block += self._stream.read(_BLOCK_BYTES)
+                ended = self._stream.ended
 
     def _batch(
         self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool
@@ -317,7 +320,7 @@ class FlowFile:
 
     def _sample(self, columns: Mapping[str, int]) -> dict[str, F64]:
         """The first rows' values as written in the file."""
-        sample, last = self._start[self.header.end :], len(self._start) < _START_BYTES
+        sample, last = self._start[self.header.end :], self._stream.ended
         *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
         if len(lines) == _SAMPLE_LINES:
             sample, last = sample[: len(sample) - len(rest)], False
