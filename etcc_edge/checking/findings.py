@@ -55,6 +55,10 @@ def _about_reading(check: Check) -> Iterator[Line]:
         if bundle.fits:
             how = "infer takes it by itself" if bundle.picked else f"infer takes it with --bundle {name}"
             yield "ok", "bundles", f"{name} fits, if the meter's flow timeout is {bundle.timeout_s:g} s; {how}"
+            if bundle.outside_range:
+                share = _percent(bundle.outside_range / check.rows.readable)
+                what = f"{bundle.outside_range} flows ({share}) lie beyond the range that {name} was trained on"
+                yield "warning", "range", f"{what}; its confidence for them is 50 % at most"
 
 
 def _about_values(check: Check) -> Iterator[Line]:

@@ -84,7 +84,8 @@ def label_flows(
         tally = Tally.of(vocabulary)
         np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim]), 1)
         tally.too_few_values = int((batch.readable & ~batch.valued).sum())
-        tally.outside_range = int((bundle.root.scaler.outside(batch.features) & batch.readable).sum())
+        if result.outside is not None:
+            tally.outside_range = int((result.outside & batch.readable).sum())
         if of_known_protocol is not None:
             tally.unknown = int((of_known_protocol == 0).sum())
         return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally

@@ -244,11 +244,12 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
         "blank_lines",
     )
     dates = dict.fromkeys(("day", "most_frequent"))
+    fit = ("fits", "picked", "timeout_s", "outside_range", "why_not")
     expected = {
         **dict.fromkeys(("file", "dialect", "meter", "time_unit", "notes")),
         "columns": dict.fromkeys(check.columns),
         **dict.fromkeys(("other_columns", "features_missing")),
-        "bundles": {name: dict.fromkeys(("fits", "picked", "timeout_s", "why_not")) for name in check.bundles},
+        "bundles": dict.fromkeys(check.bundles, dict.fromkeys(fit)),
         "rows": dict.fromkeys((*counts, "repeated_headers", "readable")),
         **dict.fromkeys(("relations", "contradiction")),
         "values": {name: dict.fromkeys(kinds) for name in check.columns},
@@ -334,3 +335,19 @@ def test_real_dialects_are_all_read(real_flows: Path) -> None:
         figures = check_file(path)
         assert figures.rows.rows == figures.rows.readable > 0, path.name
         assert all(finding.text and "\n" not in finding.text for finding in findings(figures))
+
+
+def test_flows_beyond_a_bundles_range_are_a_warning(generated: Path) -> None:
+    header, *rows = list(csv.reader(generated.read_text().splitlines()))
+    before = check_file(generated).bundles["default"].outside_range
+    longest = header.index("Fwd Packet Length Max")
+    for row in rows[:3]:
+        row[longest] = "9000000"
+    with generated.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    check = check_file(generated)
+    outside = check.bundles["default"].outside_range
+    assert 3 <= outside <= before + 3
+    ((severity, text), *_) = about(findings(check), "range")
+    assert severity == "warning"
+    assert text.startswith(f"{outside} flows ({100 * outside / 300:.1f} %) lie beyond the range that default was")

@@ -98,6 +98,21 @@ def test_what_is_given_is_not_changed(classifier: Classifier) -> None:
     np.testing.assert_array_equal(raw, before)
 
 
+def test_a_flow_beyond_the_trained_range_is_no_surer_than_a_coin(classifier: Classifier) -> None:
+    raw = np.random.default_rng(5).uniform(0, 1000, (200, 6)).astype(np.float32)
+    before = classifier.predict(raw)
+    assert not before.outside.any()
+    assert (before.confidence[0] > 0.5).any()
+    far = raw.copy()
+    far[::2, 3] = 1000  # the end of the range
+    far[::2, 3] += 1e-3 * far[::2, 3]
+    result = classifier.predict(far)
+    assert result.outside.tolist() == [True, False] * 100
+    assert np.nanmax(result.confidence[:, ::2]) == 0.5
+    np.testing.assert_array_equal(result.confidence[:, 1::2], before.confidence[:, 1::2])
+    assert (result.codes[0] >= 0).all()
+
+
 # --- classify -----------------------------------------------------------------------------------------------
 
 
