@@ -19,25 +19,10 @@ from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import BackendError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.training.networks import PAPER
+from making import Weights, native_layers, random_weights
 
 TOLERANCE = 1e-4  # of max(1, |logit|)
 INT8 = [name for name in _native.instruction_sets() if _native.has_int8(name)]
-Weights = dict[str, np.ndarray]
-
-
-def random_weights(network: Network, inputs: int, seed: int) -> Weights:
-    rng = np.random.default_rng(seed)
-    weights: Weights = {}
-    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
-        if layer.op == "conv":
-            shape: tuple[int, ...] = (layer.size, before.channels, 1, layer.width)
-        elif layer.op == "dense":
-            shape = (layer.size, before.channels)
-        else:
-            continue
-        weights[f"{i}.weight"] = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
-        weights[f"{i}.bias"] = rng.normal(0, 0.4, layer.size)
-    return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
 def in_8_bits(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -83,11 +68,7 @@ def exact(network: Network, weights: Weights, scaled: np.ndarray, int8: Sequence
 def engine(
     network: Network, inputs: int, weights: Weights, instruction_set: str, int8: bool = False
 ) -> _native.Network:
-    layers = [
-        _native.Layer(layer.op, layer.size, layer.width, weights.get(f"{i}.weight"), weights.get(f"{i}.bias"))
-        for i, layer in enumerate(network)
-    ]
-    return _native.Network(inputs, layers, instruction_set, int8)
+    return _native.Network(inputs, native_layers(network, weights), instruction_set, int8)
 
 
 def worst(logits: np.ndarray, reference: np.ndarray) -> float:
