@@ -195,9 +195,9 @@ def test_a_label_column_is_found_by_its_option_or_not_at_all(tmp_path: Path) -> 
 
 
 def test_values_that_do_not_tell_the_unit_say_so(tmp_path: Path) -> None:
-    told = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
+    check = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
     untold = check_file(write(tmp_path / "flows.csv", ["0,,,0,0,0"]))
-    assert [severity for severity, _ in about(findings(told), "times")] == ["ok"]
+    assert [severity for severity, _ in about(findings(check), "times")] == ["ok"]
     assert [severity for severity, _ in about(findings(untold), "times")] == ["note"]
 
 

@@ -240,9 +240,9 @@ def flow_lines(n: int) -> list[str]:
 
 def test_unlabelled_flows_are_gated_by_agreement(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "flows.csv").write_text("\n".join([HEADER, *flow_lines(20), ""]))
-    made = read_flows(tmp_path / "flows.csv", bundle)
-    assert made.raw.shape == (20, 6)
-    assert made.protocol is None
+    unseen = read_flows(tmp_path / "flows.csv", bundle)
+    assert unseen.raw.shape == (20, 6)
+    assert unseen.protocol is None
 
 
 def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_path: Path) -> None:
@@ -251,8 +251,8 @@ def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_
     raw, identity = read_features(tmp_path / "flows.csv", bundle.features)
     assert identity is None
     trained = TrainedFlows.of(None, raw[:15])
-    made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
-    assert made.raw.shape == (5, 6)
+    unseen = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
+    assert unseen.raw.shape == (5, 6)
 
 
 def test_a_file_without_flows_gates_nothing(bundle: Bundle, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class FakeEngines:
         return {node_id: engine.calls for node_id, engine in self.opened.items()}
 
 
-def told(*flows: tuple[int, ...]) -> np.ndarray:
+def inputs_of(*flows: tuple[int, ...]) -> np.ndarray:
     """Raw flows whose labels are given, one a level."""
     raw = np.zeros((len(flows), 6), np.float32)
     for i, labels in enumerate(flows):
@@ -192,7 +192,7 @@ NON_VPN, TOR, VPN, NAN = 0, 1, 2, 9
 def test_a_network_gets_its_own_flows_in_one_call_and_none_for_none(tiny_bundle: Bundle) -> None:
     fake = FakeEngines(tiny_bundle)
     result = RoutedCascade(tiny_bundle, fake, block=4).run(
-        told((TOR,), (VPN, 1), (TOR,), (VPN, 0), (TOR,), (NON_VPN, 2), (TOR,), (NON_VPN, 0), (TOR,))
+        inputs_of((TOR,), (VPN, 1), (TOR,), (VPN, 0), (TOR,), (NON_VPN, 2), (TOR,), (NON_VPN, 0), (TOR,))
     )
     assert fake.calls() == {"stage1": [4, 4, 1], "stage2.vpn": [2], "stage2.non-vpn": [2]}
     assert result.labels("application").tolist() == ["", "Streaming", "", "Chat", "", "FTP", "", "Chat", ""]
@@ -201,13 +201,13 @@ def test_a_network_gets_its_own_flows_in_one_call_and_none_for_none(tiny_bundle:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_network_is_run_without_flows(tiny_bundle: Bundle, threads: int) -> None:
     fake = FakeEngines(tiny_bundle)
-    RoutedCascade(tiny_bundle, fake, threads=threads).run(told())
+    RoutedCascade(tiny_bundle, fake, threads=threads).run(inputs_of())
     assert fake.calls() == {"stage1": [], "stage2.vpn": [], "stage2.non-vpn": []}
 
 
 def test_logits_that_are_not_finite_give_no_label_and_lead_nowhere(tiny_bundle: Bundle) -> None:
     fake = FakeEngines(tiny_bundle)
-    result = RoutedCascade(tiny_bundle, fake).run(told((NAN, 1), (VPN, NAN), (VPN, 1)))
+    result = RoutedCascade(tiny_bundle, fake).run(inputs_of((NAN, 1), (VPN, NAN), (VPN, 1)))
     assert fake.calls() == {"stage1": [3], "stage2.vpn": [2], "stage2.non-vpn": []}
     assert result.labels("protocol").tolist() == ["", "VPN", "VPN"]
     assert result.labels("application").tolist() == ["", "", "Streaming"]
@@ -228,7 +228,7 @@ def test_a_failing_engine_is_no_missing_label(tiny_bundle: Bundle, threads: int)
 
 
 def test_a_result_without_marked_rows_keeps_the_others(tiny_bundle: Bundle) -> None:
-    result = RoutedCascade(tiny_bundle, FakeEngines(tiny_bundle)).run(told((VPN, 1), (VPN, 0), (NON_VPN, 1)))
+    result = RoutedCascade(tiny_bundle, FakeEngines(tiny_bundle)).run(inputs_of((VPN, 1), (VPN, 0), (NON_VPN, 1)))
     bare = result.without(np.array([False, True, False]))
     assert bare.labels("protocol").tolist() == ["VPN", "", "Non-VPN"]
     assert bare.labels("application").tolist() == ["Streaming", "", "Email"]
@@ -256,7 +256,7 @@ def three_levels() -> Bundle:
 
 def test_three_levels_are_labelled(three_levels: Bundle) -> None:
     fake = FakeEngines(three_levels)
-    result = RoutedCascade(three_levels, fake).run(told((1, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 1, 1)))
+    result = RoutedCascade(three_levels, fake).run(inputs_of((1, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 1, 1)))
     assert result.vocabulary == (("Tor", "VPN"), ("Chat", "Streaming", "Email"), ("Vimeo", "Netflix", "IRC"))
     assert list(zip(*(result.labels(level).tolist() for level in result.levels), strict=True)) == [
         ("VPN", "Streaming", "Vimeo"),
