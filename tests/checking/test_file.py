@@ -28,7 +28,7 @@ from etcc_edge.checking.result import (
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.truth import LabelledFlows
+from making import labelled_flows
 
 TIME_HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
 TIME_ROW = "600000,900,200,5042,7000,10"
@@ -197,9 +197,9 @@ def test_a_label_column_is_found_by_its_option_or_not_at_all(tmp_path: Path) -> 
 
 
 def test_values_that_do_not_tell_the_unit_say_so(tmp_path: Path) -> None:
-    told = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
+    check = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
     untold = check_file(write(tmp_path / "flows.csv", ["0,,,0,0,0"]))
-    assert [severity for severity, _ in about(findings(told), "times")] == ["ok"]
+    assert [severity for severity, _ in about(findings(check), "times")] == ["ok"]
     assert [severity for severity, _ in about(findings(untold), "times")] == ["note"]
 
 
@@ -303,19 +303,7 @@ def test_twins_across_a_split_are_counted_ports_aside() -> None:
         [[1, 1000, np.nan], [2, 5000, 0], [3, 1000, np.nan], [4, 1001, np.nan], [5, 5000, -0.0], [6, 7000, 0]],
         np.float32,
     )
-    none = np.array([""] * 6)
-    flows = LabelledFlows(
-        name="flows",
-        dialect=dialect_named("cicdarknet2020"),
-        feature_names=("src_port", "flow_duration", "flow_iat_mean"),
-        features=features,
-        protocol=none,
-        application=none,
-        flow_id=none,
-        group=none,
-        identity=None,
-        ignored=0,
-    )
+    flows = labelled_flows(("src_port", "flow_duration", "flow_iat_mean"), features)
     figures = twins_across(flows, "random", 0, np.array([0, 1]), np.array([2, 3, 4, 5]))
     assert (figures.train, figures.test) == (2, 4)
     assert (figures.twins, figures.twins_share) == (2, 0.5)

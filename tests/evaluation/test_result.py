@@ -13,6 +13,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.evaluation.result import Evaluation, FileEvaluation, from_json, to_json
 from etcc_edge.evaluation.scores import evaluate
+from making import raw_flows
 
 CONFIDENCE = {
     "calibration_error": None,
@@ -58,10 +59,9 @@ def shape(value: object) -> object:
 
 def evaluation(bundle: Bundle, flows: int, threshold: float | None = -1.0) -> Evaluation:
     """Of random flows of all three protocols and one more."""
-    rng = np.random.default_rng(2)
     pairs = [("VPN", "Chat"), ("Non-VPN", "Email"), ("Tor", "Chat"), ("Proxy", "Chat")]
     protocol, application = np.array([pairs[i % 4] for i in range(flows)], np.str_).reshape(flows, 2).T
-    raw = rng.uniform(0, 1000, (flows, 6)).astype(np.float32)
+    raw = raw_flows(flows, seed=2)
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     ids = np.array([str(i // 2) for i in range(flows)], np.str_)
     return evaluate(bundle, lambda part: RoutedCascade(part, opener), raw, protocol, application, ids, threshold)
@@ -83,7 +83,7 @@ def test_labels_that_are_named_like_keys_are_labels(tiny_bundle: Bundle) -> None
     children = {"confidence": root.children["VPN"], "Non-VPN": root.children["Non-VPN"]}
     root = replace(root, labels=("Non-VPN", "scores", "confidence"), children=children)
     bundle = replace(tiny_bundle, root=root)
-    raw = np.random.default_rng(2).uniform(0, 1000, (8, 6)).astype(np.float32)
+    raw = raw_flows(8, seed=2)
     protocol, application = np.array(["confidence"] * 8), np.array(["Chat"] * 8)
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     figures = to_json(evaluate(bundle, lambda part: RoutedCascade(part, opener), raw, protocol, application))

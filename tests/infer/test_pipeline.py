@@ -14,6 +14,7 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
+from making import raw_flows
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class FakeSink:
 
 @pytest.fixture
 def features() -> np.ndarray:
-    raw = np.random.default_rng(2).uniform(0, 1000, (100, 6)).astype(np.float32)
+    raw = raw_flows(100, seed=2)
     raw[17] = np.nan
     raw[18, 2] = 5000  # beyond the scaler's range
     return raw

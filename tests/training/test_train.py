@@ -199,12 +199,12 @@ def test_a_form_that_its_target_would_refuse_is_an_error_that_names_node_and_rul
 
 
 def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows) -> None:
-    taught = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
-    left_out = taught.metrics["test"]["leave_one_out"]
-    assert set(left_out) == set(taught.root.labels)
+    bundle = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
+    left_out = bundle.metrics["test"]["leave_one_out"]
+    assert set(left_out) == set(bundle.root.labels)
     for protocol, figures in left_out.items():
-        assert figures["known"] + figures["unknown"] == taught.training["split"]["test"]
-        assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in taught.model_card
+        assert figures["known"] + figures["unknown"] == bundle.training["split"]["test"]
+        assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in bundle.model_card
 
 
 def test_leaving_out_needs_validation_flows(flows: LabelledFlows) -> None:
