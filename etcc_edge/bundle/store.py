@@ -26,13 +26,14 @@ FORMAT = 1
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
+MAX_LABELS = 1024
+"""Of a node."""
 
 _MAX_FILE_BYTES = 64 << 20
 _MAX_TOTAL_BYTES = 256 << 20
 _MAX_FILES = 512
 _MAX_DEPTH = 8
 _MAX_NODES = 256
-_MAX_LABELS = 1024
 _MAX_FEATURES = 4096
 _MAX_INPUTS = 65_536  # of a network
 _MAX_NETWORK_BYTES = 1 << 30  # of its weights, and of what its layers give of so many flows at once, in float32
@@ -95,12 +96,18 @@ def check_target(path: Path, *, force: bool = False) -> None:
 def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
     """Writes a folder, or a zip file where the name ends in ``.zip``; nothing stays behind on failure.
 
-    Raises BundleError where `check_target` does, and where writing fails.
+    Raises BundleError where `check_target` does, where `load_bundle` would refuse what is written, and where writing
+    fails.
     """
     import tempfile
 
     check_target(path, force=force)
     files = _encode(bundle)
+    try:
+        _check_sizes({name: len(data) for name, data in files.items()})
+        _decode(files, str(path))
+    except BundleError as error:
+        raise BundleError(f"{path}: is not written, since it could not be loaded: {error}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -359,7 +366,7 @@ def _decode_node(
         raise BundleError(f"{MANIFEST}: {node_id!r} is no node id")
     if levels < 1:
         raise BundleError(f"{MANIFEST}: node {node_id} lies deeper than the levels")
-    labels = _texts(table, "labels", _MAX_LABELS)
+    labels = _texts(table, "labels", MAX_LABELS)
     network = parse_network(_is(line, str, "network") for line in _take(table, "network", list))
     scaler = _decode_scaler(node_id, tensors, features)
     if classes(network, scaler.inputs) != len(labels):

@@ -38,10 +38,13 @@ def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
 
 
 def check_plan(plan: Plan) -> None:
-    """Raises EtccError where the plan's recipe cannot do what it asks for."""
+    """Raises EtccError where the plan's recipe cannot do what it asks for, or no bundle can hold its texts."""
     recipe = RECIPES[plan.recipe]
     if plan.network not in recipe.networks:
         raise EtccError(f"recipe {plan.recipe} has no {plan.network} networks, only {', '.join(recipe.networks)}")
     if not recipe.validation_share and (plan.leave_one_out or plan.validation):
         use = "leaving protocols out needs" if plan.leave_one_out else "could be split off in another way"
         raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which {use}")
+    for text in (plan.name, plan.license, *plan.citations):
+        if not text.isprintable():
+            raise EtccError(f"{text!r} holds a character that cannot be printed, so no bundle can hold it")

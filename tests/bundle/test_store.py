@@ -176,6 +176,14 @@ def test_a_failure_to_replace_keeps_the_old_bundle(
     assert load_bundle(tmp_path / form).name == "tiny"
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_could_not_be_loaded_is_not_written(tiny_bundle: Bundle, tmp_path: Path, form: str) -> None:
+    broken = dataclasses.replace(tiny_bundle, license="two\nlines")
+    with pytest.raises(BundleError, match=r"is not written, since it could not be loaded: .*license holds a character"):
+        save_bundle(broken, tmp_path / form)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_bundle_below_a_file_cannot_be_written(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="cannot be written"):

@@ -142,6 +142,26 @@ def test_protocols_whose_names_have_no_latin_letters_get_networks_of_their_own(
     assert set(load_bundle(tmp_path / "made").root.children) == {"代理", "直连"}
 
 
+@pytest.mark.parametrize(("column", "label"), [("protocol", "VPN"), ("application", "Chat")])
+def test_a_label_that_no_bundle_can_hold_is_named_before_training(
+    flows: LabelledFlows, column: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etcc_edge.training.train.fit_stage", lambda *_: pytest.fail("was trained"))
+    labels = getattr(flows, column)
+    hostile = replace(flows, **{column: np.where(labels == label, f"{label}\nx", labels)})
+    with pytest.raises(EtccError, match=rf"label '{label}\\nx' holds a character that cannot be printed") as caught:
+        train(hostile, Plan("made", applications="all"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("texts", [{"name": "a\tb"}, {"license": "two\nlines"}, {"citations": ("a\x00",)}])
+def test_a_text_that_no_bundle_can_hold_is_named_before_training(
+    flows: LabelledFlows, texts: dict[str, object]
+) -> None:
+    with pytest.raises(EtccError, match="holds a character that cannot be printed"):
+        train(flows, replace(Plan("made"), **texts))
+
+
 def test_features_that_do_not_vary_teach_nothing(flows: LabelledFlows) -> None:
     with pytest.raises(EtccError, match="no feature varies among the training flows"):
         train(replace(flows, features=np.full_like(flows.features, np.nan)), Plan("made"))
