@@ -6,12 +6,29 @@ from dataclasses import dataclass
 
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.truth import LabelledFlows
+from etcc_edge.training.networks import least_inputs
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import Split, split
 
 METHOD_CITATION = (
     "Li, Lu: ETCC: Encrypted Two-Label Classification Using CNN. Security and Communication Networks 2021, 6633250."
 )
+
+
+# What is trained on where nothing else is asked for, by dialect: the ISCX 2016 time files hold no other features.
+_TIME_FLOWS = ("iscx2016-time", "iscx2016-time-shifted")
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What flows of a dialect are trained with: a preset of features, and the flow timeout for the record, seconds."""
+
+    features: str = "paper"
+    timeout_s: float = 120.0
+
+    @classmethod
+    def of(cls, dialect: str) -> Usual:
+        return cls("time", 15.0) if dialect in _TIME_FLOWS else cls()
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,16 @@ def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
     """Which flows train, validate and test by the plan."""
     share = RECIPES[plan.recipe].validation_share
     return split(flows, plan.split, plan.seed, share, plan.validation, plan.test_share)
+
+
+def check_feature_count(plan: Plan, count: int) -> None:
+    """Raises EtccError where the plan's networks are wider than that many features."""
+    least = least_inputs(RECIPES[plan.recipe].networks[plan.network])
+    if count < least:
+        raise EtccError(
+            f"recipe {plan.recipe} with {plan.network} networks needs at least {least} features that vary, and there "
+            f"are {count}; name more with --features, or take recipe default"
+        )
 
 
 def check_plan(plan: Plan) -> None:

@@ -88,6 +88,18 @@ def stages_of(
     return stages, left_out
 
 
+def other_applications(flows: LabelledFlows) -> dict[str, int]:
+    """Flows by application that the paper's five are without, of those that some protocol has enough flows of."""
+    others: dict[str, int] = {}
+    for protocol in np.unique(flows.protocol).tolist():
+        own = flows.application[flows.protocol == protocol]
+        for name, count in zip(*np.unique(own, return_counts=True), strict=True):
+            enough = len(own) >= MIN_PROTOCOL_FLOWS and count >= MIN_APPLICATION_FLOWS
+            if enough and label_key(str(name)) not in PAPER_APPLICATIONS:
+                others[str(name)] = others.get(str(name), 0) + int(count)
+    return others
+
+
 def check_labels(name: str, stages: Sequence[Stage]) -> None:
     """Raises EtccError for labels of the flows file ``name`` that no bundle can hold."""
     for stage in stages:

@@ -23,7 +23,7 @@ from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
 from etcc_edge.training.fit import reproducible
-from etcc_edge.training.plan import Plan, check_plan, parts_of
+from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
 from etcc_edge.training.splits import Split
 from etcc_edge.training.stage import FittedStage, check_labels, fit_stage, stages_of, taught_protocols
 from etcc_edge.training.unknown import energy_thresholds, leave_one_out
@@ -43,6 +43,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     parts = parts_of(flows, plan)
     protocols, no_class = taught_protocols(flows, parts.train)
     flows, constant = _without_constants(flows, parts.train)
+    check_feature_count(plan, len(flows.feature_names))
     stages, no_network = stages_of(flows, protocols, parts, plan)
     check_labels(flows.name, stages)
     fitted = [fit_stage(flows, stage, parts, plan, tell) for stage in stages]
