@@ -19,6 +19,9 @@ from etcc_edge.flows.dialect import Reading
 from etcc_edge.flows.features import PRESETS, features, preset
 from etcc_edge.flows.text.reader import FlowFile
 
+COLLAPSED = 3
+"""The exit status where a network gives one label to nearly all test flows."""
+
 
 @click.command()
 @click.argument("flows")
@@ -61,8 +64,10 @@ from etcc_edge.flows.text.reader import FlowFile
 )
 @click.option("--license", "licence", default="not stated", show_default=True, help="Of the weights, for the record.")
 @click.option("--name", help="The bundle's name. Default: OUTPUT's.")
-@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle, and take one that has learnt nothing.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     flows: str,
     output: str,
     recipe: str,
@@ -85,7 +90,8 @@ def command(
 ) -> None:
     """Train, export and measure a bundle on the labelled flows of FLOWS.
 
-    CICDarknet2020's Darknet.CSV trains as downloaded. Needs the extra: pip install 'etcc-edge[train]'.
+    CICDarknet2020's Darknet.CSV trains as downloaded. Exit status 3: a network gives one label to nearly all test
+    flows. Needs the extra: pip install 'etcc-edge[train]'.
 
     \b
     Examples:
@@ -94,6 +100,7 @@ def command(
     """
     try:
         from etcc_edge.flows.truth import read_labelled
+        from etcc_edge.training.card import collapses
         from etcc_edge.training.plan import Plan, Usual, check_feature_count, check_plan
         from etcc_edge.training.stage import other_applications
         from etcc_edge.training.train import train
@@ -145,10 +152,16 @@ def command(
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
         note(line)
-    table = score_rows([from_json(bundle.metrics["test"])], sign=" %")
+    test = from_json(bundle.metrics["test"])
+    table = score_rows([test], sign=" %")
     head = ["test rows", "flows", "accuracy", "precision", "recall", "F1"]
     print_table(head, table, title=f"{bundle.name}, {split} split, seed {seed}")
     note(f"wrote {target}; its MODEL_CARD.md has the figures")
+    if failures := collapses(test):
+        for line in failures:
+            note(f"WARNING: {line}; do not use this bundle. Another recipe, seed or more flows may help")
+        if not force:
+            ctx.exit(COLLAPSED)
 
 
 def _reading(flows: str) -> Reading:

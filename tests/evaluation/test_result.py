@@ -109,3 +109,19 @@ def test_a_key_that_is_missing_is_an_error(tiny_bundle: Bundle) -> None:
     del keys["end_to_end"]["attribution"]
     with pytest.raises(KeyError, match="attribution"):
         from_json(keys)
+
+
+@pytest.mark.parametrize(
+    ("recalls", "label"),
+    [
+        ([0.99, 0.01, 0.0], "a"),
+        ([0.02, 0.98, None], "b"),
+        ([0.97, 0.0, 0.0], None),
+        ([0.99, 0.03, 0.0], None),
+        ([1.0, 1.0, 0.0], None),
+        ([1.0, None, None], None),
+    ],
+)
+def test_a_network_collapsed_where_one_label_gets_all_flows(recalls: list[float | None], label: str | None) -> None:
+    score = from_json(load_bundle("default").metrics["test"]).protocol
+    assert replace(score, labels=["a", "b", "c"], recall_by_label=recalls).collapsed_to == label

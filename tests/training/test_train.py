@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
@@ -18,6 +20,7 @@ from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
+from etcc_edge.training.fit import fit
 from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.train import train
 from etcc_edge.training.unknown import conformal_threshold
@@ -378,3 +381,20 @@ def test_features_that_do_not_vary_do_not_count_for_the_papers_networks(flows: L
     features[:, 4:] = 0
     with pytest.raises(EtccError, match="needs at least 8 features that vary, and there are 4"):
         train(replace(flows, features=features), Plan("made", recipe="paper"))
+
+
+def test_a_bundle_that_collapsed_is_written_with_a_warning_and_exit_3_unless_forced(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit_one_label(*arguments: Any) -> Any:
+        fitted = fit(*arguments)
+        with torch.no_grad():
+            [*fitted.network.parameters()][-1][0] += 100  # the first label's bias
+        return fitted
+
+    monkeypatch.setattr("etcc_edge.training.stage.fit", fit_one_label)
+    status, output = trained(str(generated), "-o", str(tmp_path / "b"))
+    assert status == 3, output
+    assert "WARNING: Protocol: nearly all flows get Non-VPN, whatever they are" in output
+    assert "has learnt nothing" in load_bundle(tmp_path / "b").model_card
+    assert trained(str(generated), "-o", str(tmp_path / "b"), "--force")[0] == 0
