@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import click
 
@@ -136,7 +139,7 @@ def command(
         inferred += [f"--timeout {usual.timeout_s:g}"] if timeout is None else []
         if inferred and usual != Usual():
             note(f"{flows}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
-    with status() as tell:
+    with progress() as tell:
         tell(f"reading {flows}")
         labelled = read_labelled(
             flows,
@@ -147,7 +150,7 @@ def command(
             to_split=True,
         )
     plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))
-    with status() as tell:
+    with progress() as tell:
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
@@ -162,6 +165,34 @@ def command(
             note(f"WARNING: {line}; do not use this bundle. Another recipe, seed or more flows may help")
         if not force:
             ctx.exit(COLLAPSED)
+
+
+@contextmanager
+def progress(every_s: float = 30.0) -> Iterator[Callable[[str], None]]:
+    """A line that changes, on a terminal; elsewhere, such as in a log, the newest line with the seconds so far, as
+    often as that. The yielded function takes the line."""
+    if sys.stderr.isatty():
+        with status() as tell:
+            yield tell
+        return
+    start, news, done = time.monotonic(), [""], Event()
+
+    def repeat() -> None:
+        while not done.wait(every_s):
+            if news[0]:
+                note(f"{news[0]}; {time.monotonic() - start:.0f} s so far")
+
+    def tell(line: str) -> None:
+        news[0] = line
+
+    # A thread, since growing trees or reading a file takes minutes without a new line.
+    reporter = Thread(target=repeat, daemon=True)
+    reporter.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        reporter.join()
 
 
 def _reading(flows: str) -> Reading:
