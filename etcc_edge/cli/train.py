@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from threading import Event, Thread
 import click
 
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.terminal import NumberRange, note, print_table, status, test_share_option
+from etcc_edge.cli.terminal import NumberRange, as_typed, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.tables import score_rows
@@ -128,7 +127,7 @@ def command(
         timeout_s=usual.timeout_s if timeout is None else timeout,
         citations=tuple(_lines(citations)) if citations is not None else Plan.citations,
         license=licence,
-        command=_as_typed(),
+        command=as_typed(),
     )
     check_plan(plan)
     chosen = _feature_list(wanted or usual.features)
@@ -172,8 +171,8 @@ def progress(every_s: float = 30.0) -> Iterator[Callable[[str], None]]:
     """A line that changes, on a terminal; elsewhere, such as in a log, the newest line with the seconds so far, as
     often as that. The yielded function takes the line."""
     if sys.stderr.isatty():
-        with status() as tell:
-            yield tell
+        with status() as show:
+            yield show
         return
     start, news, done = time.monotonic(), [""], Event()
 
@@ -208,16 +207,6 @@ def _applications(name: str, given: str | None, others: Mapping[str, int]) -> st
     if given is None and others:
         note(f"{name}: --applications all, since the paper's five would leave out {counts}")
     return given or ("all" if others else "paper")
-
-
-def _as_typed() -> str:
-    """The command line with the last two parts of each path: the record names no folder of this machine."""
-
-    def short(word: str) -> str:
-        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-        return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
-
-    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
 
 
 def _lines(path: str) -> list[str]:

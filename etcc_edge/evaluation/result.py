@@ -161,9 +161,13 @@ class Evaluation:
 class FileEvaluation:
     """A bundle on a flows file."""
 
+    made: str = field(compare=False)  # date and time, UTC, ISO 8601
+    command: str = field(compare=False)  # that was typed; empty where none was
     file: str
+    file_sha256: str  # of its bytes, in hexadecimal
     rows: str  # all, or test: without the flows that a bundle of this evaluation was trained on
     bundle: str
+    bundle_digest: str  # `Bundle.digest`
     location: str  # the last two parts of the bundle's path
     network: str | None  # cnn or lstm, where the bundle says so
     backend: str

@@ -48,7 +48,10 @@ KEYS = {
     ),
     "bootstrap": dict.fromkeys(("unit", "units", "resamples", "seed", "level")),
 }
-FILE_KEYS = ("file", "rows", "bundle", "location", "network", "backend", "precision", "flows_ignored")
+FILE_KEYS = (
+    *("made", "command", "file", "file_sha256", "rows", "bundle", "bundle_digest", "location", "network"),
+    *("backend", "precision", "flows_ignored"),
+)
 
 
 def shape(value: object) -> object:
@@ -73,7 +76,8 @@ def test_json_has_every_key_in_its_place(tiny_bundle: Bundle) -> None:
 
 def test_a_files_evaluation_has_its_own_keys_before_the_figures(tiny_bundle: Bundle) -> None:
     scores = evaluation(tiny_bundle, 8)
-    whole = FileEvaluation("flows.csv", "all", "tiny", "models/tiny", None, "native", "fp32", 0, 2, 1, scores)
+    origin = ("2026-01-02T03:04:05+00:00", "", "flows.csv", "0" * 64, "all", "tiny", "1" * 64, "models/tiny")
+    whole = FileEvaluation(*origin, None, "native", "fp32", 0, 2, 1, scores)
     assert list(to_json(whole)) == [*FILE_KEYS, "flows_trained_on", "flows_twins", *KEYS]
     assert to_json(whole).items() >= to_json(scores).items()
 
