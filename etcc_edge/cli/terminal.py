@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +34,16 @@ test_share_option = click.option(
     help="Of the flows: they only measure. The default is the paper's 4 : 1.",
 )
 """The same for every command that splits flows as `train` does."""
+
+
+def as_typed() -> str:
+    """The command line with the last two parts of each path, for records: they name no folder of this machine."""
+
+    def short(word: str) -> str:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
+
+    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
 
 
 def note(text: str) -> None:

@@ -141,9 +141,18 @@ def _confusion(title: str, score: Score) -> str:
     return f"{title}: true labels by row, predicted by column.\n\n" + _table(["", *score.labels, "recall"], rows)
 
 
+def collapses(test: Evaluation) -> list[str]:
+    """A clause on each network that gives one label to nearly all test flows."""
+    return [
+        f"{name}: nearly all flows get {label}, whatever they are, so the network has learnt nothing"
+        for name, score in _by_network(test).items()
+        if (label := score.collapsed_to) is not None
+    ]
+
+
 def _limits(bundle: Bundle) -> list[str]:
     training = bundle.training
-    limits = []
+    limits = collapses(from_json(bundle.metrics["test"]))
     if any(_INSIDE_TUNNELS in text for text in bundle.citations):
         limits.append(
             "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "

@@ -49,7 +49,10 @@ KEYS = {
     ),
     "bootstrap": dict.fromkeys(("unit", "units", "resamples", "seed", "level")),
 }
-FILE_KEYS = ("file", "rows", "bundle", "location", "network", "backend", "precision", "flows_ignored")
+FILE_KEYS = (
+    *("made", "command", "file", "file_sha256", "rows", "bundle", "bundle_digest", "location", "network"),
+    *("backend", "precision", "flows_ignored"),
+)
 
 
 def shape(value: object) -> object:
@@ -73,7 +76,8 @@ def test_json_has_every_key_in_its_place(tiny_bundle: Bundle) -> None:
 
 def test_a_files_evaluation_has_its_own_keys_before_the_figures(tiny_bundle: Bundle) -> None:
     scores = evaluation(tiny_bundle, 8)
-    whole = FileEvaluation("flows.csv", "all", "tiny", "models/tiny", None, "native", "fp32", 0, 2, 1, scores)
+    origin = ("2026-01-02T03:04:05+00:00", "", "flows.csv", "0" * 64, "all", "tiny", "1" * 64, "models/tiny")
+    whole = FileEvaluation(*origin, None, "native", "fp32", 0, 2, 1, scores)
     assert list(to_json(whole)) == [*FILE_KEYS, "flows_trained_on", "flows_twins", *KEYS]
     assert to_json(whole).items() >= to_json(scores).items()
 
@@ -109,3 +113,19 @@ def test_a_key_that_is_missing_is_an_error(tiny_bundle: Bundle) -> None:
     del keys["end_to_end"]["attribution"]
     with pytest.raises(KeyError, match="attribution"):
         from_json(keys)
+
+
+@pytest.mark.parametrize(
+    ("recalls", "label"),
+    [
+        ([0.99, 0.01, 0.0], "a"),
+        ([0.02, 0.98, None], "b"),
+        ([0.97, 0.0, 0.0], None),
+        ([0.99, 0.03, 0.0], None),
+        ([1.0, 1.0, 0.0], None),
+        ([1.0, None, None], None),
+    ],
+)
+def test_a_network_collapsed_where_one_label_gets_all_flows(recalls: list[float | None], label: str | None) -> None:
+    score = from_json(load_bundle("default").metrics["test"]).protocol
+    assert replace(score, labels=["a", "b", "c"], recall_by_label=recalls).collapsed_to == label
