@@ -102,11 +102,11 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
             return
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        if not _may_be_replaced(target):
             with target.open("wb") as stream:
                 yield stream
             return
-        target = target.resolve()
+        target = Path(os.path.realpath(target))
         handle, partial = _open_partial(target)
         try:
             with os.fdopen(handle, "wb") as raw:
@@ -128,6 +128,14 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         place = "standard output" if os.fspath(path) == STDOUT else f"{path}"
         raise FlowsError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """False for a device, a pipe or a folder. Raises OSError for links in a circle."""
+    try:
+        return stat.S_ISREG(target.stat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _open_partial(target: Path) -> tuple[int, Path]:
