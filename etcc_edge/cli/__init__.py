@@ -62,7 +62,15 @@ class _LazyGroup(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         _open_standard_streams()
-        return super().main(*args, **extra)
+        try:
+            return super().main(*args, **extra)
+        finally:
+            # What cannot be written would turn the exit status into 120.
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except OSError:
+                    silence(stream)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -77,7 +85,6 @@ class _LazyGroup(click.Group):
             silence(sys.stdout)
             ctx.exit(0)
         except OSError as error:
-            silence(sys.stdout)
             _fail(ctx, f"cannot read or write: {error.strerror or error}")
         except (MemoryError, ImportError, RuntimeError) as error:
             if not _is_lack_of_memory(error):

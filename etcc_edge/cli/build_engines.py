@@ -11,7 +11,7 @@ import click
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.bundle.seen import read_flows
-from etcc_edge.cli.terminal import NumberRange, note, print_table, printed, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
@@ -92,7 +92,7 @@ def command(
         keep_verdicts(loaded, outcome)
     for line in outcome.notes:
         note(line)
-    with printed():
+    with shown():
         if as_json:
             rows = [vars(row) for row in outcome.rows]
             click.echo(json.dumps({"bundle": loaded.name, "engines": rows, "taken": outcome.taken}, indent=1))

@@ -15,7 +15,7 @@ from etcc_edge.checking.file import check_file
 from etcc_edge.checking.findings import Finding, findings
 from etcc_edge.checking.leakage import twins_across
 from etcc_edge.checking.result import Check, to_json
-from etcc_edge.cli.terminal import byte_progress, print_table, printed, status, test_share_option
+from etcc_edge.cli.terminal import byte_progress, print_table, shown, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
@@ -89,7 +89,7 @@ def command(
             parts = split(labelled, kind, seed, validation_share=0.0, test_share=test_share)
             check = check.with_split(twins_across(labelled, kind, seed, parts.train, parts.test))
     lines = findings(check)
-    with printed():
+    with shown():
         if as_json:
             click.echo(json.dumps({**to_json(check), "findings": [vars(line) for line in lines]}, indent=1))
         else:

@@ -167,8 +167,7 @@ def _preview(flows: tuple[str, ...], rows: int, options: dict[str, Any]) -> None
     failed = False
     for name in flows:
         try:
-            with printed():
-                print_preview(name, rows, one_of_several=len(flows) > 1, **options)
+            print_preview(name, rows, one_of_several=len(flows) > 1, **options)
         except EtccError as error:
             failed = True
             note(f"Error: {error}")

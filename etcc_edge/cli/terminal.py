@@ -64,6 +64,17 @@ def printed() -> Iterator[None]:
         click.get_current_context().meta[OUTPUT_LOST] = True
 
 
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Around what is printed before a command ends with a status of its own: a reader that leaves does not change
+    it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
 def silence(stream: IO[str]) -> None:
     """Sends what waits in the buffer, and all that is still to come, nowhere: a flush at exit would fail."""
     with contextlib.suppress(OSError):
