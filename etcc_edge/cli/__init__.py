@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 from typing import Any, NoReturn
@@ -86,13 +87,13 @@ class _LazyGroup(click.Group):
             ctx.exit(0)
         except OSError as error:
             _fail(ctx, f"cannot read or write: {error.strerror or error}")
-        except (MemoryError, ImportError, RuntimeError) as error:
-            if not _is_lack_of_memory(error):
-                raise
-            _fail(ctx, "not enough memory or threads; raise the limit (ulimit -v, -u), or take fewer --threads")
         except KeyboardInterrupt:
             note("interrupted")
             ctx.exit(INTERRUPTED)
+        except BaseException as error:  # a panic of a Rust library is no Exception
+            if not _is_lack_of_memory(error):
+                raise
+            _fail(ctx, "not enough memory or threads; raise the limit (ulimit -v, -u), or take fewer --threads")
         if ctx.meta.get(OUTPUT_LOST):
             ctx.exit(1)
         return result
@@ -103,12 +104,19 @@ def _fail(ctx: click.Context, message: str, status: int = 1) -> NoReturn:
     ctx.exit(status)
 
 
+# Of a thread that was not started, a library that was not mapped, and an object that was not made.
+_LACK_OF_MEMORY = re.compile(
+    "can't start new thread|temporarily unavailable|failed to map segment|cannot allocate memory|"
+    "pyobject pointer is null",
+    re.IGNORECASE,
+)
+
+
 def _is_lack_of_memory(error: BaseException) -> bool:
-    """Also where a library could not be mapped, or a thread not be started: those have no exception of their own."""
-    signs = ("can't start new thread", "failed to map segment", "cannot allocate memory", "temporarily unavailable")
+    """Also where it has no exception of its own, and where a library made another of it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or any(sign in str(cause).lower() for sign in signs):
+        if isinstance(cause, MemoryError) or _LACK_OF_MEMORY.search(str(cause)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
