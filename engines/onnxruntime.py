@@ -7,6 +7,8 @@ import importlib.util
 import os
 from typing import Any
 
+import numpy as np
+
 from etcc_edge.arrays import F32
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
@@ -20,11 +22,25 @@ def why_not(bundle: Bundle | None = None, precision: str = "fp32") -> str:
 
 def open_engine(bundle: Bundle, node: Node, form: str) -> OnnxRuntimeEngine:
     """A network from its ONNX file of any form; of a precision, that is the form of the same name. Raises
-    BackendError."""
+    BackendError, also for an ONNX file of another shape than the bundle's."""
     model = bundle.onnx.get((node.id, form))
     if model is None:
         raise BackendError(f"bundle {bundle.name} holds no {form} ONNX file for {node.id}")
-    return OnnxRuntimeEngine(model)
+    engine = OnnxRuntimeEngine(model)
+    _check_shape(engine, node)
+    return engine
+
+
+def _check_shape(engine: OnnxRuntimeEngine, node: Node) -> None:
+    """Two rows through the network: an ONNX file may promise another shape than it has, or none."""
+    rows, inputs, labels = 2, node.scaler.inputs, len(node.labels)
+    try:
+        shape = engine.run(np.zeros((rows, inputs), np.float32)).shape
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        detail = str(error).splitlines()[0]
+        raise BackendError(f"{node.id}: its ONNX file does not take float32 [n, {inputs}]: {detail}") from error
+    if shape != (rows, labels):
+        raise BackendError(f"{node.id}: its ONNX file gives {list(shape)} for {rows} flows, not [{rows}, {labels}]")
 
 
 def silent_library() -> Any:

@@ -95,6 +95,7 @@ def format_rows(
     codes: I32,
     confidence: F32,
     known: npt.NDArray[np.int8],
+    chosen: I64,
     names: Sequence[Sequence[str]],
     width: int,
     keep_columns: bool,

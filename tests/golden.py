@@ -41,7 +41,7 @@ def main() -> None:
     write_iscx_flows()
     for bundle, flows in (("default", ""), ("no-ports", ""), ("iscx-tor-vpn-15s", "-iscx")):
         target = DATA / "golden" / f"{bundle}.labels.csv"
-        label_file(DATA / f"generated-flows{flows}.csv", target, bundle=bundle, backend="native", keep_columns=False)
+        label_file(DATA / f"generated-flows{flows}.csv", target, bundle=bundle, backend="native", columns="labels")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class EngineCache:
         try:
             self._prepare()
             with self._locked(key):
+                self._remove_partials(key)
                 data, refused = self._read(key, recipe)
                 if data is not None:
                     return CachedEngine(data, built=False)
@@ -90,10 +91,10 @@ class EngineCache:
         except OSError as error:
             raise _Unusable(f"not kept: {self.folder}: {error.strerror or error}") from error
         _check_private(self.folder)
-        for part in self.folder.glob("*.partial"):  # of a builder that was killed
+        for partial in self.folder.glob("*.partial"):  # of a builder that was killed
             with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > 3600:
-                    part.unlink()
+                if time.time() - partial.stat().st_mtime > 3600:
+                    partial.unlink()
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -107,6 +108,12 @@ class EngineCache:
         finally:
             os.close(handle)
 
+    def _remove_partials(self, key: str) -> None:
+        """What a killed builder of this engine left behind: whoever holds its lock is its only builder."""
+        for partial in self.folder.glob(f".{key}.*.partial"):
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
     def _read(self, key: str, recipe: Mapping[str, str]) -> tuple[bytes | None, str]:
         engine, manifest = self._paths(key)
         if not engine.exists() and not manifest.exists():
@@ -115,7 +122,9 @@ class EngineCache:
             table = json.loads(_read_private(manifest, _MANIFEST_LIMIT))
             if table.get("format") != FORMAT or table.get("recipe") != dict(recipe):
                 return None, "its manifest is another engine's"
-            data = _read_private(engine, int(table["bytes"]))
+            if type(table["bytes"]) is not int or table["bytes"] < 0:
+                return None, "its manifest is damaged"
+            data = _read_private(engine, table["bytes"])
             if len(data) != table["bytes"]:
                 return None, f"it has {len(data)} bytes, its manifest says {table['bytes']}"
             if hashlib.sha256(data).hexdigest() != table["sha256"]:
@@ -160,12 +169,15 @@ class EngineCache:
             raise
 
     def _evict(self, keep: str) -> None:
-        engines = []
-        for path in self.folder.glob("*.engine"):
+        engines, total = [], 0
+        for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                engines.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(size for _, size, _ in engines)
+                if path.suffix == ".engine":
+                    engines.append((status.st_mtime_ns, status.st_size, path))
+                # A part-written file, of a builder at work or killed, takes the same room.
+                if path.suffix in (".engine", ".partial"):
+                    total += status.st_size
         for _, size, path in sorted(engines):
             if total <= self.limit:
                 return
@@ -213,7 +225,7 @@ def _read_private(path: Path, limit: int) -> bytes:
             raise _Refused(f"{path.suffix[1:]} file is no plain file")
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise _Refused(f"{path.suffix[1:]} file is open to others")
-        return file.read(limit + 1)
+        return file.read(min(limit, status.st_size) + 1)
 
 
 def _joined(*reasons: str) -> str:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
-import click
+INTERRUPTED = 128 + signal.SIGINT
+try:
+    import click
 
-from etcc_edge.errors import EtccError
-from etcc_edge.version import __version__
+    from etcc_edge.cli.terminal import OUTPUT_LOST, note, silence
+    from etcc_edge.errors import EtccError
+    from etcc_edge.version import __version__
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
 
 # Command to the module of its name, with the line that the list of commands shows.
 _COMMANDS = {
@@ -44,29 +50,85 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        _open_standard_streams()
+        try:
+            return super().main(*args, **extra)
+        finally:
+            # What cannot be written would turn the exit status into 120.
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except OSError:
+                    silence(stream)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
         except EtccError as error:
-            raise click.ClickException(str(error)) from error
+            _fail(ctx, str(error))
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "etcc-edge"
-            click.echo(f"Error: {error.format_message()} (see {where} --help)", err=True)
-            ctx.exit(error.exit_code)
+            _fail(ctx, f"{error.format_message()} (see {where} --help)", error.exit_code)
         except BrokenPipeError:
-            # Whoever read our output has enough; the interpreter's own flush at exit would complain.
-            _forget_output()
+            # Whoever read our output has enough.
+            silence(sys.stdout)
             ctx.exit(0)
         except OSError as error:
-            _forget_output()
-            raise click.ClickException(f"cannot read or write: {error.strerror or error}") from error
+            _fail(ctx, f"cannot read or write: {error.strerror or error}")
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(128 + signal.SIGINT)
+            note("interrupted")
+            ctx.exit(INTERRUPTED)
+        except BaseException as error:  # a panic of a Rust library is no Exception
+            if not _is_lack_of_memory(error):
+                raise
+            _fail(ctx, "not enough memory or threads; raise the limit (ulimit -v, -u), or take fewer --threads")
+        if ctx.meta.get(OUTPUT_LOST):
+            ctx.exit(1)
+        return result
 
 
-def _forget_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _fail(ctx: click.Context, message: str, status: int = 1) -> NoReturn:
+    note(f"Error: {message}")
+    ctx.exit(status)
+
+
+# Of a thread that was not started, a library that was not mapped, and an object that was not made.
+_LACK_OF_MEMORY = re.compile(
+    "can't start new thread|temporarily unavailable|failed to map segment|cannot allocate memory|"
+    "pyobject pointer is null",
+    re.IGNORECASE,
+)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Also where it has no exception of its own, and where a library made another of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or _LACK_OF_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _open_standard_streams() -> None:
+    """A closed one becomes a file that fails where it is used, so that no file of ours gets its number."""
+    # Opened for the opposite of what it is for.
+    streams = {"stdin": ("r", os.O_WRONLY), "stdout": ("w", os.O_RDONLY), "stderr": ("w", os.O_RDONLY)}
+    for name, (mode, opposite) in streams.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, opposite), mode))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ from etcc_edge.bench.report.compare import changes, differences
 from etcc_edge.bench.report.files import FORMATS, as_json, read, write
 from etcc_edge.bench.report.tables import cautions, change_table, recommended, summary
 from etcc_edge.bench.run import Bench
-from etcc_edge.cli.terminal import NumberRange, note, print_table, step_progress
+from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, step_progress
 
 REGRESSED = 3
 
@@ -114,7 +114,8 @@ def _compare(ctx: click.Context, old: str, new: str, max_regression: float) -> N
         note(line)
     rows = changes(before, after, max_regression)
     table = change_table(rows)
-    print_table([name for _, name in table.columns], table.rows)
+    with shown():
+        print_table([name for _, name in table.columns], table.rows)
     if regressions := sum(row.regressed for row in rows):
         note(f"{regressions} of {len(rows)} figures have regressed")
         ctx.exit(REGRESSED)

@@ -11,7 +11,7 @@ import click
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.bundle.seen import read_flows
-from etcc_edge.cli.terminal import NumberRange, note, print_table, status
+from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
@@ -92,28 +92,29 @@ def command(
         keep_verdicts(loaded, outcome)
     for line in outcome.notes:
         note(line)
-    if as_json:
-        rows = [vars(row) for row in outcome.rows]
-        click.echo(json.dumps({"bundle": loaded.name, "engines": rows, "taken": outcome.taken}, indent=1))
-    else:
-        print_table(
-            ["network", "precision", "backend", "target", "size", "build", "drift from fp32", "speed", "verdict"],
-            [
+    with shown():
+        if as_json:
+            rows = [vars(row) for row in outcome.rows]
+            click.echo(json.dumps({"bundle": loaded.name, "engines": rows, "taken": outcome.taken}, indent=1))
+        else:
+            print_table(
+                ["network", "precision", "backend", "target", "size", "build", "drift from fp32", "speed", "verdict"],
                 [
-                    row.network,
-                    row.precision,
-                    row.backend,
-                    row.target,
-                    f"{row.size / 1000:.0f} kB" if row.size else "",
-                    f"{row.seconds:.2f} s" if row.size else "",
-                    row.drift,
-                    "" if row.speed is None else f"{row.speed:.2f} ×",
-                    row.verdict,
-                ]
-                for row in outcome.rows
-            ],
-            title=f"bundle {loaded.name}",
-        )
+                    [
+                        row.network,
+                        row.precision,
+                        row.backend,
+                        row.target,
+                        f"{row.size / 1000:.0f} kB" if row.size else "",
+                        f"{row.seconds:.2f} s" if row.size else "",
+                        row.drift,
+                        "" if row.speed is None else f"{row.speed:.2f} ×",
+                        row.verdict,
+                    ]
+                    for row in outcome.rows
+                ],
+                title=f"bundle {loaded.name}",
+            )
     for where, taken in outcome.taken.items():
         note(f"{where}: {taken} is the first that is not kept out" if taken else f"{where}: nothing passes")
     if not outcome.passed:

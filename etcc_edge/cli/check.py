@@ -15,10 +15,12 @@ from etcc_edge.checking.file import check_file
 from etcc_edge.checking.findings import Finding, findings
 from etcc_edge.checking.leakage import twins_across
 from etcc_edge.checking.result import Check, to_json
-from etcc_edge.cli.terminal import byte_progress, print_table, status, test_share_option
+from etcc_edge.cli.terminal import byte_progress, print_table, shown, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
+
+NO_BUNDLE_FITS = 3
 
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
 _SEVERITY_WIDTH = max(map(len, _COLOURS))
@@ -39,7 +41,9 @@ _SEVERITY_WIDTH = max(map(len, _COLOURS))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
 @click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     flows: str,
     protocol_column: str | None,
     application_column: str | None,
@@ -50,10 +54,11 @@ def command(
     columns: bool,
     as_json: bool,
 ) -> None:
-    """Whether FLOWS (CSV, .csv.gz, ARFF; - is standard input) can be labelled or trained on.
+    """Whether FLOWS (CSV, .csv.gz, a .zip of one CSV, ARFF; - is standard input) can be labelled or trained on.
 
     Says how the file is read, which values are odd and, where it is labelled, what gives the labels away. The
-    file is read once, with --split twice; --split needs the extra: pip install 'etcc-edge[train]'.
+    file is read once, with --split twice; --split needs the extra: pip install 'etcc-edge[train]'. Exit 3 where no
+    shipped bundle fits.
 
     \b
     Examples:
@@ -84,13 +89,16 @@ def command(
             parts = split(labelled, kind, seed, validation_share=0.0, test_share=test_share)
             check = check.with_split(twins_across(labelled, kind, seed, parts.train, parts.test))
     lines = findings(check)
-    if as_json:
-        click.echo(json.dumps({**to_json(check), "findings": [vars(line) for line in lines]}, indent=1))
-        return
-    _print_findings(check, lines)
-    if columns:
-        click.echo()
-        _print_columns(check)
+    with shown():
+        if as_json:
+            click.echo(json.dumps({**to_json(check), "findings": [vars(line) for line in lines]}, indent=1))
+        else:
+            _print_findings(check, lines)
+            if columns:
+                click.echo()
+                _print_columns(check)
+    if not any(bundle.fits for bundle in check.bundles.values()):
+        ctx.exit(NO_BUNDLE_FITS)
 
 
 def _split() -> Callable[..., Any]:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import os
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
 from etcc_edge.bundle.precision import PRECISIONS
-from etcc_edge.cli.terminal import NumberRange, byte_progress, note, print_table
+from etcc_edge.cli.preview import print_preview
+from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, note, print_table, printed, silence
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.text.columns import ALL
+from etcc_edge.flows.text.header import read_header
 from etcc_edge.flows.text.stream import STDIN, ByteStream
 from etcc_edge.infer.file import Summary, label_file
 
-# The end of a labelled file's header, or all of it with --columns labels.
-_OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
+_PREVIEW_ROWS = "10"
+_START_BYTES = 1 << 16  # of a file, to read its header from
 
 
-@click.command()
+class _Command(click.Command):
+    """``--preview`` may stand without its number, whatever follows it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words: list[str] = []
+        for word, following in zip(args, [*args[1:], ""], strict=True):
+            words.append(word)
+            if word == "--preview" and "--" not in words and not following.lstrip("-").isdigit():
+                words.append(_PREVIEW_ROWS)
+        return super().parse_args(ctx, words)
+
+
+@click.command(cls=_Command)
 @click.argument("flows", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", help="Labelled file, folder for several, or - for standard output.")
 @click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
@@ -39,7 +57,17 @@ _OWN_HEADER = re.compile(rb"(^|,)etcc_\w+(,etcc_\w+)*$")
     help="Leave the application empty where both confidences multiplied are below P.",
 )
 @click.option(
-    "--columns", default="all", show_default=True, type=click.Choice(["all", "labels"]), help="What to write."
+    "--columns",
+    default=ALL,
+    show_default=True,
+    metavar="all|labels|key|NAME,…",
+    help="What to write before the labels: all of the input, nothing, what identifies a flow, or these columns.",
+)
+@click.option(
+    "--preview",
+    metavar="[N]",
+    type=click.IntRange(1, 1000),
+    help=f"Show the labels of the first N flows ({_PREVIEW_ROWS}) in a table, and write nothing.",
 )
 @click.option("--known", is_flag=True, help="Add etcc_known: 0 where no trained protocol looks like the flow.")
 @click.option("--strict", is_flag=True, help="Stop at the first row that cannot be labelled.")
@@ -55,28 +83,39 @@ def command(
     threads: int | None,
     min_confidence: float,
     columns: str,
+    preview: int | None,
     known: bool,
     strict: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Label every flow of FLOWS (CSV, .csv.gz, ARFF; - is standard input), in order.
+    """Label every flow of FLOWS (CSV, .csv.gz, a .zip of one CSV, ARFF; - is standard input), in order.
 
-    Without -o, NAME.labels.csv is written beside NAME.csv, and standard input goes to standard output. OUT may
-    replace an earlier labelled file; any other file only with --force.
+    Without -o, NAME.labels.csv is written beside NAME.csv, and standard input goes to standard output. An earlier
+    labelled file of the same input is replaced; any other file only with --force.
 
     \b
     Examples:
+      etcc-edge infer flows.csv --preview
       etcc-edge infer flows.csv
-      etcc-edge infer flows.csv.gz -o labelled.csv --columns labels
+      etcc-edge infer flows.csv.gz -o labelled.csv --columns key
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
-    targets = [_target(name, output, several=len(flows) > 1) for name in flows]
+    several = len(flows) > 1
+    if preview is not None:
+        others = {"-o": output, "--columns": columns != ALL, "--known": known, "--strict": strict, "--json": as_json}
+        if unused := [option for option, given in others.items() if given]:
+            raise click.UsageError(f"--preview writes no file; leave out {', '.join(unused)}")
+        options = {"bundle": bundle, "backend": backend, "precision": precision, "min_confidence": min_confidence}
+        _preview(flows, preview, options)
+        return
+    targets = [_target(name, output, several=several) for name in flows]
     if as_json and STDIN in targets:
         raise click.UsageError("--json and the labels would share standard output; name a file with -o")
-    _check_nothing_is_lost(flows, targets, named=output is not None, force=force)
+    _check_nothing_is_lost(flows, targets, force=force)
     outcomes: list[dict[str, Any]] = []
     failed = False
+    labelled, start = 0, time.perf_counter()
     for name, target in zip(flows, targets, strict=True):
         try:
             with byte_progress(name, hidden=target == STDIN) as progress:
@@ -90,7 +129,7 @@ def command(
                     threads=threads,
                     min_confidence=min_confidence,
                     known=known,
-                    keep_columns=columns == "all",
+                    columns=columns,
                     strict=strict,
                     started=_say_choices,
                     progress=progress,
@@ -101,13 +140,38 @@ def command(
             note(f"Error: {error}")
             outcomes.append({"input": name, "error": str(error)})
             continue
+        except BrokenPipeError:
+            if not several:
+                raise
+            failed = True
+            silence(sys.stdout)
+            continue
+        labelled += summary.flows
         _say_findings(summary)
         failed = failed or bool(summary.contradiction)
         if not as_json and target != STDIN:
-            _print_counts(summary)
+            with printed():
+                _print_counts(summary, one_of_several=several)
+            note(f"{summary.flows} flows written to {summary.output}")
         outcomes.append(vars(summary))
+    seconds = time.perf_counter() - start
     if as_json:
-        click.echo(json.dumps(outcomes, indent=1))
+        with printed():
+            click.echo(json.dumps(outcomes, indent=1))
+    if labelled:
+        note(f"{labelled} flows in {seconds:.2f} s: {labelled / seconds:.0f} flows/s")
+    if failed:
+        raise SystemExit(1)
+
+
+def _preview(flows: tuple[str, ...], rows: int, options: dict[str, Any]) -> None:
+    failed = False
+    for name in flows:
+        try:
+            print_preview(name, rows, one_of_several=len(flows) > 1, **options)
+        except EtccError as error:
+            failed = True
+            note(f"Error: {error}")
     if failed:
         raise SystemExit(1)
 
@@ -121,36 +185,45 @@ def _target(name: str, output: str | None, *, several: bool) -> str:
     if output is not None and not Path(output).is_dir():
         if several:
             raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
+        check_csv_name(output)
         return output
     source = Path("stdin.csv" if name == STDIN else name)
     folder = source.parent if output is None else Path(output)
-    return str(folder / (Path(source.name.removesuffix(".gz")).stem + ".labels.csv"))
+    return str(folder / (Path(source.name.removesuffix(".gz").removesuffix(".zip")).stem + ".labels.csv"))
 
 
-def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, named: bool, force: bool) -> None:
+def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
     """Raises UsageError where an output would replace an input, another output, or a file that is not ours."""
     pairs = [(name, Path(target)) for name, target in zip(flows, targets, strict=True) if target != STDIN]
     inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
     for name, file in pairs:
         if file.exists() and any(file.samefile(path) for path in inputs):
             raise click.UsageError(f"{file} is the input itself; name another file with -o")
-        if file.is_file() and not force and not (named and name != STDIN and _is_labelled(file, name)):
+        if file.is_file() and not force and not (name != STDIN and _is_labelled(file, name)):
             raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
-    if len({file.resolve() for _, file in pairs}) < len(pairs):
+    if len({os.path.realpath(file) for _, file in pairs}) < len(pairs):
         raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
 
 
 def _is_labelled(path: Path, source: str) -> bool:
-    """Whether a file is empty, or an earlier output for this input: its header with our columns and no others."""
-    header, existing = _first_line(source), _first_line(str(path))
-    own = _OWN_HEADER.search(existing) if existing else None
-    return existing == b"" or (existing is not None and own is not None and existing[: own.start()] in (header, b""))
+    """Whether a file is empty, or an earlier output for this input: its header has columns of the input, all of them or
+    chosen ones, then ours, and no others."""
+    existing = _header_cells(str(path))
+    if not existing:
+        return existing is not None
+    own = list(existing)
+    while own and own[-1].startswith("etcc_"):
+        own.pop()
+    # A counter that is subtracted from keeps what the input does not have.
+    return len(own) < len(existing) and not Counter(own) - Counter(_header_cells(source) or ())
 
 
-def _first_line(path: str) -> bytes | None:
+def _header_cells(path: str) -> tuple[str, ...] | None:
+    """The names in a file's header, none for an empty file; None where it has no header that can be read."""
     try:
         with contextlib.closing(ByteStream(path)) as source:
-            return source.read(1 << 16).split(b"\n", 1)[0].rstrip(b"\r")
+            start = source.read(_START_BYTES)
+        return read_header(start, path, whole=len(start) < _START_BYTES).cells if start else ()
     except FlowsError:
         return None
 
@@ -191,11 +264,11 @@ def _say_findings(summary: Summary) -> None:
         note(f"Error: {summary.input}: {summary.contradiction}")
 
 
-def _print_counts(summary: Summary) -> None:
+def _print_counts(summary: Summary, *, one_of_several: bool) -> None:
     rows = [
         [protocol or "(none)", application or "(none)", str(count), f"{100 * count / summary.flows:.1f} %"]
         for protocol, applications in summary.counts.items()
         for application, count in applications.items()
     ]
-    print_table(["protocol", "application", "flows", "share"], rows, title=f"{summary.input} → {summary.output}")
-    note(f"{summary.flows} flows written to {summary.output}")
+    title = f"{summary.input} → {summary.output}"
+    print_table(["protocol", "application", "flows", "share"], rows, title=title, one_of_several=one_of_several)

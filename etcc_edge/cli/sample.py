@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from etcc_edge.cli.terminal import check_csv_name
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
@@ -26,6 +27,7 @@ def command(flows: int, seed: int, output: str, force: bool) -> None:
     Example:
       etcc-edge sample -n 1000 --seed 1 -o generated.csv
     """
+    check_csv_name(output)
     if output != STDIN and Path(output).is_file() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
     with open_output(output) as out:

@@ -1,16 +1,20 @@
-"""What a person types and sees: numbers, progress, tables and notes. In a pipe, no progress, and no import of rich."""
+"""What a person types and sees: numbers, names, progress, tables and notes. In a pipe, no progress, and no import of
+rich."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+
+from etcc_edge.flows.text.stream import STDIN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,9 +50,59 @@ def as_typed() -> str:
     return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
 
 
+OUTPUT_LOST = "etcc_edge.output_lost"
+"""In a context's ``meta`` where `printed` could not print; the command then fails in the end."""
+
+
 def note(text: str) -> None:
-    """One line on standard error."""
-    click.echo(text, err=True)
+    """One line on standard error; where that is closed or full, the work goes on without it."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[None]:
+    """Around what is printed when the work is done, or between two parts of it. Where standard output cannot take it,
+    the rest goes on, and the exit status is 1."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        silence(sys.stdout)
+        note(f"Error: standard output: cannot be written: {error.strerror or error}")
+        click.get_current_context().meta[OUTPUT_LOST] = True
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Around what is printed before a command ends with a status of its own: a reader that leaves does not change
+    it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+def silence(stream: IO[str]) -> None:
+    """Sends what waits in the buffer, and all that is still to come, nowhere: a flush at exit would fail."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def check_csv_name(output: str) -> None:
+    """Raises UsageError for a file whose name promises another form than CSV. Folders, devices and pipes have any
+    name."""
+    path = Path(output)
+    if output == STDIN or (path.exists() and not path.is_file()):
+        return
+    if Path(path.name.removesuffix(".gz")).suffix.lower() not in ("", ".csv"):
+        raise click.UsageError(
+            f"-o {output}: only CSV can be written, Parquet and others not yet; name a file that ends in .csv or "
+            ".csv.gz or has no ending, or - for standard output"
+        )
 
 
 @contextlib.contextmanager
@@ -104,9 +158,14 @@ def status() -> Iterator[Callable[[str], None]]:
         yield lambda text: line.update(Text(text))
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table on standard output: lines on a terminal, plain aligned columns in a pipe."""
+def print_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, *, one_of_several: bool = False
+) -> None:
+    """A table on standard output: lines on a terminal, plain aligned columns in a pipe, there with the title only where
+    it tells the table from others."""
     if not sys.stdout.isatty():
+        if title and one_of_several:
+            click.echo(title)
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
         for row in [head, *rows]:
             cells = [

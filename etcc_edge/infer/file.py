@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from etcc_edge.arrays import I64
 from etcc_edge.bundle.fit import pick_bundle
+from etcc_edge.flows.text.columns import ALL, kept_columns
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.text.writer import LabelWriter, open_output
 from etcc_edge.infer.classifier import Classifier
@@ -52,17 +53,19 @@ def label_file(
     threads: int | None = None,
     min_confidence: float = 0.0,
     known: bool = False,
-    keep_columns: bool = True,
+    columns: str = ALL,
     strict: bool = False,
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
-    """Labels a whole file, as `label_flows` does. ``known`` adds the column ``etcc_known``; without ``keep_columns``
-    the labels alone are written. ``started`` gets the choices made, ``progress`` the input's position and size.
+    """Labels a whole file, as `label_flows` does. ``known`` adds the column ``etcc_known``; ``columns`` says which of
+    the input's own are kept, as `kept_columns` takes it. ``started`` gets the choices made, ``progress`` the input's
+    position and size.
 
     Raises FlowsError, BundleError, BackendError.
     """
     with FlowFile(path) as file:
+        kept = kept_columns(file, columns)
         chosen, reason = pick_bundle(file, bundle)
         # Batches overlap instead, each in one thread from bytes to labelled lines.
         classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=1)
@@ -96,7 +99,7 @@ def label_file(
         started(summary)
         vocabulary = chosen.vocabulary()
         with open_output(output) as out:
-            writer = LabelWriter(out, file.header, chosen.levels, vocabulary, known=known, keep_columns=keep_columns)
+            writer = LabelWriter(out, file.header, chosen.levels, vocabulary, known=known, columns=kept)
             tally = label_flows(
                 file,
                 writer,
@@ -104,6 +107,7 @@ def label_file(
                 threads=threads,
                 min_confidence=min_confidence,
                 known=known,
+                texts=kept or (),
                 strict=strict,
                 progress=progress,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -63,6 +63,7 @@ def label_flows(
     threads: int | None = None,
     min_confidence: float = 0.0,
     known: bool = False,
+    texts: Sequence[int] = (),
     strict: bool = False,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Tally:
@@ -70,7 +71,8 @@ def label_flows(
     process may use): each takes a batch from unparsed to formatted.
 
     Applications whose pair of labels is less sure than ``min_confidence`` stay empty. With ``known`` the sink learns
-    whether a flow is like the trained protocols. ``progress`` gets the source's position and size. Raises FlowsError.
+    whether a flow is like the trained protocols. ``texts``: the text columns that the sink wants.
+    ``progress`` gets the source's position and size. Raises FlowsError.
     """
     bundle = classifier.bundle
     vocabulary = bundle.vocabulary()
@@ -91,7 +93,7 @@ def label_flows(
         return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally
 
     total = Tally.of(vocabulary)
-    batches = source.unparsed_batches(bundle.features, strict=strict)
+    batches = source.unparsed_batches(bundle.features, texts, strict=strict)
     with contextlib.closing(in_order(label, batches, threads or usable_cpus())) as labelled:
         for part in labelled:
             if part is None:

@@ -104,7 +104,16 @@ def test_a_split_of_flows_without_labels_asks_for_them(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     path = tmp_path / "flows.csv"
     path.write_text("Source Port,Flow Duration,Flow Bytes/s,Flow Packets/s,Flow IAT Mean\n1,2,3,4,5\n")
-    assert run(str(path)).exit_code == 0
+    assert run(str(path)).exit_code == 3
     failed = run(str(path), "--split", "random")
     assert failed.exit_code == 1
     assert "name the label column with --protocol-column" in failed.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_file_that_no_shipped_bundle_fits_is_described_and_exits_3(tmp_path: Path, words: list[str]) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text("Source Port,Flow Duration,Flow Bytes/s,Flow Packets/s,Flow IAT Mean\n1,2,3,4,5\n")
+    done = run(str(path), *words)
+    assert (done.exit_code, done.stderr) == (3, "")
+    assert "no shipped one fits; train your own" in done.stdout

@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sysconfig
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +185,54 @@ def test_labels_alone(infer):
     assert [line.count(b",") for line in lines] == [3] * 5
 
 
+def test_chosen_columns_are_written_byte_for_byte_before_the_labels(infer):
+    Path("flows.csv").write_bytes(HEADER + b'1000, 1 ,2000,1000,1000,1000,"a, ""b"""\n')
+    assert infer("flows.csv", "--columns", "note, FLOWBYTESPERSECOND").exit_code == 0
+    header, line = Path("flows.labels.csv").read_bytes().splitlines()
+    assert header == b"note,flowBytesPerSecond," + LABELS
+    assert line.startswith(b'"a, ""b""", 1 ,')
+    assert line.count(b",") == 2 + 1 + 3
+
+
+def test_the_key_columns_are_those_that_identify_a_flow(infer):
+    Path("flows.csv").write_bytes(b"Src IP,Timestamp," + HEADER + b"192.0.2.1,5," + rows(1)[0])
+    assert infer("flows.csv", "--columns", "key").exit_code == 0
+    header, line = Path("flows.labels.csv").read_bytes().splitlines()
+    assert header == b"Src IP,Timestamp," + LABELS
+    assert line.startswith(b"192.0.2.1,5,")
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_chosen_columns_stay_with_their_rows_over_many_blocks(infer, threads):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(40_000)))
+    infer("flows.csv", "--columns", "note", "--threads", threads)
+    chosen = table()
+    infer("flows.csv", "-o", "all.csv", "--threads", threads)
+    assert chosen == [row[6:] for row in table("all.csv")]
+
+
+@pytest.mark.parametrize("columns", ["note", "key", "labels", "all"])
+def test_a_file_of_any_columns_of_the_input_is_an_earlier_one(infer, columns):
+    infer("flows.csv", "--columns", columns)
+    assert infer("flows.csv").exit_code == 0
+    assert len(table()[0]) == 7 + 4
+
+
+def test_a_column_that_the_file_lacks_is_named_with_the_nearest(infer):
+    error = failed(infer("flows.csv", "--columns", "notes"), 1)
+    assert error == "Error: flows.csv:1: has no column 'notes'; the nearest is 'note'"
+    assert os.listdir() == ["flows.csv"]
+
+
+def test_a_zip_file_of_one_csv_is_labelled_as_the_csv(infer):
+    with zipfile.ZipFile("packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write("flows.csv")
+    infer("flows.csv")
+    assert infer("packed.zip").exit_code == 0
+    assert Path("packed.labels.csv").read_bytes() == Path("flows.labels.csv").read_bytes()
+    assert infer("packed.zip").exit_code == 0
+
+
 def test_line_ends_and_the_byte_order_mark_stay(infer):
     Path("flows.csv").write_bytes(b"\xef\xbb\xbf" + (HEADER + b"".join(rows(2))).replace(b"\n", b"\r\n"))
     infer("flows.csv")
@@ -220,6 +270,83 @@ def test_json_is_the_summary_of_each_input_and_nothing_else_is_on_standard_outpu
     assert sum(n for applications in first["counts"].values() for n in applications.values()) == 5
 
 
+def test_the_last_note_is_how_long_it_took(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    said = infer("flows.csv", "more.csv").stderr.splitlines()
+    assert re.fullmatch(r"7 flows in \d+\.\d\d s: \d+ flows/s", said[-1])
+    assert sum("flows/s" in line for line in said) == 1
+
+
+def test_the_counts_of_several_files_have_their_names(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    lines = infer("flows.csv", "more.csv").stdout.splitlines()
+    assert [line for line in lines if "→" in line] == ["flows.csv → flows.labels.csv", "more.csv → more.labels.csv"]
+    assert "→" not in infer("flows.csv").stdout
+
+
+# --- preview ------------------------------------------------------------------------------------------------
+
+
+def preview(infer: Infer, *words: str) -> list[list[str]]:
+    """The table's cells, after checking that it fits and that no file was written."""
+    before = sorted(os.listdir())
+    done = infer(*words)
+    assert done.exit_code == 0, done.stderr
+    assert sorted(os.listdir()) == before
+    assert max(map(len, done.stdout.splitlines())) < 80
+    return [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(["flows.csv", "--preview"], 10), (["--preview", "flows.csv"], 10), (["--preview", "3", "flows.csv"], 3)],
+)
+def test_a_preview_shows_the_first_flows_labels_and_writes_nothing(infer, words, shown):
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(30)))
+    head, *lines = preview(infer, *words)
+    infer("flows.csv", "-o", "all.csv")
+    assert head == ["etcc_protocol", "etcc_application"]
+    assert len(lines) == shown
+    for line, row in zip(lines, table("all.csv")[1:], strict=False):
+        named = [f"{row[i]} {float(row[i + 1]):.2f}" for i in (7, 9) if row[i]]
+        assert line == named
+
+
+def test_a_preview_of_fewer_flows_shows_them_all(infer):
+    assert len(preview(infer, "flows.csv", "--preview", "100")) == 1 + 5
+
+
+def test_a_preview_names_the_flows_where_they_can_be_named_and_shows_nothing_that_a_terminal_obeys(infer):
+    names = b"2001:db8:1111:2222:3333:4444:5555:6666,\x1b[2J,12/02/2016 10:00:00,"
+    Path("flows.csv").write_bytes(b"Src IP,Dst IP,Timestamp," + HEADER + names + rows(1)[0])
+    head, line = preview(infer, "flows.csv", "--preview")
+    assert head[:2] == ["source", "destination"]
+    assert line[0].startswith("2001:db8:")
+    assert line[0].endswith("…")
+    assert line[1] == "\ufffd[2J"
+
+
+def test_previews_of_several_files_have_their_names(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    assert [line for line in preview(infer, "flows.csv", "more.csv", "--preview") if line[0].endswith(".csv")] == [
+        ["flows.csv"],
+        ["more.csv"],
+    ]
+
+
+def test_a_preview_of_a_file_that_cannot_be_labelled_is_one_line_and_the_others_are_shown(infer):
+    Path("bad.csv").write_text("nothing,known\n1,2\n")
+    done = infer("bad.csv", "flows.csv", "--preview")
+    assert done.exit_code == 1
+    assert "Error: bad.csv:1: is not the header of a known meter" in done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 1 + 5
+
+
+@pytest.mark.parametrize("words", [["-o", "out.csv"], ["--json"], ["--columns", "key"], ["--strict"], ["--known"]])
+def test_a_preview_takes_no_option_about_a_file(infer, words):
+    assert f"--preview writes no file; leave out {words[0]}" in failed(infer("flows.csv", "--preview", *words), 2)
+
+
 def test_what_was_chosen_is_said(infer, bundle):
     said = infer("flows.csv").stderr.splitlines()[0]
     assert said.startswith(
@@ -239,11 +366,39 @@ def test_without_o_the_labels_lie_beside_the_input(infer, name):
     assert Path(stem + ".labels.csv").is_file()
 
 
-def test_without_o_an_existing_file_is_never_written_over(infer):
-    infer("flows.csv")
-    Path("flows.labels.csv").write_bytes(LABELS + b"\nkept\n")
+def test_without_o_an_earlier_labelled_file_is_replaced(infer):
+    assert infer("flows.csv").exit_code == 0
+    Path("flows.csv").write_bytes(HEADER + b"".join(rows(9)))
+    assert infer("flows.csv").exit_code == 0
+    assert len(table()) == 1 + 9
+
+
+@pytest.mark.parametrize("header", [HEADER, b"other," + HEADER.rstrip() + b"," + LABELS + b"\n"])
+def test_without_o_any_other_file_is_never_written_over(infer, header):
+    Path("flows.labels.csv").write_bytes(header + b"kept\n")
     assert "flows.labels.csv exists already; use --force" in failed(infer("flows.csv"), 2)
-    assert Path("flows.labels.csv").read_bytes() == LABELS + b"\nkept\n"
+    assert Path("flows.labels.csv").read_bytes() == header + b"kept\n"
+
+
+def test_standard_input_replaces_no_file_without_force(infer, bundle):
+    infer("flows.csv", "-o", "out.csv")
+    earlier = Path("out.csv").read_bytes()
+    done = CliRunner().invoke(main, ["infer", "-", "-o", "out.csv", "--bundle", bundle], input=HEADER + rows(1)[0])
+    assert "out.csv exists already; use --force" in failed(done, 2)
+    assert Path("out.csv").read_bytes() == earlier
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.json", "out.xlsx", "out.tsv", "out.csv.zip", "out.json.gz"])
+def test_a_name_of_another_form_than_csv_is_refused(infer, name):
+    error = failed(infer("flows.csv", "-o", name), 2)
+    assert f"-o {name}: only CSV can be written, Parquet and others not yet; name a file that ends in .csv or" in error
+    assert os.listdir() == ["flows.csv"]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.CSV", "out.csv.gz", "out", "out.gz"])
+def test_csv_packed_or_not_and_a_name_without_ending_are_written(infer, name):
+    assert infer("flows.csv", "-o", name).exit_code == 0
+    assert Path(name).exists()
 
 
 def test_force_writes_over_an_existing_file(infer):
@@ -440,6 +595,11 @@ def test_a_full_disk_is_one_line_on_standard_output_too(bundle):
     assert done.stderr.splitlines()[-1] == b"Error: standard output: cannot be written: No space left on device"
 
 
+def not_ignored(number: signal.Signals) -> Callable[[], object] | None:
+    """For a child to meet the signal as a command does that is started by hand; under nohup it would ignore it."""
+    return None if number == signal.SIGKILL else lambda: signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing_behind(bundle, tmp_path, number):
     with subprocess.Popen(
@@ -447,6 +607,7 @@ def test_an_interrupted_run_leaves_nothing_behind(bundle, tmp_path, number):
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        preexec_fn=not_ignored(number),
     ) as running:
         running.stdin.write(HEADER + b"".join(rows(100)) * 1000)
         assert b"iscx2016-time flows" in running.stderr.readline()

@@ -103,7 +103,10 @@ def test_a_stopped_search_ends_as_a_whole_one(
     words = ["select-features", os.fspath(generated), "-o", os.fspath(output), "--candidates", "time"]
     # Enough features for the signal to come before the end.
     command = [os.fspath(Path(sys.executable).with_name("etcc-edge")), *words, "-k", "12"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What is ignored here, as under nohup, would be ignored there.
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)
+    )
     deadline = time.monotonic() + 60
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.model import Node
 from etcc_edge.engines import onnxruntime
 from etcc_edge.errors import BackendError
 
@@ -46,6 +49,25 @@ def test_a_damaged_model_is_one_line_of_complaint(tiny_bundle: Bundle, what: str
     bundle = dataclasses.replace(tiny_bundle, onnx={("stage1", "fp32"): model})
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot load the network: .+") as caught:
         onnxruntime.open_engine(bundle, bundle.root, "fp32")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "complaint"),
+    [
+        (1, r"stage1: its ONNX file does not take float32 \[n, 7\]: .+"),
+        (0, r"stage1: its ONNX file gives \[2, 3\] for 2 flows, not \[2, 4\]"),
+    ],
+    ids=["inputs", "labels"],
+)
+def test_a_model_of_another_shape_than_the_bundles_is_one_line_when_it_is_opened(
+    tiny_bundle: Bundle, other: int, complaint: str
+) -> None:
+    scaler = SimpleNamespace(inputs=tiny_bundle.root.scaler.inputs + other)
+    labels = tiny_bundle.root.labels if other else (*tiny_bundle.root.labels, "More")
+    node = cast(Node, SimpleNamespace(id="stage1", scaler=scaler, labels=labels))
+    with pytest.raises(BackendError, match=complaint) as caught:
+        onnxruntime.open_engine(tiny_bundle, node, "fp32")
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -95,16 +96,25 @@ void write(const etcc::RowParser& parser, std::string_view bytes) {
     confidence[i] = static_cast<float>(i % 5) / 4;
     known[i] = static_cast<std::int8_t>(i % 3 - 1);
   }
-  const std::string text = etcc::format_rows({.bytes = bytes,
-                                              .spans = rows.spans,
-                                              .cells = rows.cells,
-                                              .codes = codes,
-                                              .confidence = confidence,
-                                              .known = known},
-                                             {.names = {{"x", "y"}}, .width = layout().width});
-  std::size_t size = 0;
-  for (const etcc::ByteSpan& span : rows.spans) size += static_cast<std::size_t>(span.end - span.begin);
-  require(text.size() >= size + 4 * n);
+  const etcc::LabelledRows labelled{.bytes = bytes,
+                                    .spans = rows.spans,
+                                    .cells = rows.cells,
+                                    .codes = codes,
+                                    .confidence = confidence,
+                                    .known = known,
+                                    .chosen = {}};
+  const auto bytes_of = [](std::span<const etcc::ByteSpan> spans) {
+    std::size_t size = 0;
+    for (const etcc::ByteSpan& span : spans) size += static_cast<std::size_t>(span.end - span.begin);
+    return size;
+  };
+  etcc::RowFormat format{.names = {{"x", "y"}}, .width = layout().width};
+  require(etcc::format_rows(labelled, format).size() >= bytes_of(rows.spans) + 4 * n);
+  etcc::LabelledRows chosen = labelled;
+  chosen.chosen = rows.texts;
+  format.keep_columns = false;
+  format.chosen = layout().texts.size();
+  require(etcc::format_rows(chosen, format).size() >= bytes_of(rows.texts) + (3 + format.chosen) * n);
 }
 
 // One for each instruction set of this CPU that has row kernels of its own.

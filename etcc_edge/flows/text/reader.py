@@ -40,19 +40,20 @@ class TextBatch(Batch):
     """Consecutive rows of a file, with their bytes.
 
     ``spans``: int64 [n, 2], the row's bytes within ``block``. ``cells``: int32 [n], cells that the row had. ``line``:
-    int64 [n], 1-based.
+    int64 [n], 1-based. ``texts``: int64 [n, t, 2], the cells of the asked-for text columns within ``block``; empty
+    where the row has none.
     """
 
     spans: I64 = field(repr=False)
     cells: I32 = field(repr=False)
     line: I64 = field(repr=False)
     block: bytes = field(repr=False)
-    _texts: I64 = field(repr=False)
+    texts: I64 = field(repr=False)
     _fault: I32 = field(repr=False)
 
     def text(self, column: int) -> list[str]:
         """The cells of the given asked-for text column, without quotes and surrounding blanks."""
-        cells = (self.block[begin:end].strip() for begin, end in self._texts[:, column].tolist())
+        cells = (self.block[begin:end].strip() for begin, end in self.texts[:, column].tolist())
         return [_unquoted(cell).decode("utf-8", "replace") for cell in cells]
 
     def row_bytes(self) -> list[bytes]:
@@ -281,7 +282,7 @@ class FlowFile:
             cells=rows["cells"],
             line=rows["line"],
             block=block,
-            _texts=rows["texts"],
+            texts=rows["texts"],
             _fault=rows["fault"],
         )
         for row in np.flatnonzero((batch.status != OK) & (batch.status != CONTRADICTION)).tolist():

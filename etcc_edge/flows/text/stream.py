@@ -1,4 +1,4 @@
-"""Where a flows file's bytes come from: a path, gzip, or standard input."""
+"""Where a flows file's bytes come from: a path, gzip, a zip file, or standard input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.text.binaries import SIGNATURE_BYTES, name_binary
 
 STDIN = "-"
 PAUSE_SECONDS = 0.2
 """So long may a live input keep silent before what was read goes on its way."""
 _PIPE_BYTES = 1 << 20  # fewer, larger reads
 _GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+_MAX_ZIP_READ = 4 << 20  # bytes; a zip file's list of files is read at once
+_NAMED = 4  # files that a message names
 
 
 class _Prefixed:
@@ -36,8 +40,22 @@ class _Prefixed:
         return first
 
 
+class _Bounded:
+    """A file of which no large part is read at once."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self._read = file.read
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MAX_ZIP_READ:
+            raise EOFError
+        return self._read(size)
+
+
 class ByteStream:
-    """A flows file opened for reading once, front to back. Gzip is recognised by its first bytes.
+    """A flows file opened for reading once, front to back. Gzip, and a zip file that holds one file, are recognised by
+    their first bytes. Raises FlowsError, also for a binary of another kind, which it names.
 
     ``ended``: no more bytes come. ``paused``: the last `read` ended since nothing came for `PAUSE_SECONDS`.
     """
@@ -46,15 +64,15 @@ class ByteStream:
         self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
+        self._packing = ""
+        self._damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
         try:
             self._raw = self._open(path)
-            self._stream: BinaryIO = self._raw
-            # A pipe may deliver a single byte at first, and then peek shows no more.
-            self._ahead = self._raw.read(2)
-            if self._ahead == _GZIP_MAGIC:
-                packed = _Prefixed(self._ahead, self._raw)
-                self._ahead = b""
-                self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, packed)))
+            try:
+                self._unpack()
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             raise FlowsError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
@@ -69,11 +87,58 @@ class ByteStream:
         self.size = os.fstat(stream.fileno()).st_size or None
         return stream
 
+    def _unpack(self) -> None:
+        self._stream: BinaryIO = self._raw
+        # A pipe may deliver a single byte at first, and then peek shows no more.
+        self._ahead = self._raw.read(SIGNATURE_BYTES)
+        if self._ahead.startswith(_GZIP_MAGIC):
+            packed = _Prefixed(self._ahead, self._raw)
+            self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, packed)))
+            self._packing = "gzip"
+        elif self._ahead.startswith(_ZIP_MAGIC):
+            self._stream = self._only_member()
+            self._packing = "zip"
+        if self._packing:
+            self._ahead = b""
+            self._ahead = self.read(SIGNATURE_BYTES)
+        if kind := name_binary(self._ahead):
+            raise FlowsError(f"{self.name}: {kind}")
+
+    def _only_member(self) -> BinaryIO:
+        """The one file of a zip file. It ends where the zip file says, whatever it would unpack to."""
+        if not self._raw.seekable():
+            raise FlowsError(f"{self.name}: is a zip file, which no pipe can hold; name the file, or pipe its CSV")
+        import zipfile
+
+        self._damage += (zipfile.BadZipFile,)
+        try:
+            archive = zipfile.ZipFile(cast(BinaryIO, _Bounded(self._raw)))
+            files = [
+                entry
+                for entry in archive.infolist()
+                if not (entry.is_dir() or entry.filename.startswith("__MACOSX/"))  # macOS adds its own notes
+            ]
+            if any(entry.filename == "xl/workbook.xml" for entry in files):
+                raise FlowsError(f"{self.name}: is an Excel workbook (xlsx); save it as CSV")
+            if len(files) != 1:
+                names = ", ".join(repr(entry.filename) for entry in files[:_NAMED])
+                more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+                holds = f"{len(files)} files ({names}{more})" if files else "no file"
+                raise FlowsError(f"{self.name}: is a zip file that holds {holds}; one CSV is expected, unpack it first")
+            if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise FlowsError(f"{self.name}: is compressed by another method than deflate; unpack it first")
+            return cast(BinaryIO, archive.open(files[0]))
+        except (zipfile.BadZipFile, EOFError, ValueError, LookupError, NotImplementedError) as error:
+            raise FlowsError(f"{self.name}: is a damaged zip file") from error
+        except RuntimeError as error:
+            raise FlowsError(f"{self.name}: is a zip file with a password; unpack it first") from error
+
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes: fewer at the end, and where a pipe pauses."""
-        parts = [self._ahead] if self._ahead else []
-        wanted = size - len(self._ahead)
-        self._ahead, self.paused = b"", False
+        first, self._ahead = self._ahead[:size], self._ahead[size:]
+        parts = [first] if first else []
+        wanted = size - len(first)
+        self.paused = False
         try:
             while wanted:
                 if parts and self._pauses():
@@ -85,8 +150,8 @@ class ByteStream:
                     break
                 parts.append(part)
                 wanted -= len(part)
-        except (OSError, EOFError, zlib.error) as error:
-            detail = "the gzip data is damaged or cut short" if self._stream is not self._raw else str(error)
+        except self._damage as error:
+            detail = f"the {self._packing} data is damaged or cut short" if self._packing else str(error)
             raise FlowsError(f"{self.name}: cannot be read to its end: {detail}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

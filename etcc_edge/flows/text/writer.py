@@ -1,4 +1,4 @@
-"""Labelled flows out: the input's bytes, then the label columns."""
+"""Labelled flows out: the input's bytes, or the chosen columns of it, then the label columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -30,8 +30,9 @@ def label_columns(levels: tuple[str, ...], *, known: bool = False) -> list[str]:
 
 
 class LabelWriter:
-    """Writes a header and then labelled batches. With ``keep_columns`` each row is the input's bytes and the
-    label cells, else the label cells alone; with ``known`` each batch says which of its flows are known.
+    """Writes a header and then labelled batches. Each row is the input's bytes and the label cells; with ``columns``,
+    the cells of these columns instead, which the batches then hold as text columns. With ``known`` each batch says
+    which of its flows are known.
 
     Raises FlowsError where the input has a label column already.
     """
@@ -44,28 +45,31 @@ class LabelWriter:
         vocabulary: tuple[tuple[str, ...], ...],
         *,
         known: bool = False,
-        keep_columns: bool = True,
+        columns: Sequence[int] | None = None,
     ) -> None:
         added = label_columns(levels, known=known)
-        if keep_columns and (twice := set(added) & {cell.strip() for cell in header.cells}):
+        own = header.cells if columns is None else [header.cells[i] for i in columns]
+        if twice := set(added) & {cell.strip() for cell in own}:
             raise FlowsError(
                 f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file"
             )
         self._out = out
         self._names = [[csv_cell(name) for name in names] for names in vocabulary]
         self._width = len(header.cells)
-        self._keep_columns = keep_columns
+        self._chosen = None if columns is None else len(columns)
         self._known = known
         self._line_end = header.line_end
-        cells = [header.line, *(name.encode() for name in added)] if keep_columns else [n.encode() for n in added]
-        out.write(b",".join(cells) + self._line_end)
+        own_cells = [header.line] if columns is None else [csv_cell(cell).encode() for cell in own]
+        out.write(b",".join([*own_cells, *(name.encode() for name in added)]) + self._line_end)
 
     def format(self, batch: TextBatch, codes: I32, confidence: F32, known: I8 | None = None) -> U8:
         """The bytes of a batch's lines, with its label codes and confidences, both [levels, n], and whether its flows
         are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once. Raises ValueError where ``known``
-        is missing or too much for the header that was written."""
+        is missing or too much for the header that was written, or the batch has other text columns than it."""
         if (known is not None) != self._known:
             raise ValueError("whether flows are known is written for all batches or for none")
+        if self._chosen is not None and batch.texts.shape[1] != self._chosen:
+            raise ValueError("the batch was read with other text columns than those to be written")
         return _native.format_rows(
             batch.block,
             batch.spans,
@@ -73,9 +77,10 @@ class LabelWriter:
             np.ascontiguousarray(codes),
             np.ascontiguousarray(confidence),
             np.zeros(0, np.int8) if known is None else np.ascontiguousarray(known),
+            batch.texts,
             self._names,
             self._width,
-            self._keep_columns,
+            self._chosen is None,
             self._line_end.decode(),
         )
 
@@ -101,11 +106,11 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
             return
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        if not _may_be_replaced(target):
             with target.open("wb") as stream:
                 yield stream
             return
-        target = target.resolve()
+        target = Path(os.path.realpath(target))
         handle, partial = _open_partial(target)
         try:
             with os.fdopen(handle, "wb") as raw:
@@ -127,6 +132,14 @@ def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         place = "standard output" if os.fspath(path) == STDOUT else f"{path}"
         raise FlowsError(f"{place}: cannot be written: {error.strerror or error}") from error
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """False for a device, a pipe or a folder. Raises OSError for links in a circle."""
+    try:
+        return stat.S_ISREG(target.stat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _open_partial(target: Path) -> tuple[int, Path]:

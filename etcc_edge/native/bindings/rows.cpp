@@ -47,19 +47,24 @@ nb::dict rows_to_dict(etcc::Rows&& rows, std::size_t numbers, std::size_t texts)
 Out<std::uint8_t> format_rows(const nb::bytes& bytes, const In<std::int64_t, 2>& spans,
                               const In<std::int32_t, 1>& cells, const In<std::int32_t, 2>& codes,
                               const In<float, 2>& confidence, const In<std::int8_t, 1>& known,
-                              std::vector<std::vector<std::string>> names, std::size_t width, bool keep_columns,
-                              std::string line_end) {
-  if (spans.shape(1) != 2 || codes.shape(0) != names.size() || confidence.shape(0) != names.size()) {
-    throw nb::value_error("spans must be [n, 2]; codes and confidence [levels, n]");
+                              const In<std::int64_t, 3>& chosen, std::vector<std::vector<std::string>> names,
+                              std::size_t width, bool keep_columns, std::string line_end) {
+  if (spans.shape(1) != 2 || codes.shape(0) != names.size() || confidence.shape(0) != names.size() ||
+      chosen.shape(2) != 2) {
+    throw nb::value_error("spans must be [n, 2]; codes and confidence [levels, n]; chosen [n, cells, 2]");
   }
-  const etcc::RowFormat format{
-      .names = std::move(names), .width = width, .keep_columns = keep_columns, .line_end = std::move(line_end)};
+  const etcc::RowFormat format{.names = std::move(names),
+                               .width = width,
+                               .keep_columns = keep_columns,
+                               .chosen = chosen.shape(1),
+                               .line_end = std::move(line_end)};
   const etcc::LabelledRows rows{.bytes = bytes_of(bytes),
                                 .spans = {reinterpret_cast<const ByteSpan*>(spans.data()), spans.shape(0)},
                                 .cells = as_span(cells),
                                 .codes = as_span(codes),
                                 .confidence = as_span(confidence),
-                                .known = as_span(known)};
+                                .known = as_span(known),
+                                .chosen = {reinterpret_cast<const ByteSpan*>(chosen.data()), chosen.size() / 2}};
   std::string out;
   {
     nb::gil_scoped_release release;
@@ -132,6 +137,6 @@ void bind_rows(nb::module_& m) {
   m.attr("MAX_ROW_BYTES") = etcc::RowParser::max_row_bytes;
   m.attr("MAX_ROWS") = etcc::RowParser::max_rows;
 
-  m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "known"_a, "names"_a,
-        "width"_a, "keep_columns"_a, "line_end"_a);
+  m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "known"_a, "chosen"_a,
+        "names"_a, "width"_a, "keep_columns"_a, "line_end"_a);
 }

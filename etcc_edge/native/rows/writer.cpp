@@ -17,34 +17,44 @@ void append_confidence(std::string& out, float value) {
   out.append(text.data(), text.size());
 }
 
+void append_bytes(std::string& out, std::span<const char> bytes, ByteSpan span) {
+  const auto [begin, end] = span;
+  if (begin < 0 || end < begin || static_cast<std::size_t>(end) > bytes.size()) {
+    throw std::out_of_range("row or cell outside the bytes");
+  }
+  out.append(bytes.data() + begin, static_cast<std::size_t>(end - begin));
+}
+
 }  // namespace
 
-void LabelledRows::check(std::size_t levels) const {
+void LabelledRows::check(std::size_t levels, std::size_t chosen_cells) const {
   const std::size_t n = size();
   if (cells.size() != n || codes.size() != n * levels || confidence.size() != n * levels ||
-      (!known.empty() && known.size() != n)) {
-    throw std::invalid_argument("rows, codes, confidence and known differ in length");
+      (!known.empty() && known.size() != n) || chosen.size() != n * chosen_cells) {
+    throw std::invalid_argument("rows, codes, confidence, known and chosen cells differ in length");
   }
 }
 
 std::string format_rows(const LabelledRows& rows, const RowFormat& format) {
   const std::size_t n = rows.size();
   const std::size_t levels = format.names.size();
-  rows.check(levels);
+  rows.check(levels, format.chosen);
+  const bool has_own_cells = format.keep_columns || format.chosen > 0;
   std::string out;
   out.reserve((format.keep_columns ? rows.bytes.size() : 0) + n * levels * 24);
   for (std::size_t row = 0; row < n; ++row) {
     if (format.keep_columns) {
-      const auto [begin, end] = rows.spans[row];
-      if (begin < 0 || end < begin || static_cast<std::size_t>(end) > rows.bytes.size()) {
-        throw std::out_of_range("row outside the bytes");
-      }
-      out.append(rows.bytes.data() + begin, static_cast<std::size_t>(end - begin));
+      append_bytes(out, rows.bytes, rows.spans[row]);
       const auto present = static_cast<std::size_t>(rows.cells[row]);
       if (present < format.width) out.append(format.width - present, ',');
+    } else {
+      for (std::size_t i = 0; i < format.chosen; ++i) {
+        if (i > 0) out.push_back(',');
+        append_bytes(out, rows.bytes, rows.chosen[row * format.chosen + i]);
+      }
     }
     for (std::size_t level = 0; level < levels; ++level) {
-      if (format.keep_columns || level > 0) out.push_back(',');
+      if (has_own_cells || level > 0) out.push_back(',');
       const std::int32_t code = rows.codes[level * n + row];
       if (code >= 0) out.append(format.names[level].at(static_cast<std::size_t>(code)));
       out.push_back(',');

@@ -125,6 +125,14 @@ def huge_manifest(engine: Path) -> None:
     engine.with_suffix(".json").write_text("[" * 200_000)
 
 
+def manifest_of_size(size: object) -> Callable[[Path], None]:
+    def damage(engine: Path) -> None:
+        table = json.loads(engine.with_suffix(".json").read_text())
+        engine.with_suffix(".json").write_text(json.dumps({**table, "bytes": size}))
+
+    return damage
+
+
 def readable_by_others(engine: Path) -> None:
     engine.chmod(0o644)
 
@@ -153,6 +161,11 @@ def piped(engine: Path) -> None:
         (manifest_of_another_kind, "its manifest is damaged"),
         (manifest_of_garbage, "its manifest is damaged"),
         (huge_manifest, "its manifest is damaged"),
+        (manifest_of_size(-5), "its manifest is damaged"),
+        (manifest_of_size(float("inf")), "its manifest is damaged"),
+        (manifest_of_size("10240"), "its manifest is damaged"),
+        (manifest_of_size(10**18), "its manifest says 1000000000000000000"),
+        (manifest_of_size(10**30), "its manifest says 1000000000000000000"),
         (readable_by_others, "engine file is open to others"),
         (linked, "engine file is a link"),
         (piped, "engine file is no plain file"),
@@ -300,6 +313,14 @@ def test_what_a_killed_builder_left_is_cleared_later(cache: EngineCache) -> None
     assert (old.exists(), new.exists()) == (False, True)
 
 
+def test_what_a_killed_builder_left_is_cleared_by_the_next_builder_of_that_engine(cache: EngineCache) -> None:
+    cache.folder.mkdir(mode=0o700)
+    partial = cache.folder / f".{recipe_key(RECIPE)}.engine.abc.partial"
+    partial.write_bytes(b"x")
+    cache.get(RECIPE, lambda: ENGINE)
+    assert not partial.exists()
+
+
 # --- size ---------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +334,15 @@ def test_beyond_the_limit_the_least_recently_used_goes(tmp_path: Path) -> None:
     cache.get(recipes[2], lambda: b"e" * 100)
     assert [kept(cache, recipe) is not None for recipe in recipes] == [True, False, True, False]
     assert len(list(cache.folder.glob("*.json"))) == 2
+
+
+def test_what_killed_builders_left_takes_room_as_well(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "engines", limit=250)
+    recipes = [{**RECIPE, "onnx": str(i)} for i in range(2)]
+    cache.get(recipes[0], lambda: b"e" * 100)
+    (cache.folder / ".other.engine.abc.partial").write_bytes(b"x" * 100)
+    cache.get(recipes[1], lambda: b"e" * 100)
+    assert [kept(cache, recipe) is not None for recipe in recipes] == [False, True]
 
 
 def test_an_engine_beyond_the_limit_is_kept_until_the_next(tmp_path: Path) -> None:

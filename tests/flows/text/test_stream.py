@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import random
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,19 @@ def stdin(monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(raw)))
 
     return becomes
+
+
+def whole(path: Path | str) -> bytes:
+    with contextlib.closing(ByteStream(path)) as source:
+        return source.read(1 << 20)
+
+
+def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return out.getvalue()
 
 
 class Trickle(io.RawIOBase):
@@ -53,7 +70,8 @@ def test_gzip_is_recognised_whatever_the_name(tmp_path, name):
 
 
 def test_position_and_size_are_those_of_the_file_on_disk(tmp_path):
-    packed = gzip.compress(TEXT)
+    text = random.Random(0).randbytes(100_000).hex().encode()
+    packed = gzip.compress(text)
     (tmp_path / "f.csv.gz").write_bytes(packed)
     source = ByteStream(tmp_path / "f.csv.gz")
     assert source.size == len(packed)
@@ -66,10 +84,8 @@ def test_position_and_size_are_those_of_the_file_on_disk(tmp_path):
 @pytest.mark.parametrize("kept", [2, 15, 40])
 def test_gzip_that_is_cut_short_is_an_error(tmp_path, kept):
     (tmp_path / "f.csv.gz").write_bytes(gzip.compress(TEXT)[:kept])
-    source = ByteStream(tmp_path / "f.csv.gz")
     with pytest.raises(FlowsError, match=r"f\.csv\.gz: cannot be read to its end: .* damaged or cut short"):
-        source.read(1 << 20)
-    source.close()
+        whole(tmp_path / "f.csv.gz")
 
 
 @pytest.mark.parametrize("at", [20, -5], ids=["data", "checksum"])
@@ -77,10 +93,8 @@ def test_damaged_gzip_is_an_error(tmp_path, at):
     packed = bytearray(gzip.compress(TEXT))
     packed[at] ^= 0xFF
     (tmp_path / "f.csv.gz").write_bytes(packed)
-    source = ByteStream(tmp_path / "f.csv.gz")
     with pytest.raises(FlowsError, match="damaged or cut short"):
-        source.read(1 << 20)
-    source.close()
+        whole(tmp_path / "f.csv.gz")
 
 
 def test_standard_input_has_no_size_and_stays_open(stdin):
@@ -115,3 +129,102 @@ def test_a_folder_is_no_flows_file(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FlowsError, match=r"none\.csv: cannot be read: No such file or directory"):
         ByteStream(tmp_path / "none.csv")
+
+
+# --- zip files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_file_of_one_file_is_read_as_that_file(tmp_path, method):
+    (tmp_path / "f.zip").write_bytes(zipped(("day/", b""), ("day/f.csv", TEXT), ("__MACOSX/._f", b"x"), method=method))
+    source = ByteStream(tmp_path / "f.zip")
+    assert [len(source.read(9000)) for _ in range(3)] == [9000, 6000, 0]
+    assert 0 < source.position() <= source.size
+    source.close()
+
+
+def test_a_zip_file_on_standard_input_is_read_where_it_is_a_file(stdin, tmp_path):
+    (tmp_path / "f.zip").write_bytes(zipped(("f.csv", TEXT)))
+    stdin(io.FileIO(tmp_path / "f.zip"))
+    assert ByteStream("-").read(1 << 20) == TEXT
+    stdin(Trickle(zipped(("f.csv", TEXT))))
+    with pytest.raises(FlowsError, match=r"standard input: is a zip file, which no pipe can hold; name the file"):
+        ByteStream("-")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (zipped(("a.csv", TEXT), ("b.csv", TEXT)), r"holds 2 files \('a\.csv', 'b\.csv'\); one CSV is expected"),
+        (zipped(*((f"{i}.csv", TEXT) for i in range(6))), r"holds 6 files \('0\.csv', .*'3\.csv' and 2 more\)"),
+        (zipped(("day/", b""), ("__MACOSX/._f", b"x")), r"holds no file; one CSV is expected"),
+        (zipped(("xl/workbook.xml", b""), ("a", b"")), r"is an Excel workbook \(xlsx\); save it as CSV"),
+        (zipped(("f.csv", TEXT), method=zipfile.ZIP_BZIP2), "is compressed by another method than deflate"),
+        (zipped(("f.csv", TEXT))[:-30], "is a damaged zip file"),
+        (zipped(("f.csv.gz", gzip.compress(TEXT))), "is gzip data inside an archive; unpack it first"),
+        (zipped(*((f"{i:0200}", b"") for i in range(20_000))), "is a damaged zip file"),
+    ],
+    ids=["two", "six", "none", "xlsx", "bzip2", "cut", "gzip inside", "long list"],
+)
+def test_another_zip_file_is_one_line_that_names_what_it_holds(tmp_path, data, complaint):
+    (tmp_path / "f.zip").write_bytes(data)
+    with pytest.raises(FlowsError, match=r"f\.zip: " + ".*" + complaint) as caught:
+        whole(tmp_path / "f.zip")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zip_file_with_a_password_is_named(tmp_path):
+    data = bytearray(zipped(("f.csv", TEXT)))
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "f.zip").write_bytes(data)
+    with pytest.raises(FlowsError, match=r"f\.zip: is a zip file with a password; unpack it first"):
+        whole(tmp_path / "f.zip")
+
+
+def test_a_damaged_zip_file_is_an_error_or_read_as_it_was(tmp_path):
+    rng, path = random.Random(0), tmp_path / "f.zip"
+    data = zipped(("f.csv", TEXT))
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.randrange(4, len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with contextlib.suppress(FlowsError):
+            assert whole(path) == TEXT
+
+
+# --- other binaries -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [
+        (b"\xd4\xc3\xb2\xa1\x02\x00", "a pcap capture; turn it into flows"),
+        (b"\xa1\xb2\x3c\x4d\x00\x02", "a pcap capture; turn it into flows"),
+        (b"\x0a\x0d\x0d\x0a\x1c\x00", "a pcapng capture; turn it into flows"),
+        (b"PAR1\x15\x04", "a Parquet file; save it as CSV"),
+        (b"ARROW1\0\0", "an Arrow file; save it as CSV"),
+        (b"\x28\xb5\x2f\xfd\x04", "zstd data; unpack it first"),
+        (b"BZh91AY&SY", "bzip2 data; unpack it first"),
+        (b"\xfd7zXZ\0\0", "xz data; unpack it first"),
+        (b"%PDF-1.7\n", "a PDF file; a flows file is CSV or ARFF"),
+        (b"\x7fELF\x02\x01", r"a program \(ELF\); a flows file is CSV or ARFF"),
+    ],
+    ids=lambda value: value.split(";")[0] if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_binary_is_named_with_what_to_do(tmp_path, first, kind, pack):
+    (tmp_path / "f.csv").write_bytes(pack(first + bytes(100)))
+    with pytest.raises(FlowsError, match=r"f\.csv: is " + kind):
+        ByteStream(tmp_path / "f.csv")
+
+
+def test_a_binary_on_standard_input_is_named_too(stdin):
+    stdin(Trickle(b"\xd4\xc3\xb2\xa1" + bytes(20)))
+    with pytest.raises(FlowsError, match="standard input: is a pcap capture"):
+        ByteStream("-")
+
+
+@pytest.mark.parametrize("data", [b"", b"P", b"% a comment\n", b"BZ,x\n1,2\n"])
+def test_text_of_any_length_is_no_binary(tmp_path, data):
+    (tmp_path / "f.csv").write_bytes(data)
+    assert whole(tmp_path / "f.csv") == data

@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import stat
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,10 @@ LEVELS = ("protocol", "application")
 NAMES = (("Tor", "VPN"), ("Chat", "a, b"))
 
 
-def parsed(data: bytes) -> tuple[Header, TextBatch]:
+def parsed(data: bytes, texts: Sequence[int] = ()) -> tuple[Header, TextBatch]:
     """A table's header and its rows, without any features."""
     header = read_header(data, "f.csv")
-    parser = _native.RowParser(len(header.cells), [], [], header.line)
+    parser = _native.RowParser(len(header.cells), [], list(texts), header.line)
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
@@ -38,11 +39,11 @@ def labelled(
     confidence: list[list[float]],
     known: list[int] | None = None,
     *,
-    keep_columns: bool = True,
+    columns: Sequence[int] | None = None,
 ) -> bytes:
     out = io.BytesIO()
-    header, batch = parsed(data)
-    writer = LabelWriter(out, header, LEVELS, NAMES, known=known is not None, keep_columns=keep_columns)
+    header, batch = parsed(data, columns or ())
+    writer = LabelWriter(out, header, LEVELS, NAMES, known=known is not None, columns=columns)
     judged = None if known is None else np.array(known, np.int8)
     writer.write(writer.format(batch, np.array(codes, np.int32), np.array(confidence, np.float32), judged))
     return out.getvalue()
@@ -84,9 +85,29 @@ def test_the_labels_follow_the_inputs_bytes():
 
 
 def test_without_the_inputs_columns_only_labels_are_written():
-    assert labelled(b"x,y\n1,2\n", [[1], [0]], [[0.5], [0.25]], keep_columns=False) == (
+    assert labelled(b"x,y\n1,2\n", [[1], [0]], [[0.5], [0.25]], columns=()) == (
         b"etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence\nVPN,0.5000,Chat,0.2500\n"
     )
+
+
+def test_chosen_columns_are_written_in_their_order_byte_for_byte():
+    data = b'x, "y y",z\n 1.50 ,"a, ""b""",+3\n1\n1,2,3,4\n"1"2,3,4\n'
+    assert labelled(data, [[0] * 4] * 2, [[1] * 4] * 2, columns=(2, 1)).splitlines() == [
+        b'z, "y y",etcc_protocol,etcc_protocol_confidence,etcc_application,etcc_application_confidence'.replace(
+            b' "y y"', b'" ""y y"""'
+        ),
+        b'+3,"a, ""b""",Tor,1.0000,Chat,1.0000',
+        b",,Tor,1.0000,Chat,1.0000",
+        b"3,2,Tor,1.0000,Chat,1.0000",
+        b",,Tor,1.0000,Chat,1.0000",
+    ]
+
+
+def test_a_batch_without_the_chosen_columns_is_refused():
+    header, batch = parsed(b"x,y\n1,2\n")
+    writer = LabelWriter(io.BytesIO(), header, LEVELS, NAMES, columns=(0,))
+    with pytest.raises(ValueError, match="other text columns than those to be written"):
+        writer.format(batch, np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +169,7 @@ def test_a_file_that_is_labelled_already_is_refused():
 def test_a_file_that_is_labelled_already_may_get_labels_alone():
     header = read_header(b"x,etcc_protocol\n", "f.csv")
     out = io.BytesIO()
-    LabelWriter(out, header, LEVELS, NAMES, keep_columns=False)
+    LabelWriter(out, header, LEVELS, NAMES, columns=())
     assert out.getvalue().startswith(b"etcc_protocol,")
 
 
@@ -191,7 +212,24 @@ def test_a_row_outside_its_bytes_is_never_written():
     one = np.zeros((2, 1), np.int32)
     parts = (one, one.astype(np.float32), np.zeros(1, np.int8))
     with pytest.raises(IndexError):
-        _native.format_rows(batch.block, spans, batch.cells, *parts, NAMES, 2, True, "\n")
+        _native.format_rows(batch.block, spans, batch.cells, *parts, batch.texts, NAMES, 2, True, "\n")
+
+
+def test_a_cell_outside_its_bytes_is_never_written():
+    _, batch = parsed(b"x,y\n1,2\n")
+    one = np.zeros((2, 1), np.int32)
+    parts = (one, one.astype(np.float32), np.zeros(1, np.int8), np.array([[[0, 1000]]], np.int64))
+    with pytest.raises(IndexError):
+        _native.format_rows(batch.block, batch.spans, batch.cells, *parts, NAMES, 2, False, "\n")
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 2), (2, 1, 2), (1, 1, 3)])
+def test_each_row_has_its_own_chosen_cells(shape):
+    _, batch = parsed(b"x,y\n1,2\n")
+    one = np.zeros((2, 1), np.int32)
+    parts = (one, one.astype(np.float32), np.zeros(1, np.int8), np.zeros(shape, np.int64))
+    with pytest.raises(ValueError, match=r"differ in length|chosen"):
+        _native.format_rows(batch.block, batch.spans, batch.cells, *parts, NAMES, 2, False, "\n")
 
 
 # --- the output file ----------------------------------------------------------------------------------------

@@ -1,0 +1,204 @@
+"""How a command ends where its streams, its memory or its start fail: nothing asked for is lost, and nothing is a
+traceback."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.store import save_bundle
+
+NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat\n"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+Shell = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("bundle") / "tiny"
+    save_bundle(tiny_bundle, path)
+    return str(path)
+
+
+@pytest.fixture
+def shell(bundle: str, tmp_path: Path) -> Shell:
+    """Runs a line of bash, where $infer is the command, in a folder with a.csv and b.csv. The first command of a
+    pipeline that fails gives the exit status."""
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(NAMES + "".join(f"{i}000,{i},7,9,9,9\n" for i in range(1, 2001)))
+
+    def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {
+            **os.environ,
+            "etcc": str(SCRIPTS / "etcc-edge"),
+            "infer": f"{SCRIPTS / 'etcc-edge'} infer --bundle {bundle}",
+            **environment,
+        }
+        words = ["bash", "-o", "pipefail", "-c", line]
+        return subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+# --- streams that are closed, full or left --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", "2> >(exit)", "<&-"])
+def test_labels_are_written_to_the_end_whatever_becomes_of_standard_error_and_input(shell, tmp_path, how):
+    done = shell(f"$infer a.csv b.csv {how}")
+    assert (done.returncode, lines(tmp_path / "a.labels.csv"), lines(tmp_path / "b.labels.csv")) == (0, 2001, 2001)
+    assert "b.csv → b.labels.csv" in done.stdout
+    done = shell(f"$infer a.csv -o - {how}")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 2001)
+
+
+@pytest.mark.parametrize("how", [">/dev/full", ">&-", "| true", ">&- 2>&- <&-", "--json >/dev/full"])
+def test_a_table_that_is_lost_costs_no_labels_and_exits_1(shell, tmp_path, how):
+    done = shell(f"$infer a.csv b.csv {how}")
+    assert (done.returncode, lines(tmp_path / "a.labels.csv"), lines(tmp_path / "b.labels.csv")) == (1, 2001, 2001)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if "2>&-" not in how:
+        assert done.stderr.count("Error: standard output: cannot be written: ") == 1
+
+
+@pytest.mark.parametrize("how", [">/dev/full", ">&-"])
+def test_labels_that_standard_output_does_not_take_are_an_error_of_one_line(shell, how):
+    done = shell(f"$infer a.csv -o - {how}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: standard output: cannot be written: ")
+    assert "Exception" not in done.stderr
+
+
+def test_a_reader_of_the_labels_that_has_enough_is_no_error(shell):
+    done = shell("$infer a.csv -o - 2>err | head -1")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+
+
+def test_a_lost_reader_of_one_inputs_labels_does_not_stop_the_others(shell, tmp_path):
+    done = shell("$infer - a.csv < b.csv | true")
+    assert (done.returncode, lines(tmp_path / "a.labels.csv")) == (1, 2001)
+
+
+def test_closed_standard_input_is_an_error_of_one_line(shell):
+    done = shell("$infer - -o - <&-")
+    assert (done.returncode, done.stderr) == (1, "Error: standard input: cannot be read: Bad file descriptor\n")
+
+
+def test_an_error_that_cannot_be_told_still_has_its_status(shell):
+    assert shell("$infer none.csv 2>/dev/full").returncode == 1
+    assert shell("$infer none.csv 2>&-").returncode == 1
+    assert shell("$infer a.csv --nothing 2>/dev/full").returncode == 2
+
+
+def test_a_reader_that_leaves_does_not_change_a_verdict(shell):
+    # No shipped bundle fits a file that lacks a column.
+    done = shell("cut -d, -f1-5 a.csv > c.csv; $etcc check c.csv | true")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert shell("$etcc info | true").returncode == 0
+
+
+# --- links in a circle --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("loop", "loop: cannot be read: Too many levels of symbolic links"),
+        ("a.csv -o loop", "loop: cannot be written: Too many levels of symbolic links"),
+        ("a.csv -o loop/out.csv", "loop/out.csv: cannot be written: Too many levels of symbolic links"),
+        ("a.csv --bundle loop", "no bundle 'loop'"),
+    ],
+)
+def test_links_in_a_circle_are_an_error_of_one_line(shell, tmp_path, words, complaint):
+    (tmp_path / "loop").symlink_to("loop")
+    done = shell(f"$infer {words}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {complaint}")
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "loop").is_symlink()
+
+
+# --- memory and threads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("etcc_edge.infer.pipeline.in_order", "MemoryError()"),
+        ("etcc_edge.infer.pipeline.in_order", 'RuntimeError("can\'t start new thread")'),
+        ("etcc_edge.infer.file.FlowFile", "ImportError('x.so: failed to map segment from shared object')"),
+        ("etcc_edge.infer.file.FlowFile", "RuntimeError('Resource temporarily unavailable')"),
+        ("etcc_edge.infer.file.FlowFile", "type('PanicException', (BaseException,), {})('PyObject pointer is null')"),
+    ],
+)
+def test_too_little_memory_is_an_error_of_one_line(shell, tmp_path, place, error):
+    module, _, name = place.rpartition(".")
+    (tmp_path / "run.py").write_text(
+        f"import {module} as module\n"
+        "from etcc_edge.cli import main\n"
+        "def fail(*words):\n"
+        f"    raise {error}\n"
+        f"module.{name} = fail\n"
+        "main()\n"
+    )
+    done = shell(f"{sys.executable} run.py $(echo $infer | cut -d' ' -f2-) a.csv")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: not enough memory or threads; raise the limit")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.labels.csv").exists()
+
+
+def test_a_limit_of_memory_that_is_too_small_leaves_no_traceback(shell, tmp_path):
+    if resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY:
+        pytest.skip("the limit is set already")
+    done = shell("ulimit -v 60000; $infer a.csv")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.labels.csv").exists()
+
+
+# --- Ctrl-C during the start --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["click", "etcc_edge.cli.infer", "numpy"])
+@pytest.mark.parametrize("way", ["$etcc", f"{sys.executable} -m etcc_edge"])
+def test_an_interrupt_while_modules_are_loaded_is_no_traceback(shell, tmp_path, module, way):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    done = shell(f"{way} infer a.csv", PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+
+
+# --- commands with a typo -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typo", "hint"), [("infre", "; did you mean 'infer'?"), ("evalute", "; did you mean 'evaluate'?"), ("xyz", "")]
+)
+def test_a_command_with_a_typo_gets_the_nearest(shell, typo, hint):
+    done = shell(f"$etcc {typo} a.csv")
+    assert done.returncode == 2
+    assert done.stderr == f"Error: No such command '{typo}'{hint} (see etcc-edge --help)\n"
