@@ -132,17 +132,17 @@ def classes(network: Network, inputs: int) -> int:
 
 def parameter_shapes(network: Network, inputs: int) -> dict[str, tuple[int, ...]]:
     """Shape of each weight by ``<layer index>.<name>``, as PyTorch names and shapes them."""
-    found: dict[str, tuple[int, ...]] = {}
+    parameters: dict[str, tuple[int, ...]] = {}
     for i, (layer, before, _) in enumerate(shapes(network, inputs)):
         if layer.op == "conv":
-            found |= {f"{i}.weight": (layer.size, before.channels, 1, layer.width), f"{i}.bias": (layer.size,)}
+            parameters |= {f"{i}.weight": (layer.size, before.channels, 1, layer.width), f"{i}.bias": (layer.size,)}
         elif layer.op == "dense":
-            found |= {f"{i}.weight": (layer.size, before.channels), f"{i}.bias": (layer.size,)}
+            parameters |= {f"{i}.weight": (layer.size, before.channels), f"{i}.bias": (layer.size,)}
         elif layer.op == "lstm":
             gates = 4 * layer.size
-            found |= {f"{i}.weight_ih_l0": (gates, before.channels), f"{i}.weight_hh_l0": (gates, layer.size)}
-            found |= {f"{i}.bias_ih_l0": (gates,), f"{i}.bias_hh_l0": (gates,)}
-    return found
+            parameters |= {f"{i}.weight_ih_l0": (gates, before.channels), f"{i}.weight_hh_l0": (gates, layer.size)}
+            parameters |= {f"{i}.bias_ih_l0": (gates,), f"{i}.bias_hh_l0": (gates,)}
+    return parameters
 
 
 @dataclass(frozen=True)

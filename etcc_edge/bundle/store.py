@@ -48,9 +48,9 @@ T = TypeVar("T")
 def shipped_bundles() -> dict[str, Path]:
     """The bundles that come with the package, in the order in which ``auto`` tries them."""
     folder = Path(__file__).with_name("shipped")
-    found = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    order = ("default", "no-ports")
-    return {name: folder / name for name in sorted(found, key=lambda n: (order.index(n) if n in order else 9, n))}
+    names = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    first = [name for name in ("default", "no-ports") if name in names]
+    return {name: folder / name for name in dict.fromkeys([*first, *names])}
 
 
 def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
@@ -111,18 +111,18 @@ def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-            made = Path(scratch) / path.name
+            staged = Path(scratch) / path.name
             if path.suffix == ".zip":
-                _write_zip(files, made)
+                _write_zip(files, staged)
             else:
                 for name, data in files.items():
-                    target = made / name
+                    target = staged / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
             if path.is_dir():
                 os.replace(path, Path(scratch) / "replaced")
             try:
-                os.replace(made, path)
+                os.replace(staged, path)
             except OSError:
                 if (replaced := Path(scratch) / "replaced").exists():
                     os.replace(replaced, path)
@@ -259,6 +259,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
             raise BundleError(
                 f"{MANIFEST}: level {level!r} heads columns, so it may hold letters, digits, _ and - only"
             )
+    _check_count(_take(manifest, "root", dict))
     root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
     nodes = [node for _, node in root.walk()]
     if len({node.id for node in nodes}) != len(nodes):
@@ -339,7 +340,7 @@ def _trained_flows(manifest: dict[str, Any], tensors: dict[str, Any]) -> Trained
 
 
 def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
-    found = {}
+    models = {}
     for name in listed:
         match = re.fullmatch(r"onnx/(.+)\.([a-z0-9-]+)\.onnx", name)
         if match is None:
@@ -350,17 +351,24 @@ def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str
             check_self_contained(files[name])
         except BundleError as error:
             raise BundleError(f"{name} {error}") from error
-        found[match[1], match[2]] = files[name]
-    return found
+        models[match[1], match[2]] = files[name]
+    return models
 
 
-def _decode_node(
-    table: dict[str, Any], tensors: dict[str, Any], features: int, levels: int, count: list[int] | None = None
-) -> Node:
-    count = count if count is not None else [0]
-    count[0] += 1
-    if count[0] > _MAX_NODES:
-        raise BundleError(f"{MANIFEST}: more than {_MAX_NODES} nodes")
+def _check_count(root: dict[str, Any]) -> None:
+    """Raises BundleError for a tree of more than `_MAX_NODES` nodes."""
+    tables, nodes = [root], 0
+    while tables:
+        nodes += 1
+        if nodes > _MAX_NODES:
+            raise BundleError(f"{MANIFEST}: more than {_MAX_NODES} nodes")
+        children = tables.pop().get("children")
+        tables += [
+            child for child in (children.values() if isinstance(children, dict) else ()) if isinstance(child, dict)
+        ]
+
+
+def _decode_node(table: dict[str, Any], tensors: dict[str, Any], features: int, levels: int) -> Node:
     node_id = _take(table, "id", str)
     if not _NODE_ID.fullmatch(node_id):
         raise BundleError(f"{MANIFEST}: {node_id!r} is no node id")
@@ -389,17 +397,17 @@ def _decode_node(
         temperature=float(temperature),
         thresholds=_thresholds(node_id, table),
         children={
-            label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1, count)
+            label: _decode_node(_is(child, dict, "children"), tensors, features, levels - 1)
             for label, child in children.items()
         },
     )
 
 
 def _thresholds(node_id: str, table: dict[str, Any]) -> dict[str, float]:
-    found = _is(table.get("thresholds", {}), dict, "thresholds")
-    if not all(type(value) in (float, int) and abs(value) < 1e6 for value in found.values()):
+    thresholds = _is(table.get("thresholds", {}), dict, "thresholds")
+    if not all(type(value) in (float, int) and abs(value) < 1e6 for value in thresholds.values()):
         raise BundleError(f"node {node_id}: a threshold is no number within ±1e6")
-    return {precision: float(value) for precision, value in found.items()}
+    return {precision: float(value) for precision, value in thresholds.items()}
 
 
 def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:

@@ -53,8 +53,8 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
     shares = [_sensible_share(sample) for sample in samples]
     chosen = shares.index(max(shares))
     dialect, columns = candidates[chosen]
-    told = _time_units(samples[chosen])
-    duration_unit, iat_unit = told or ("us", "us")
+    units = _time_units(samples[chosen])
+    duration_unit, iat_unit = units or ("us", "us")
     factors = {}
     for name in columns:
         unit = duration_unit if name == "flow_duration" else iat_unit
@@ -69,7 +69,7 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
         notes.append(
             f"its rows do not show whether it is {dialect.name} or {' or '.join(others)}; it is read as {dialect.name}"
         )
-    if told is None and any(len(values) for values in samples[chosen].values()):
+    if units is None and any(len(values) for values in samples[chosen].values()):
         notes.append("its values do not tell the unit of times; microseconds are assumed")
     if duration_unit != iat_unit:
         notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
@@ -132,10 +132,10 @@ def _time_units(sample: Values) -> tuple[str, str] | None:
         if iat is None:
             return unit, unit
         gaps = iat[usable] * (packets - 1)
-        told = (packets > 1.5) & (gaps > 0)
-        if not told.any():
+        usable_gaps = (packets > 1.5) & (gaps > 0)
+        if not usable_gaps.any():
             return unit, unit
-        ratio = _median(duration[usable][told] / gaps[told])
+        ratio = _median(duration[usable][usable_gaps] / gaps[usable_gaps])
         return unit, _nearest_unit(ratio * _MICROSECONDS[unit])
 
 

@@ -50,5 +50,5 @@ BROKEN_SHARE = 0.01
 
 def relations_of(features: Collection[str]) -> tuple[Relation, ...]:
     """Those between the given features."""
-    found = tuple(relation for relation in RELATIONS if all(name in features for name in relation.columns))
-    return tuple(relation for relation in found if relation.kind != "gaps" or RELATIONS[0] not in found)
+    relations = tuple(relation for relation in RELATIONS if all(name in features for name in relation.columns))
+    return tuple(relation for relation in relations if relation.kind != "gaps" or RELATIONS[0] not in relations)

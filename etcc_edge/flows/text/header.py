@@ -56,8 +56,8 @@ def read_header(start: bytes, name: str, *, whole: bool = True) -> Header:
             return Header(
                 _cells(line, f"{name}:{lines}"), bom + raw.rstrip(b"\r"), line_end, min(at, len(start)), lines, ""
             )
-        if found := _ATTRIBUTE.match(line):
-            names.append(next(group for group in found.groups() if group is not None).decode("utf-8", "replace"))
+        if attribute := _ATTRIBUTE.match(line):
+            names.append(next(group for group in attribute.groups() if group is not None).decode("utf-8", "replace"))
         elif line.lower().startswith(b"@data"):
             csv_line = ",".join(csv_cell(cell) for cell in names).encode()
             return Header(tuple(names), csv_line, line_end, min(at, len(start)), lines, "%")
