@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,19 +17,19 @@ from etcc_edge.engines.result import Result
 from etcc_edge.evaluation.metrics import Confusion
 from etcc_edge.flows.labels import codes_of
 
+from .figures import DriftFigures, Move, NetworkDrift
+
 MOST_MOVES = 5
-_RECORDED = "recorded at training"
+_MEASURED, _RECORDED = "measured", "recorded at training"
 
 
 def measured(
     bundle: Bundle, reference: Mapping[str, Engine], other: Mapping[str, Engine], flows: Flows, max_drift: float
-) -> dict[str, Any]:
-    """Drift of engines, by node id, from the reference's on flows with or without labels. Keys:
+) -> DriftFigures:
+    """Drift of engines, by node id, from the reference's on flows with or without labels.
 
-    ``source`` is ``measured``; ``flows``; ``agreement``; ``accuracy``, ``reference_accuracy`` (end to end) and
-    ``change_points``, None without labels; ``networks.<id>`` the same of each network, with
-    ``largest_logit_change``; ``recall_change_points.<level>.<label>``; ``moves``, the pairs of labels that most flows
-    moved between; ``verdict``, empty where the drift passes.
+    Accuracies are end to end, of each network on its own flows; None without labels. ``moves`` are the pairs of labels
+    that most flows moved between.
     """
     labels = (flows.protocol, flows.application)
     comparison = gate.compare(bundle, lambda n: reference[n.id], lambda n: other[n.id], flows.raw, *labels)
@@ -37,67 +37,75 @@ def measured(
         RoutedCascade(bundle, lambda node, engines=engines: engines[node.id]).run(flows.raw)  # type: ignore[misc]
         for engines in (reference, other)
     )
-    networks = {}
+    networks: dict[str, NetworkDrift] = {}
     for node in bundle.nodes():
         scaled = node.scaler.transform(flows.raw)
         change = float(np.abs(reference[node.id].run(scaled) - other[node.id].run(scaled)).max())
         drift = comparison.networks.get(node.id)
-        networks[node.id] = {**(_figures(drift) if drift else {}), "largest_logit_change": change}
-    return {
-        "source": "measured",
-        **_figures(comparison.cascade),
-        "networks": networks,
-        "recall_change_points": _recall_changes(bundle, ours, theirs, flows),
-        "moves": _moves(ours, theirs),
-        "verdict": comparison.verdict(max_drift),
-    }
+        networks[node.id] = replace(_network(drift) if drift else NetworkDrift(), largest_logit_change=change)
+    cascade = comparison.cascade
+    return DriftFigures(
+        source=_MEASURED,
+        flows=cascade.flows,
+        agreement=cascade.agreement,
+        accuracy=cascade.accuracy,
+        reference_accuracy=cascade.reference_accuracy,
+        change_points=cascade.change,
+        networks=networks,
+        recall_change_points=_recall_changes(bundle, ours, theirs, flows),
+        moves=_moves(ours, theirs),
+        verdict=comparison.verdict(max_drift),
+    )
 
 
-def of_result(bundle: Bundle, result: Result, flows: Flows) -> dict[str, Any] | None:
+def of_result(bundle: Bundle, result: Result, flows: Flows) -> DriftFigures | None:
     """The accuracy end to end of other models than the bundle's networks, over the flows that `gate.compare` counts;
     None without labels."""
     if flows.protocol is None or flows.application is None:
         return None
     truth = Truth.of(bundle, flows.protocol, flows.application)
     counted, right = truth.counted, truth.right(result.codes)
-    return {"source": "measured", "flows": int(counted.sum()), "accuracy": float(right[counted].mean())}
+    return DriftFigures(source=_MEASURED, flows=int(counted.sum()), accuracy=float(right[counted].mean()))
 
 
-def recorded(bundle: Bundle, precision: str, max_drift: float = gate.MAX_DRIFT) -> dict[str, Any] | None:
-    """The drift that the bundle recorded at training, in the form of `measured`; None where it recorded none.
-    ``source`` is ``recorded at training``."""
+def recorded(bundle: Bundle, precision: str, max_drift: float = gate.MAX_DRIFT) -> DriftFigures | None:
+    """The drift that the bundle recorded at training; None where it recorded none."""
     accuracy = bundle.metrics.get("test", {}).get("end_to_end", {}).get("accuracy")
     if precision == "fp32":
-        return None if accuracy is None else {"source": _RECORDED, "accuracy": accuracy, "verdict": ""}
+        return None if accuracy is None else DriftFigures(source=_RECORDED, accuracy=accuracy, verdict="")
     comparison = gate.recorded(bundle, precision)
     if comparison is None:
         return None
-    change = comparison.cascade.change
-    return {
-        "source": _RECORDED,
-        **_record(comparison.cascade),
-        "accuracy": None if accuracy is None or change is None else accuracy + change / 100,
-        "networks": {name: _record(drift) for name, drift in comparison.networks.items()},
-        "verdict": comparison.verdict(max_drift),
-    }
+    cascade = comparison.cascade
+    return DriftFigures(
+        source=_RECORDED,
+        flows=cascade.flows,
+        agreement=cascade.agreement,
+        accuracy=None if accuracy is None or cascade.change is None else accuracy + cascade.change / 100,
+        change_points=cascade.change,
+        networks={name: _network(drift) for name, drift in comparison.networks.items()},
+        verdict=comparison.verdict(max_drift),
+    )
 
 
-def _record(drift: gate.Drift) -> dict[str, Any]:
-    return {"flows": drift.flows, "agreement": drift.agreement, "change_points": drift.change}
+def _network(drift: gate.Drift) -> NetworkDrift:
+    return NetworkDrift(
+        flows=drift.flows,
+        agreement=drift.agreement,
+        accuracy=drift.accuracy,
+        reference_accuracy=drift.reference_accuracy,
+        change_points=drift.change,
+    )
 
 
-def _figures(drift: gate.Drift) -> dict[str, Any]:
-    return {**vars(drift), "change_points": drift.change}
-
-
-def _moves(ours: Result, theirs: Result) -> list[dict[str, Any]]:
+def _moves(ours: Result, theirs: Result) -> list[Move]:
     changed = np.flatnonzero((ours.codes != theirs.codes).any(axis=0))
     pairs = [
         ["/".join(parts) for parts in zip(*(result.labels(level)[changed] for level in result.levels), strict=True)]
         for result in (ours, theirs)
     ]
     most = Counter(zip(*pairs, strict=True)).most_common(MOST_MOVES)
-    return [{"from": before, "to": after, "flows": flows} for (before, after), flows in most]
+    return [Move(from_=before, to=after, flows=flows) for (before, after), flows in most]
 
 
 def _recall_changes(bundle: Bundle, ours: Result, theirs: Result, flows: Flows) -> dict[str, dict[str, float]]:

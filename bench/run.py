@@ -44,7 +44,6 @@ from .machine import roofline
 from .machine.environment import OthersWatch, as_typed, environment
 from .prepare import BenchPlan, Material, prepare
 from .recommend import Candidate, recommend
-from .report.plain import from_plain
 from .speeds import MANY_THREADS_FROM, open_all, protocol_mix, serve_all, take_cells
 from .stages import Stopwatch, fused_seconds, stage_figures, stage_seconds
 from .studies.gpu import latency_by_batch
@@ -198,11 +197,10 @@ def _drift(
 ) -> DriftFigures | None:
     unseen, max_drift = run.material.unseen, run.plan.max_drift
     if unseen is not None:
-        return from_plain(DriftFigures, drift.measured(run.bundle, reference, engines, unseen, max_drift))
+        return drift.measured(run.bundle, reference, engines, unseen, max_drift)
     if contender.kind == BACKEND and contender.key not in _RECORDED:
         return None
-    recorded = drift.recorded(run.bundle, contender.precision, max_drift)
-    return from_plain(DriftFigures, recorded) if recorded else None
+    return drift.recorded(run.bundle, contender.precision, max_drift)
 
 
 def _gpu_latency(run: Underway, engines: Mapping[str, Engine]) -> dict[str, dict[str, GpuLatency]]:

@@ -15,7 +15,6 @@ from . import drift
 from .contenders.backends import REFERENCE_KEY, Contender, tuned
 from .figures import DriftFigures, Failure, ServerFigures
 from .machine.environment import EnergyMeter
-from .report.plain import from_plain
 from .timing.scenarios import scenario, serve, server_figures
 from .timing.turns import Turns, one_line, take_turns, turn_figures
 from .underway import Underway, measurement
@@ -118,8 +117,7 @@ def _accuracy(run: Underway, cascade: Cascade) -> DriftFigures | None:
     unseen = run.material.unseen
     if unseen is None or not run.material.trees_have_accuracy:
         return None
-    measured = drift.of_result(run.bundle, cascade.run(unseen.raw), unseen)
-    return from_plain(DriftFigures, measured) if measured else None
+    return drift.of_result(run.bundle, cascade.run(unseen.raw), unseen)
 
 
 def protocol_mix(run: Underway) -> dict[str, float] | None:

@@ -11,6 +11,7 @@ import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I32, I64
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
+from etcc_edge.flows.batch import has_enough_values
 
 from .backends import BACKENDS
 from .choice import Choice
@@ -86,6 +87,13 @@ class FusedCascade:
         result = Result.empty(self._bundle.levels, self._vocabulary, len(raw))
         self._core.run(raw, result.codes, result.confidence, result.energy)
         return result
+
+
+def answer(bundle: Bundle, cascade: Cascade, raw: F32) -> Result:
+    """What a user gets for raw features float32 [n, f]: the cascade's labels, none for flows with too few values, and
+    little confidence for those beyond the trained range."""
+    result = cascade.run(raw).doubting(bundle.root.scaler.outside(raw))
+    return result.without(~has_enough_values(raw))
 
 
 def open_cascade(bundle: Bundle, choice: Choice, *, block: int = 1024, threads: int = 1) -> Cascade:

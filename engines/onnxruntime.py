@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +43,18 @@ def _check_shape(engine: OnnxRuntimeEngine, node: Node) -> None:
         raise BackendError(f"{node.id}: its ONNX file gives {list(shape)} for {rows} flows, not [{rows}, {labels}]")
 
 
+def silent_library() -> Any:
+    """The module onnxruntime, which reports its use over the network, and keeps a number for this machine in the user's
+    cache, unless it is asked not to before it is loaded (seen in 1.32)."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    return importlib.import_module("onnxruntime")
+
+
 class OnnxRuntimeEngine:
     """One ONNX model, one thread a call: the cascade runs several blocks at once instead."""
 
     def __init__(self, model: bytes) -> None:
-        import onnxruntime as ort
-
+        ort = silent_library()
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

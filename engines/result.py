@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from etcc_edge.arrays import F32, I8, I32, Bools, Text
 from etcc_edge.bundle.model import Bundle
+
+MOST_OUTSIDE = np.float32(0.5)
+"""Confidence, at most, of a label of a flow with a feature beyond the trained range."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Result:
     ``codes``: int32 [L, n] into ``vocabulary``; -1: no label, because no network leads there or a logit was
     not finite. ``confidence``: float32 [L, n], the label's calibrated probability given the label above it;
     NaN without label. ``energy``: float32 [L, n], -log(sum(exp(logit))), lower for flows like the trained
-    ones; NaN without network.
+    ones; NaN without network. ``outside``: bool [n], where that was looked at: a feature of the flow lies beyond the
+    range that the bundle was trained on.
     """
 
     levels: tuple[str, ...]
@@ -26,6 +30,7 @@ class Result:
     codes: I32
     confidence: F32
     energy: F32
+    outside: Bools | None = None
 
     @classmethod
     def empty(cls, levels: tuple[str, ...], vocabulary: tuple[tuple[str, ...], ...], n: int) -> Result:
@@ -60,7 +65,7 @@ class Result:
         codes, kept = self.codes.copy(), self.confidence.copy()
         codes[1:, unsure] = -1
         kept[1:, unsure] = np.nan
-        return Result(self.levels, self.vocabulary, codes, kept, self.energy)
+        return replace(self, codes=codes, confidence=kept)
 
     def without(self, rows: Bools) -> Result:
         """The same with no label for the marked rows."""
@@ -69,7 +74,15 @@ class Result:
         codes, confidence, energy = self.codes.copy(), self.confidence.copy(), self.energy.copy()
         codes[:, rows] = -1
         confidence[:, rows] = energy[:, rows] = np.nan
-        return Result(self.levels, self.vocabulary, codes, confidence, energy)
+        return replace(self, codes=codes, confidence=confidence, energy=energy)
+
+    def doubting(self, outside: Bools) -> Result:
+        """The same with confidences of `MOST_OUTSIDE` at most for flows beyond the trained range, marked in
+        ``outside``: no flow that confidences were fitted on lies there."""
+        if not outside.any():
+            return replace(self, outside=outside)
+        confidence = np.where(outside, np.minimum(self.confidence, MOST_OUTSIDE), self.confidence)
+        return replace(self, confidence=confidence, outside=outside)
 
 
 class Cascade(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from etcc_edge.errors import BackendError, BundleError, EtccError, FlowsError
@@ -23,6 +24,27 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+
+def _join_installed() -> None:
+    """In a checkout, this folder comes before the installed package and lacks its compiled module: then everything else
+    is imported from the installed package. Raises ImportError where none is installed."""
+    here = os.path.dirname(__file__)
+    if any(name.startswith("_native.") and not name.endswith(".pyi") for name in os.listdir(here)):
+        return
+    from importlib.util import find_spec
+
+    if find_spec(f"{__name__}._native") is not None:  # an editable installation
+        return
+    for folder in sys.path:
+        installed = os.path.join(folder, __name__)
+        if os.path.isfile(os.path.join(installed, "__init__.py")) and not os.path.samefile(installed, here):
+            __path__[:] = [installed]
+            return
+    raise ImportError(f"{here} is the source, without its compiled module; install it first: pip install .")
+
+
+_join_installed()
 
 
 def load(bundle: Bundle | str | os.PathLike[str] = "default", **options: Any) -> Classifier:

@@ -19,7 +19,7 @@ class RowsDict(TypedDict):
     texts: I64
     status: npt.NDArray[np.uint8]
     cells: I32
-    bad_feature: I32
+    fault: I32
     line: I64
     missing: int
     blank_lines: int
@@ -36,6 +36,8 @@ class RowParser:
         header: bytes,
         comment: str = "",
         instruction_set: str = "",
+        features: int | None = None,
+        relations: Sequence[tuple[str, Sequence[int]]] = [],
     ) -> None: ...
     def parse(self, bytes: bytes, last: bool, first_line: int = 1) -> RowsDict: ...
 

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.arrays import F32, I8
 from etcc_edge.bundle.precision import Form
-from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
+from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine, silent_library
 from etcc_edge.errors import EtccError
 
 METHODS = ("minmax", "entropy", "percentile")
@@ -122,7 +122,7 @@ def _tents(model: onnx.ModelProto) -> set[str]:
 
 def integer_kernels(model: bytes, scaled: F32) -> dict[str, int]:
     """Kernels that ONNX Runtime ran on integers, by name with their number, from its own profile of one run."""
-    import onnxruntime as ort
+    ort = silent_library()
 
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
@@ -228,6 +228,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 def calibrate(model: onnx.ModelProto, calibration: F32, method: str) -> Ranges:
     """Least and greatest value to represent, by tensor, for what quantized layers read and write."""
+    silent_library()
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 

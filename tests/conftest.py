@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, TrainedFlows
-from etcc_edge.bundle.network import Network, parse_network, shapes
+from etcc_edge.bundle import Bundle, FlowDefinition, Node, TrainedFlows
+from etcc_edge.bundle.network import parse_network
 from etcc_edge.export.graph import build_onnx
+from making import random_weights, unit_scaler
 
 DATA = Path(__file__).parent / "data"
 REAL_FLOWS = Path(__file__).parents[2] / "shared" / "data"
@@ -64,31 +65,6 @@ def real_flows() -> Path:
     return REAL_FLOWS
 
 
-def random_weights(network: Network, inputs: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Untrained weights, shaped as PyTorch shapes them."""
-    weights: dict[str, np.ndarray] = {}
-    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
-        if layer.op == "conv":
-            weights[f"{i}.weight"] = rng.normal(0, 0.3, (layer.size, before.channels, 1, layer.width))
-        elif layer.op == "dense":
-            weights[f"{i}.weight"] = rng.normal(0, 0.3, (layer.size, before.channels))
-        else:
-            continue
-        weights[f"{i}.bias"] = rng.normal(0, 0.3, layer.size)
-    return {name: array.astype(np.float32) for name, array in weights.items()}
-
-
-def unit_scaler(features: int) -> Scaler:
-    """0 … 1000 to 0 … 1 for every feature, NaN to a half."""
-    return Scaler(
-        np.arange(features, dtype=np.int64),
-        np.arange(0, 2 * features + 1, 2, dtype=np.int64),
-        np.tile(np.array([0, 1000], np.float32), features),
-        np.tile(np.array([0, 1], np.float32), features),
-        np.full(features, 0.5, np.float32),
-    )
-
-
 @pytest.fixture(scope="session")
 def tiny_bundle() -> Bundle:
     """An untrained bundle: Tor without applications, VPN and Non-VPN with two and three; six time features."""
@@ -106,9 +82,9 @@ def tiny_bundle() -> Bundle:
 
     def node(node_id: str, labels: tuple[str, ...], text: str, children: dict[str, Node] | None = None) -> Node:
         network = parse_network([*text.split(", "), f"dense {len(labels)}"])
-        made = random_weights(network, len(features), rng)
-        weights.update({f"{node_id}/{name}": array for name, array in made.items()})
-        onnx[node_id, "fp32"] = build_onnx(network, len(features), made).SerializeToString()
+        own = random_weights(network, len(features), rng, spread=0.3)
+        weights.update({f"{node_id}/{name}": array for name, array in own.items()})
+        onnx[node_id, "fp32"] = build_onnx(network, len(features), own).SerializeToString()
         return Node(node_id, labels, network, unit_scaler(len(features)), 1.0, children or {})
 
     children = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,20 @@ def imported_by(code: str) -> set[str]:
 
 def command(*arguments: str) -> str:
     return f"sys.argv = {['etcc-edge', *arguments]}\nfrom etcc_edge.cli import main\nmain()"
+
+
+def test_in_a_checkout_everything_comes_from_the_installed_package() -> None:
+    code = "import etcc_edge, etcc_edge.engines.native; print(etcc_edge.load('default').features[0])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert (run.returncode, run.stdout) == (0, "src_port\n"), run.stderr
+
+
+def test_a_checkout_without_an_installed_package_says_what_to_do(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "etcc_edge"
+    shutil.copytree(source, tmp_path / "etcc_edge", ignore=shutil.ignore_patterns("*.so", "shipped", "native"))
+    run = subprocess.run([sys.executable, "-S", "-c", "import etcc_edge"], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith("without its compiled module; install it first: pip install .")
 
 
 def test_the_package_imports_none_of_the_training_libraries() -> None:

@@ -30,14 +30,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The arguments of each `etcc-edge` in the page's blocks; what stands in [brackets] is optional, and kept."""
-    found = []
+    arguments = []
     for line in "".join(blocks(page, "")).splitlines():
         for part in re.split(r"&&|\|", line):
             words = shlex.split(re.sub(r"[\[\]]", "", part), comments=True)
             at = next((i for i, word in enumerate(words) if word.rpartition("/")[2] == "etcc-edge"), None)
             if at is not None:
-                found.append(words[at + 1 :])
-    return found
+                arguments.append(words[at + 1 :])
+    return arguments
 
 
 def anchors(page: Path) -> set[str]:

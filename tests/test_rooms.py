@@ -38,13 +38,13 @@ MAY_IMPORT["command"] = {"cli"}  # python -m etcc_edge
 
 def modules() -> dict[str, Path]:
     """Every module of the package by name. The scripts of the bench stand alone: they are what a user would write."""
-    found = {"etcc_edge._native": ROOT / "etcc_edge" / "_native.pyi"}
+    paths = {"etcc_edge._native": ROOT / "etcc_edge" / "_native.pyi"}
     for folder, package in PACKAGES.items():
         for path in (ROOT / folder).rglob("*.py"):
             inner = path.relative_to(ROOT / folder).with_suffix("").parts
             if "scripts" not in inner:
-                found[".".join([package, *(part for part in inner if part != "__init__")])] = path
-    return found
+                paths[".".join([package, *(part for part in inner if part != "__init__")])] = path
+    return paths
 
 
 MODULES = modules()

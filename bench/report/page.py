@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from etcc_edge.reports.numbers import NONE, percent
@@ -54,7 +55,8 @@ def page(report: Report) -> Page:
         *cautions(report),
         *(line[:1].upper() + line[1:] + "." for line in recommended(report)),
         f"Bundle {bundle.name} ({bundle.hash[:12]}) on {source}; given protocols: {mix or 'not known'}. "
-        f"{environment.cpu}, {environment.cpus} processors; {report.made}, commit {environment.commit or 'unknown'}: "
+        f"Measured on {environment.cpus} processors of {_cpu_in_words(environment.cpu)}, with "
+        f"{size(environment.memory_bytes)} of memory; {report.made}, commit {environment.commit or 'unknown'}: "
         f"{report.command}",
         "In parentheses: 95 % bootstrap intervals of medians over turns. Every contender of a batch size took turns "
         f"with the others; ratios to {REFERENCE_KEY} are taken turn by turn. A percentile needs enough calls "
@@ -215,7 +217,7 @@ def _process_section(report: Report) -> Section:
                 row.error,
             ]
         )
-    head = ["", "s", "processor s", "flows/s", TIMES_REFERENCE, "flows/s per core", "peak MB", "error"]
+    head = ["", "s", "processor s", "flows/s", TIMES_REFERENCE, "flows/s per core", "peak memory", "error"]
     tables = [Table("Whole processes", [("", name) for name in head], rows)] if rows else []
     if report.start_up_seconds:
         cells = [
@@ -317,7 +319,7 @@ def _roofline_section(report: Report) -> Section:
         [
             name,
             rate(shares.multiply_adds_a_flow),
-            rate(shares.bytes_a_flow),
+            size(shares.bytes_a_flow),
             percent(shares.multiply_add_share),
             percent(shares.memory_share),
         ]
@@ -331,7 +333,7 @@ def _roofline_section(report: Report) -> Section:
         "of it goes to scaling, looking up, routing and waiting for memory. Convolutions count as they are written: "
         "in Winograd's form, which needs fewer multiply-adds, an engine may seem to pass the peak."
     )
-    head = ["", "multiply-adds a flow", "bytes a flow, at least", "of the multiply-add peak, %", "of memory's, %"]
+    head = ["", "multiply-adds a flow", "memory a flow, at least", "of the multiply-add peak, %", "of memory's, %"]
     return Section("Roofline", text, [Table("Offline", [("", name) for name in head], rows)])
 
 
@@ -348,12 +350,19 @@ def _settings_section(report: Report) -> Section:
     ]
     environment = plain(report.environment)
     libraries = environment.pop("libraries")
+    environment["cpu"] = _cpu_in_words(report.environment.cpu)
+    environment["memory"] = size(environment.pop("memory_bytes"))
     facts = {**environment, **libraries, **plain(report.settings), **plain(report.flows)}
     tables = [
         Table("What was set", [("", text) for text in ("", "settings", "chosen by trial", "flows a joule")], chosen),
         Table("Environment", [("", ""), ("", "")], [[name, _words(value)] for name, value in facts.items()]),
     ]
     return Section("Settings and environment", "No contender is held back; each has its best settings.", tables)
+
+
+def _cpu_in_words(name: str) -> str:
+    """Of `cpu_name`, which ends in the processor's family, model and stepping where the system tells them."""
+    return re.sub(r" (\d+) (\d+) (\d+)$", r" (family \1, model \2, stepping \3)", name)
 
 
 def _words(value: Any) -> str:

@@ -39,8 +39,13 @@ def times(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes as MB."""
-    return NONE if value is None else f"{value / 1e6:.1f}"
+    """Bytes in the largest unit that they fill."""
+    if value is None:
+        return NONE
+    for unit, width in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= width:
+            return f"{value / width:.1f} {unit}"
+    return f"{value:.0f} B"
 
 
 def threads_in_words(count: int) -> str:
@@ -153,14 +158,14 @@ def _offline_cells(figures: TurnFigures | None, short: bool) -> dict[tuple[str, 
 def _process_cells(figures: ProcessFigures | None) -> dict[tuple[str, str], str]:
     return {
         ("file to file", "flows/s"): rate(figures.flows_per_s if figures else None),
-        ("file to file", "peak MB"): size(figures.peak_bytes if figures else None),
+        ("file to file", "peak memory"): size(figures.peak_bytes if figures else None),
     }
 
 
 def _accuracy_cells(contender: ContenderFigures | None) -> dict[tuple[str, str], str]:
     drift = contender.drift if contender else None
     return {
-        ("", "model MB"): size(contender.model_bytes if contender else None),
+        ("", "model"): size(contender.model_bytes if contender else None),
         ("", "accuracy %"): percent(drift.accuracy if drift else None),
         ("", "drift, points"): change_in_words(drift) if drift else NONE,
     }

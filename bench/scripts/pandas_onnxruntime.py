@@ -9,12 +9,13 @@ import argparse
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import pandas as pd  # type: ignore[import-untyped]
 
 from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.flows.features import dialect_named
 
+ort = silent_library()
 F32 = npt.NDArray[np.float32]
 BATCH = 128  # the fastest of 32 to 4096
 

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.flows.features import dialect_named
 
+ort = silent_library()
 F32 = npt.NDArray[np.float32]
 BLOCK = 2048  # flows scaled at once
 BATCH = 128  # flows a network call

@@ -145,10 +145,15 @@ class Bundle:
 
     def weights_of(self, node: Node) -> dict[str, F32]:
         """A node's own weights, named ``<layer index>.<weight|bias|…>``."""
-        prefix = f"{node.id}/"
-        return {name.removeprefix(prefix): array for name, array in self.weights.items() if name.startswith(prefix)}
+        return weights_of(node.id, self.weights)
 
     def below(self, label: str) -> Bundle:
         """The part that labels flows whose root label is ``label``: its network is the root, and the first level goes.
         Raises KeyError where no network lies below the label."""
         return replace(self, root=self.root.children[label], levels=self.levels[1:])
+
+
+def weights_of(node_id: str, weights: Mapping[str, F32]) -> dict[str, F32]:
+    """Of a bundle's ``weights``, those of one node, named ``<layer index>.<weight|bias|…>``."""
+    prefix = f"{node_id}/"
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}

@@ -149,14 +149,16 @@ def parameter_shapes(network: Network, inputs: int) -> dict[str, tuple[int, ...]
 class Cost:
     multiply_adds: int  # a flow
     parameters: int
+    activations: int  # values a flow that layers give, all together
 
 
 def cost(network: Network, inputs: int) -> Cost:
     """What a network costs. A convolution straight over tent channels counts as native code does it: a
     table look-up with one interpolation, two multiply-adds a kernel tap and output."""
-    multiply_adds = 0
+    multiply_adds = activations = 0
     previous = ""
     for layer, before, after in shapes(network, inputs):
+        activations += after.values
         if layer.op == "conv":
             taps = layer.width * layer.size * after.positions
             multiply_adds += taps * (2 if previous == "tent" else before.channels)
@@ -165,4 +167,5 @@ def cost(network: Network, inputs: int) -> Cost:
         elif layer.op == "lstm":
             multiply_adds += 4 * layer.size * (before.channels + layer.size) * before.positions
         previous = layer.op
-    return Cost(multiply_adds, sum(math.prod(shape) for shape in parameter_shapes(network, inputs).values()))
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(network, inputs).values())
+    return Cost(multiply_adds, parameters, activations)

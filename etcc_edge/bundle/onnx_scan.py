@@ -1,9 +1,14 @@
-"""Does an ONNX file point at data outside itself? Read from its protobuf wire format, without the onnx package."""
+"""What an ONNX file holds, read from its protobuf wire format without the onnx package: whether it points at data
+outside itself, and its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
+from etcc_edge.arrays import F32
+from etcc_edge.bundle.network import Network
 from etcc_edge.errors import BundleError
 
 # Message to the fields that lead to tensors, by field number (onnx.proto, IR version 8).
@@ -16,7 +21,8 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_GRAPH, _INITIALIZER = 7, 5  # of a model, of a graph
+_NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 8, 9, 13, 14  # of a tensor
 _MAX_DEPTH = 32
 
 
@@ -26,6 +32,51 @@ def check_self_contained(model: bytes) -> None:
         _check("model", memoryview(model), 0)
     except (IndexError, ValueError) as error:
         raise BundleError(f"is no ONNX file ({error})") from error
+
+
+def check_same_weights(model: bytes, network: Network, weights: Mapping[str, F32]) -> None:
+    """Raises BundleError where an fp32 file that is `check_self_contained` does not hold these weights of the network,
+    named ``<layer index>.<name>`` as PyTorch shapes them, under the names that an export gives them."""
+    initializers = _initializers(model)
+    for name, array in _exported(network, weights):
+        data = initializers.get(name.encode(), memoryview(b""))
+        if len(data) != array.nbytes or not np.array_equal(np.frombuffer(data, np.float32), array.ravel()):
+            raise BundleError(f"holds another network than the weights: its {name} is not theirs")
+
+
+def _exported(network: Network, weights: Mapping[str, F32]) -> Iterator[tuple[str, F32]]:
+    """Each weight as an export writes it, by its name there."""
+    for i, layer in enumerate(network):
+        if layer.op in ("conv", "dense"):
+            for part in ("weight", "bias"):
+                yield f"{layer.op}_{i}_{part}", weights[f"{i}.{part}"]
+        elif layer.op == "lstm":
+            ih, hh, bias_ih, bias_hh = (
+                _onnx_gates(weights[f"{i}.{part}_l0"]) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            yield f"lstm_{i}_weight", ih
+            yield f"lstm_{i}_recurrence", hh
+            yield f"lstm_{i}_bias", np.concatenate([bias_ih, bias_hh])
+
+
+def _onnx_gates(array: F32) -> F32:
+    """From PyTorch's order of an LSTM's gates (input, forget, cell, output) to that of ONNX."""
+    i, f, c, o = np.split(array, 4)
+    return np.concatenate([i, o, f, c])
+
+
+def _initializers(model: bytes) -> dict[bytes, memoryview]:
+    """The main graph's raw data by name."""
+    stored = {}
+    for graph in _messages(memoryview(model), _GRAPH):
+        for tensor in _messages(graph, _INITIALIZER):
+            parts = {field: value for field, value in _fields(tensor) if isinstance(value, memoryview)}
+            stored[bytes(parts.get(_NAME, b""))] = parts.get(_RAW_DATA, memoryview(b""))
+    return stored
+
+
+def _messages(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    return (value for field, value in _fields(message) if field == wanted and isinstance(value, memoryview))
 
 
 def _check(kind: str, message: memoryview, depth: int) -> None:

@@ -15,25 +15,30 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler, TrainedFlows
-from etcc_edge.bundle.network import classes, parameter_shapes, parse_network
-from etcc_edge.bundle.onnx_scan import check_self_contained
+from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler, TrainedFlows, weights_of
+from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
+from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.errors import BundleError
+from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
 
 FORMAT = 1
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
+MAX_LABELS = 1024
+"""Of a node."""
 
 _MAX_FILE_BYTES = 64 << 20
 _MAX_TOTAL_BYTES = 256 << 20
 _MAX_FILES = 512
 _MAX_DEPTH = 8
 _MAX_NODES = 256
-_MAX_LABELS = 1024
 _MAX_FEATURES = 4096
 _MAX_INPUTS = 65_536  # of a network
+_MAX_NETWORK_BYTES = 1 << 30  # of its weights, and of what its layers give of so many flows at once, in float32
+_FLOWS_AT_ONCE = 1024
+_LEVEL = re.compile(r"[A-Za-z0-9_-]+")  # it heads columns of a labelled file
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _NODE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 
@@ -91,12 +96,18 @@ def check_target(path: Path, *, force: bool = False) -> None:
 def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:
     """Writes a folder, or a zip file where the name ends in ``.zip``; nothing stays behind on failure.
 
-    Raises BundleError where `check_target` does, and where writing fails.
+    Raises BundleError where `check_target` does, where `load_bundle` would refuse what is written, and where writing
+    fails.
     """
     import tempfile
 
     check_target(path, force=force)
     files = _encode(bundle)
+    try:
+        _check_sizes({name: len(data) for name, data in files.items()})
+        _decode(files, str(path))
+    except BundleError as error:
+        raise BundleError(f"{path}: is not written, since it could not be loaded: {error}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -240,27 +251,42 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
     tensors = _tensors(files.get(WEIGHTS) if WEIGHTS in listed else None)
     features = [_is(entry, dict, "features") for entry in _take(manifest, "features", list)]
     names = _texts({"features": [_take(entry, "name", str) for entry in features]}, "features", _MAX_FEATURES)
+    units = tuple(_take(entry, "unit", str) for entry in features)
+    _check_units(names, units)
     levels = _texts(manifest, "levels", _MAX_DEPTH)
+    for level in levels:
+        if not _LEVEL.fullmatch(level):
+            raise BundleError(
+                f"{MANIFEST}: level {level!r} heads columns, so it may hold letters, digits, _ and - only"
+            )
     root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
     nodes = [node for _, node in root.walk()]
     if len({node.id for node in nodes}) != len(nodes):
         raise BundleError(f"{MANIFEST}: two nodes have one id")
     for node in nodes:
         _check_weights(node, tensors)
+    weights = {name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name}
+    onnx = _onnx_files(files, listed, {node.id for node in nodes})
+    for node in nodes:
+        if (node.id, "fp32") in onnx:
+            try:
+                check_same_weights(onnx[node.id, "fp32"], node.network, weights_of(node.id, weights))
+            except BundleError as error:
+                raise BundleError(f"onnx/{node.id}.fp32.onnx {error}") from error
     definition = _take(manifest, "flow_definition", dict)
     return Bundle(
         name=_take(manifest, "name", str),
         levels=levels,
         features=names,
-        units=tuple(_take(entry, "unit", str) for entry in features),
+        units=units,
         flow_definition=FlowDefinition(
             _take(definition, "meter", str),
             _take(definition, "timeout_s", float),
             _take(definition, "description", str),
         ),
         root=root,
-        weights={name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name},
-        onnx=_onnx_files(files, listed, {node.id for node in nodes}),
+        weights=weights,
+        onnx=onnx,
         trained=_trained_flows(manifest, tensors),
         training=_take(manifest, "training", dict),
         metrics=_take(manifest, "metrics", dict),
@@ -289,6 +315,14 @@ def _check_weights(node: Node, tensors: dict[str, Any]) -> None:
             raise BundleError(f"node {node.id}: weight {name} is missing or no float32 {list(shape)}")
         if not np.isfinite(array).all():
             raise BundleError(f"node {node.id}: weight {name} is not finite")
+
+
+def _check_units(names: tuple[str, ...], units: tuple[str, ...]) -> None:
+    """A feature that the table does not know may be of a later version."""
+    table = feature_table()
+    for name, unit in zip(names, units, strict=True):
+        if name in table and unit != table[name].unit:
+            raise BundleError(f"{MANIFEST}: feature {name} is in {unit!r}, but flows have it in {table[name].unit!r}")
 
 
 def _trained_flows(manifest: dict[str, Any], tensors: dict[str, Any]) -> TrainedFlows | None:
@@ -332,14 +366,18 @@ def _decode_node(
         raise BundleError(f"{MANIFEST}: {node_id!r} is no node id")
     if levels < 1:
         raise BundleError(f"{MANIFEST}: node {node_id} lies deeper than the levels")
-    labels = _texts(table, "labels", _MAX_LABELS)
+    labels = _texts(table, "labels", MAX_LABELS)
     network = parse_network(_is(line, str, "network") for line in _take(table, "network", list))
     scaler = _decode_scaler(node_id, tensors, features)
     if classes(network, scaler.inputs) != len(labels):
         raise BundleError(f"node {node_id}: the network has not one logit a label")
+    work = cost(network, scaler.inputs)
+    if (needed := 4 * (work.parameters + _FLOWS_AT_ONCE * work.activations)) > _MAX_NETWORK_BYTES:
+        raise BundleError(f"node {node_id}: its layers need {needed} bytes of memory, more than {_MAX_NETWORK_BYTES}")
     temperature = _take(table, "temperature", float)
-    if not 0 < temperature < 1e6:
-        raise BundleError(f"node {node_id}: the temperature lies outside 0 to 1e6")
+    # Engines divide by it as float32, in which the smallest float64 values are 0.
+    if not 0 < temperature < 1e6 or np.float32(temperature) == 0:
+        raise BundleError(f"node {node_id}: the temperature lies outside 0 to 1e6 as float32")
     children = _take(table, "children", dict)
     if unknown := set(children) - set(labels):
         raise BundleError(f"node {node_id}: children {sorted(unknown)} are not among its labels")

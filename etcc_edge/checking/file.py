@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import numpy as np
+
 from etcc_edge.bundle import load_bundle, shipped_bundles
 from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
 from etcc_edge.checking.leakage import LabelCodes, conflicts, repeats
@@ -33,8 +35,14 @@ def check_file(
         labels = _label_columns(file, protocol_column, application_column)
         date = next((i for i, name in enumerate(file.columns) if header_key(name) == "timestamp"), None)
         tally = Tally(file, labels, date if labels else None)
+        bundles = _bundles(file)
+        fitting = {name: load_bundle(name) for name, fit in bundles.items() if fit.fits}
+        places = {name: [tally.names.index(f) for f in bundle.features] for name, bundle in fitting.items()}
         for batch in file.batches(tally.names, tally.texts):
             tally.add(batch)
+            for name, bundle in fitting.items():
+                raw = np.ascontiguousarray(batch.features[batch.readable][:, places[name]])
+                bundles[name].outside_range += int(bundle.root.scaler.outside(raw).sum())
             progress(file.position(), file.size)
         reading = file.reading
         codes = LabelCodes.of(tally) if labels else None
@@ -47,8 +55,10 @@ def check_file(
             columns={name: file.columns[index].strip() for name, index in reading.columns.items()},
             other_columns=[name for i, name in enumerate(file.columns) if i not in reading.columns.values()],
             features_missing=[name for name in reading.dialect.columns if name not in reading.columns],
-            bundles=_bundles(file),
+            bundles=bundles,
             rows=RowCounts(**vars(file.counts), readable=file.counts.rows - file.counts.unlabelled),
+            relations=[relation.text for relation in file.relations],
+            contradiction=file.contradiction(),
             values=tally.values(),
             repeats=Repeats(bytes=repeats(tally.rows), features=repeats(tally.features)),
             label_columns={level: file.columns[index] for level, index in labels.items()},
@@ -89,5 +99,5 @@ def _bundles(file: FlowFile) -> dict[str, BundleFit]:
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
         why_not = why_bundle_does_not_fit(bundle, file)
-        fits[name] = BundleFit(not why_not, name == picked, bundle.flow_definition.timeout_s, why_not)
+        fits[name] = BundleFit(not why_not, name == picked, bundle.flow_definition.timeout_s, 0, why_not)
     return fits

@@ -55,6 +55,10 @@ def _about_reading(check: Check) -> Iterator[Line]:
         if bundle.fits:
             how = "infer takes it by itself" if bundle.picked else f"infer takes it with --bundle {name}"
             yield "ok", "bundles", f"{name} fits, if the meter's flow timeout is {bundle.timeout_s:g} s; {how}"
+            if bundle.outside_range:
+                share = _percent(bundle.outside_range / check.rows.readable)
+                what = f"{bundle.outside_range} flows ({share}) lie beyond the range that {name} was trained on"
+                yield "warning", "range", f"{what}; its confidence for them is 50 % at most"
 
 
 def _about_values(check: Check) -> Iterator[Line]:
@@ -77,12 +81,17 @@ def _about_values(check: Check) -> Iterator[Line]:
             rows.stray_quote,
             "have a quote that does not close, or text after it; infer leaves them unlabelled, train out",
         ),
+        (rows.contradictory, "hold numbers that contradict each other; infer leaves them unlabelled, train out"),
     ):
         if n:
             yield _severity(n / rows.rows), "rows", f"{n} {what}"
     for n, what in ((rows.blank_lines, "blank or comment lines"), (rows.repeated_headers, "repeated headers")):
         if n:
             yield "note", "rows", f"{n} {what} are skipped"
+    if check.contradiction:
+        yield "warning", "numbers", check.contradiction
+    elif check.relations and not rows.contradictory:
+        yield "ok", "numbers", f"agree with each other in every row: {'; '.join(check.relations)}"
     if rows.readable:
         yield from _about_cells(check)
         yield from _about_repeats(check.repeats.bytes, check.repeats.features)

@@ -12,13 +12,14 @@ from typing import Any
 from etcc_edge.flows.text.reader import ReadCounts
 
 
-@dataclass(frozen=True)
+@dataclass
 class BundleFit:
     """A shipped bundle and a file."""
 
     fits: bool
     picked: bool  # `infer` takes it by itself
     timeout_s: float  # of the flows that it was trained on
+    outside_range: int  # readable flows with a feature beyond the range that it was trained on; 0 where it does not fit
     why_not: str  # empty where it fits
 
 
@@ -136,6 +137,8 @@ class Check:
     features_missing: list[str]  # that the dialect has
     bundles: dict[str, BundleFit]  # by name
     rows: RowCounts
+    relations: list[str]  # between numbers, that every row was checked for
+    contradiction: str  # why the file is not what it seems; empty where few rows break a relation, or none
     values: dict[str, FeatureValues]  # by feature
     repeats: Repeats
     label_columns: dict[str, str]  # by level

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.precision import PRECISIONS
-from etcc_edge.cli.terminal import note, print_table, status
+from etcc_edge.cli.terminal import as_typed, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
@@ -88,6 +88,7 @@ def command(
             protocol_column=protocol_column,
             application_column=application_column,
             rows=rows,
+            command=as_typed(),
         )
     if not evaluations[0].scores.flows:
         raise EtccError(f"{flows}: no flow is left to score: the bundles were trained on all of them")

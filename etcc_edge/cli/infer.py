@@ -148,6 +148,7 @@ def command(
             continue
         labelled += summary.flows
         _say_findings(summary)
+        failed = failed or bool(summary.contradiction)
         if not as_json and target != STDIN:
             with printed():
                 _print_counts(summary, one_of_several=several)
@@ -240,6 +241,7 @@ _ROW_NOTES = {
     "long": "had too many cells: cut to the header's width, not labelled",
     "not_a_number": "held text where a number is needed: not labelled",
     "stray_quote": "had a quote that does not close, or text after it: not labelled",
+    "contradictory": "hold numbers that contradict each other: not labelled",
     "too_few_values": "had values in less than half of the needed columns: not labelled",
     "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
     "blank_lines": "blank or comment lines were skipped",
@@ -258,6 +260,8 @@ def _say_findings(summary: Summary) -> None:
         )
     for text in summary.notes:
         note(f"{summary.input}: warning: {text}")
+    if summary.contradiction:
+        note(f"Error: {summary.input}: {summary.contradiction}")
 
 
 def _print_counts(summary: Summary, *, one_of_several: bool) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,16 @@ test_share_option = click.option(
 
 OUTPUT_LOST = "etcc_edge.output_lost"
 """In a context's ``meta`` where `printed` could not print; the command then fails in the end."""
+
+
+def as_typed() -> str:
+    """The command line with the last two parts of each path, for records: they name no folder of this machine."""
+
+    def short(word: str) -> str:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
+
+    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
 
 
 def note(text: str) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import click
 
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.terminal import NumberRange, note, print_table, status, test_share_option
+from etcc_edge.cli.terminal import NumberRange, as_typed, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.tables import score_rows
-from etcc_edge.flows.features import PRESETS, features
+from etcc_edge.flows.dialect import Reading
+from etcc_edge.flows.features import PRESETS, features, preset
+from etcc_edge.flows.text.reader import FlowFile
+
+COLLAPSED = 3
+"""The exit status where a network gives one label to nearly all test flows."""
 
 
 @click.command()
@@ -24,14 +33,17 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option(
     "--features",
     "wanted",
-    default="paper",
-    show_default=True,
     metavar="PRESET|FILE",
-    help=f"One of {', '.join(PRESETS)}, or a file with a canonical name a line.",
+    help=f"One of {', '.join(PRESETS)}, or a file with a canonical name a line. Default: time for ISCX 2016 time "
+    "files, else paper.",
 )
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
-@click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
+@click.option(
+    "--applications",
+    type=click.Choice(["paper", "all"]),
+    help="The paper's five or all. Default: all, where the five leave out any that has enough flows.",
+)
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
 @test_share_option
 @click.option(
@@ -46,33 +58,33 @@ from etcc_edge.flows.features import PRESETS, features
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option(
     "--timeout",
-    default=120.0,
-    show_default=True,
     type=NumberRange(min=0, min_open=True),
-    help="Flow timeout of the meter in seconds, for the record.",
+    help="Flow timeout of the meter in seconds, for the record. Default: 15 for ISCX 2016 time files, else 120.",
 )
 @click.option(
     "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."
 )
 @click.option("--license", "licence", default="not stated", show_default=True, help="Of the weights, for the record.")
 @click.option("--name", help="The bundle's name. Default: OUTPUT's.")
-@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle, and take one that has learnt nothing.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     flows: str,
     output: str,
     recipe: str,
     network: str,
-    wanted: str,
+    wanted: str | None,
     protocol_column: str | None,
     application_column: str | None,
-    applications: str,
+    applications: str | None,
     split: str,
     test_share: float,
     validation: str | None,
     groups: str | None,
     leave_one_out: bool,
     seed: int,
-    timeout: float,
+    timeout: float | None,
     citations: str | None,
     licence: str,
     name: str | None,
@@ -80,7 +92,8 @@ def command(
 ) -> None:
     """Train, export and measure a bundle on the labelled flows of FLOWS.
 
-    CICDarknet2020's Darknet.CSV trains as downloaded. Needs the extra: pip install 'etcc-edge[train]'.
+    CICDarknet2020's Darknet.CSV trains as downloaded. Exit status 3: a network gives one label to nearly all test
+    flows. Needs the extra: pip install 'etcc-edge[train]'.
 
     \b
     Examples:
@@ -89,7 +102,9 @@ def command(
     """
     try:
         from etcc_edge.flows.truth import read_labelled
-        from etcc_edge.training.plan import Plan
+        from etcc_edge.training.card import collapses
+        from etcc_edge.training.plan import Plan, Usual, check_feature_count, check_plan
+        from etcc_edge.training.stage import other_applications
         from etcc_edge.training.train import train
     except ImportError as error:
         raise EtccError(f"training needs {error.name}: pip install 'etcc-edge[train]'") from error
@@ -97,49 +112,101 @@ def command(
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists already; use --force to replace it")
     check_target(target, force=force)
+    # A pipe is read once, so nothing is known of it before.
+    reading = _reading(flows) if Path(flows).is_file() else None
+    usual = Usual.of(reading.dialect.name) if reading else Usual()
     plan = Plan(
         name=name or target.stem,
         recipe=recipe,
         network=network,
-        applications=applications,
         split=split,
         test_share=test_share,
         validation=validation,
         leave_one_out=leave_one_out,
         seed=seed,
-        timeout_s=timeout,
+        timeout_s=usual.timeout_s if timeout is None else timeout,
         citations=tuple(_lines(citations)) if citations is not None else Plan.citations,
         license=licence,
-        command=_as_typed(),
+        command=as_typed(),
     )
-    with status() as tell:
+    check_plan(plan)
+    chosen = _feature_list(wanted or usual.features)
+    if reading:
+        names = preset(chosen, list(reading.columns)) if isinstance(chosen, str) else chosen
+        check_feature_count(plan, len(names))
+        inferred = [f"--features {usual.features}"] if wanted is None else []
+        inferred += [f"--timeout {usual.timeout_s:g}"] if timeout is None else []
+        if inferred and usual != Usual():
+            note(f"{flows}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
+    with progress() as tell:
         tell(f"reading {flows}")
         labelled = read_labelled(
             flows,
-            _feature_list(wanted),
+            chosen,
             protocol_column=protocol_column,
             application_column=application_column,
             groups=groups,
             to_split=True,
         )
+    plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))
+    with progress() as tell:
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
         note(line)
-    table = score_rows([from_json(bundle.metrics["test"])], sign=" %")
+    test = from_json(bundle.metrics["test"])
+    table = score_rows([test], sign=" %")
     head = ["test rows", "flows", "accuracy", "precision", "recall", "F1"]
     print_table(head, table, title=f"{bundle.name}, {split} split, seed {seed}")
     note(f"wrote {target}; its MODEL_CARD.md has the figures")
+    if failures := collapses(test):
+        for line in failures:
+            note(f"WARNING: {line}; do not use this bundle. Another recipe, seed or more flows may help")
+        if not force:
+            ctx.exit(COLLAPSED)
 
 
-def _as_typed() -> str:
-    """The command line with the last two parts of each path: the record names no folder of this machine."""
+@contextmanager
+def progress(every_s: float = 30.0) -> Iterator[Callable[[str], None]]:
+    """A line that changes, on a terminal; elsewhere, such as in a log, the newest line with the seconds so far, as
+    often as that. The yielded function takes the line."""
+    if sys.stderr.isatty():
+        with status() as show:
+            yield show
+        return
+    start, news, done = time.monotonic(), [""], Event()
 
-    def short(word: str) -> str:
-        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-        return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
+    def repeat() -> None:
+        while not done.wait(every_s):
+            if news[0]:
+                note(f"{news[0]}; {time.monotonic() - start:.0f} s so far")
 
-    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
+    def tell(line: str) -> None:
+        news[0] = line
+
+    # A thread, since growing trees or reading a file takes minutes without a new line.
+    reporter = Thread(target=repeat, daemon=True)
+    reporter.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        reporter.join()
+
+
+def _reading(flows: str) -> Reading:
+    with FlowFile(flows) as file:
+        return file.reading
+
+
+def _applications(name: str, given: str | None, others: Mapping[str, int]) -> str:
+    """``paper`` or ``all``, with a note on the ``others`` than the paper's five, which have so many flows."""
+    counts = ", ".join(f"{application} ({flows} flows)" for application, flows in others.items())
+    if given == "paper" and others:
+        note(f"{name}: --applications paper leaves out {counts}")
+    if given is None and others:
+        note(f"{name}: --applications all, since the paper's five would leave out {counts}")
+    return given or ("all" if others else "paper")
 
 
 def _lines(path: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +33,11 @@ def evaluate_file(
     protocol_column: str | None = None,
     application_column: str | None = None,
     rows: str = "all",
+    command: str = "",
 ) -> list[FileEvaluation]:
     """`evaluate` of each bundle on the same rows of a labelled flows file.
 
+    The file is read three times, so it cannot be a stream. ``command``: what was typed, for the record.
     ``rows`` is ``all``, or ``test``: without the flows that any of the bundles was trained on; where no identifiers say
     which those are, without all twins (`Seen`). Raises FlowsError, BundleError, BackendError.
     """
@@ -51,11 +55,16 @@ def evaluate_file(
     if rows == "test":
         for bundle, features in zip(chosen, raw, strict=True):
             kept &= seen_in_training(bundle, flows.identity, features).held_back
+    made, file_sha256 = datetime.now(timezone.utc).isoformat(timespec="seconds"), _sha256(path)
     return [
         FileEvaluation(
+            made=made,
+            command=command,
             file=flows.name,
+            file_sha256=file_sha256,
             rows=rows,
             bundle=bundle.name,
+            bundle_digest=bundle.digest(),
             location="/".join(Path(bundle.location).parts[-2:]),
             network=bundle.training.get("network"),
             backend=choice.backend,
@@ -74,6 +83,14 @@ def evaluate_file(
         )
         for bundle, choice, features in zip(chosen, choices, raw, strict=True)
     ]
+
+
+def _sha256(path: str | os.PathLike[str]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _seen(bundle: Bundle, identity: U64 | None, features: F32, kept: Bools) -> dict[str, int | None]:

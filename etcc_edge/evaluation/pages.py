@@ -35,6 +35,10 @@ def _introduction(evaluations: Sequence[FileEvaluation]) -> list[str]:
         f"{first.backend} at {first.precision}, etcc-edge {__version__}.",
         f"In parentheses: {100 * bootstrap.level:.0f} % intervals of accuracies, by {bootstrap.resamples} resamples "
         f"of {units}.",
+        f"Made {first.made}" + (f" by {first.command}" if first.command else "") + ".",
+        f"SHA-256 of the flows file: {first.file_sha256}. Digest of the bundle: "
+        + ", ".join(f"{e.bundle_digest} ({e.bundle})" for e in evaluations)
+        + ".",
     ]
     doubts = [doubt for evaluation in evaluations for doubt in evaluation.doubts()]
     return [*paragraphs, *(f"Warning: {doubt}, so its figures may flatter." for doubt in doubts)]
@@ -77,8 +81,8 @@ def _sections(evaluations: Sequence[FileEvaluation]) -> list[Section]:
         ),
         Section(
             "Refusing the least sure",
-            "Accuracy over the flows that are left when the flows of least confidence are refused; end to end by the "
-            "confidence of the pair.",
+            "Accuracy over the flows that are left when the flows of least confidence are refused, in parentheses the "
+            "least confidence that is left. End to end it is that of the pair, which infer --min-confidence takes.",
             [coverage_table(evaluations)],
             coverage_plots(evaluations),
             key,

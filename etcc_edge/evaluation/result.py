@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 FIFTH = 0.2  # of the flows, refused for 80 % coverage
+# Recalls of a network that gives one label only, but for a few flows.
+_KEPT, _LOST = 0.98, 0.02
 # Of a field whose own fields have their keys beside it, not below it.
 _BESIDE = {"beside": True}
 
@@ -77,6 +79,14 @@ class Score:
     def by_label(self) -> dict[str, LabelScore]:
         figures = zip(self.precision_by_label, self.recall_by_label, self.f1_by_label, strict=True)
         return {label: LabelScore(*scores) for label, scores in zip(self.labels, figures, strict=True)}
+
+    @property
+    def collapsed_to(self) -> str | None:
+        """The label that nearly all flows get, whatever their true one; None where the network tells labels apart."""
+        recalls = {label: own.recall for label, own in self.by_label.items() if own.recall is not None}
+        kept = [label for label, recall in recalls.items() if recall >= _KEPT]
+        lost = [label for label, recall in recalls.items() if recall <= _LOST]
+        return kept[0] if len(kept) == 1 and lost and len(lost) == len(recalls) - 1 else None
 
     def support(self, label: str) -> int:
         """Flows whose true label it is."""
@@ -151,9 +161,13 @@ class Evaluation:
 class FileEvaluation:
     """A bundle on a flows file."""
 
+    made: str = field(compare=False)  # date and time, UTC, ISO 8601
+    command: str = field(compare=False)  # that was typed; empty where none was
     file: str
+    file_sha256: str  # of its bytes, in hexadecimal
     rows: str  # all, or test: without the flows that a bundle of this evaluation was trained on
     bundle: str
+    bundle_digest: str  # `Bundle.digest`
     location: str  # the last two parts of the bundle's path
     network: str | None  # cnn or lstm, where the bundle says so
     backend: str

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from etcc_edge.arrays import F32, F64, I64, Bools, Floats, Text
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.bundle.seen import Truth
+from etcc_edge.engines.cascade import answer
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.evaluation.metrics import Confusion, bootstrap, interval, reliability, risk_coverage, separation
 from etcc_edge.evaluation.result import (
@@ -64,14 +65,14 @@ def evaluate(
     for which whole Flow IDs are drawn where ``flow_id`` [n] has some, else flows. ``threshold``: of the first stage's
     energy, beyond which a flow is called unknown.
     """
-    empty = np.asarray(np.isnan(raw).all(axis=1))  # `Classifier` gives them no label either
-    result = cascade_of(bundle).run(raw).without(empty)
+    result = answer(bundle, cascade_of(bundle), raw)
     truth = Truth.of(bundle, protocol, application)
     answers: dict[str, Result] = {}  # of each network below, given the true protocol
     for label, codes in truth.own.items():
         if (codes >= 0).any():
             own = codes >= 0
-            answers[label] = cascade_of(bundle.below(label)).run(raw[own]).without(empty[own])
+            below = bundle.below(label)
+            answers[label] = answer(below, cascade_of(below), raw[own])
     accuracies = _accuracies(truth, result, answers)
     unit, units = _units(flow_id, len(raw))
     draws = _draws(accuracies, units)
@@ -105,10 +106,10 @@ def _accuracies(truth: Truth, result: Result, answers: Mapping[str, Result]) -> 
     n = len(result)
     protocol_right = result.codes[0] == truth.protocol
     accuracies = {_PROTOCOL: _Accuracy(truth.protocol >= 0, protocol_right)}
-    for label, answer in answers.items():
+    for label, given in answers.items():
         own = truth.own[label] >= 0
         right = np.zeros(n, bool)
-        right[own] = answer.codes[0] == truth.own[label][own]
+        right[own] = given.codes[0] == truth.own[label][own]
         accuracies[_stage2(label)] = _Accuracy(own, right)
     counted, both_right = truth.counted, truth.right(result.codes)
     accuracies[_BOTH] = _Accuracy(counted, both_right)

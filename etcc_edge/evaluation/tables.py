@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from etcc_edge.evaluation.result import FIFTH, Confidence, Evaluation, FileEvaluation, Interval, Known, Score
+from etcc_edge.evaluation.result import FIFTH, Confidence, Curve, Evaluation, FileEvaluation, Interval, Known, Score
 from etcc_edge.reports.numbers import NONE, percent
 from etcc_edge.reports.tables import Table
 
@@ -200,7 +200,7 @@ def calibration_table(evaluations: Sequence[FileEvaluation]) -> Table:
 
 
 def coverage_table(evaluations: Sequence[FileEvaluation]) -> Table:
-    """Accuracy by the share that is refused, and its mean over all shares."""
+    """Accuracy by the share that is refused with the least confidence that is left, and its mean over all shares."""
     by_stage = stages(evaluations)
     curves = [
         confidence.risk_coverage if confidence else None
@@ -208,13 +208,17 @@ def coverage_table(evaluations: Sequence[FileEvaluation]) -> Table:
         for confidence in confidences
     ]
     refused = evaluations[0].scores.end_to_end.confidence.risk_coverage.refused
-    rows = [
-        [f"{100 * share:.0f}", *(percent(curve.accuracy[i] if curve else None) for curve in curves)]
-        for i, share in enumerate(refused)
-    ]
+    rows = [[f"{100 * share:.0f}", *(_left(curve, i) for curve in curves)] for i, share in enumerate(refused)]
     rows.append(["mean", *(percent(curve.area if curve else None) for curve in curves)])
     columns = [("", "refused"), *_columns(titles(evaluations), list(by_stage))[1:]]
-    return Table("Accuracy of the flows that are left (%)", columns, rows)
+    return Table("Accuracy of the flows that are left (%), with their least confidence", columns, rows)
+
+
+def _left(curve: Curve | None, i: int) -> str:
+    if curve is None:
+        return NONE
+    least = curve.confidence[i]
+    return percent(curve.accuracy[i]) + ("" if least is None else f" ({least:.4f})")
 
 
 def remarks(evaluation: FileEvaluation) -> list[str]:

@@ -107,9 +107,10 @@ class Source(Protocol[BatchT_co]):
 
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[Callable[[], BatchT_co]]:
-        """A call for each batch of these features and text columns, which may have no rows. The calls may be made in
-        any order, in several threads at once.
+    ) -> Iterator[Callable[[], BatchT_co] | None]:
+        """A call for each batch of these features and text columns, which may have no rows; None where the input
+        pauses, so that what came before should go on its way. The calls may be made in any order, in several threads at
+        once.
 
         They, or the iterator, raise FlowsError for what cannot be read, and with ``strict`` for the first row that
         would get no label.

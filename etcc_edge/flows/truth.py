@@ -74,7 +74,7 @@ def read_labelled(
     ``groups``: a text file with a group's name for each data row, line by line. ``to_split`` ignores flows without
     any value, and flows with text in any feature of the file: then the same flows are left whatever
     ``features``, and a split parts them alike. Raises FlowsError for missing columns or features, for a file without
-    labels, and for a group file of another length.
+    labels or whose numbers contradict each other, and for a group file of another length.
     """
     with FlowFile(path) as file:
         dialect = file.reading.dialect
@@ -98,6 +98,8 @@ def read_labelled(
             cells[0] += batch.text(0)
             cells[1] += batch.text(1)
             cells[2] += identity.add(batch)
+        if contradiction := file.contradiction():
+            raise FlowsError(f"{file.name}: {contradiction}")
     if not parts:
         raise FlowsError(f"{path}: holds a header but no flows")
     group = _read_groups(groups, sum(map(len, parts))) if groups is not None else [""] * len(cells[0])
@@ -130,6 +132,8 @@ def read_features(path: str | os.PathLike[str], features: Sequence[str]) -> tupl
             parts.append(batch.features)
             readable.append(batch.readable)
             identity.add(batch)
+        if contradiction := file.contradiction():
+            raise FlowsError(f"{file.name}: {contradiction}")
     keep, hashes = np.concatenate(readable), identity.hashes()
     return np.concatenate(parts)[keep], None if hashes is None else hashes[keep]
 

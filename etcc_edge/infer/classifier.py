@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from etcc_edge.arrays import I8
 from etcc_edge.bundle import Bundle, load_bundle
-from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.cascade import answer, open_cascade
 from etcc_edge.engines.choice import Choice, choose
-from etcc_edge.engines.result import Cascade, Result
+from etcc_edge.engines.result import Cascade, Result, as_rows
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.batch import Batch, BatchT, has_enough_values
+from etcc_edge.flows.batch import Batch, BatchT
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.threads import usable_cpus
 
@@ -69,7 +69,7 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return self.open().run(raw).without(~has_enough_values(raw))
+        return answer(self.bundle, self.open(), as_rows(raw, self.bundle))
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
         """Each batch of a flows file, or of any other source, with its labels, in order.
@@ -89,7 +89,7 @@ class Classifier:
         may call it at once. Raises ValueError for a batch of other features than this bundle's."""
         if batch.names != self.features:
             raise ValueError("the batch was read with other features than this bundle's")
-        return self.open().run(batch.features).without(~batch.valued)
+        return answer(self.bundle, self.open(), batch.features).without(~batch.readable)
 
     def known(self, result: Result) -> I8:
         """`Result.known` by the bundle's own threshold at the precision in use."""

@@ -37,6 +37,8 @@ class Summary:
     unknown: int | None = None  # unlike the trained protocols; None where that was not asked for or cannot be said
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    relations: list[str] = field(default_factory=list)  # that every flow was checked for
+    contradiction: str = ""  # why the labels are not to be trusted: too many flows break a relation
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,6 +82,7 @@ def label_file(
             backend_reason=choice.reason,
             dialect=file.reading.dialect.name,
             time_unit=file.reading.time_unit,
+            relations=[relation.text for relation in file.relations],
             notes=list(file.reading.notes),
         )
         if file.meter not in ("", definition.meter):
@@ -108,6 +111,7 @@ def label_file(
                 strict=strict,
                 progress=progress,
             )
+        summary.contradiction = file.contradiction()
     counts = file.counts
     summary.flows = counts.rows
     summary.outside_range = tally.outside_range

@@ -28,6 +28,9 @@ class Sink(Protocol[BatchT_contra]):
     def write(self, formatted: Any) -> None:
         """Takes what `format` gave, in the order of the flows, in one thread."""
 
+    def flush(self) -> None:
+        """Sends on what was written: the source pauses."""
+
 
 @dataclass
 class Tally:
@@ -83,7 +86,8 @@ def label_flows(
         tally = Tally.of(vocabulary)
         np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim]), 1)
         tally.too_few_values = int((batch.readable & ~batch.valued).sum())
-        tally.outside_range = int((bundle.root.scaler.outside(batch.features) & batch.readable).sum())
+        if result.outside is not None:
+            tally.outside_range = int((result.outside & batch.readable).sum())
         if of_known_protocol is not None:
             tally.unknown = int((of_known_protocol == 0).sum())
         return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally
@@ -91,7 +95,11 @@ def label_flows(
     total = Tally.of(vocabulary)
     batches = source.unparsed_batches(bundle.features, texts, strict=strict)
     with contextlib.closing(in_order(label, batches, threads or usable_cpus())) as labelled:
-        for formatted, tally in labelled:
+        for part in labelled:
+            if part is None:
+                sink.flush()
+                continue
+            formatted, tally = part
             sink.write(formatted)
             total.add(tally)
             progress(source.position(), source.size)

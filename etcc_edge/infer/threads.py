@@ -14,21 +14,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result, None, None]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item | None], threads: int
+) -> Generator[Result | None, None, None]:
     """``work`` of every item, in the items' order, in so many threads at once; a few items are taken ahead.
 
-    Items are taken, and results given, in the caller's thread. An error of ``work``, or an EtccError of ``items``,
-    is raised in its place, after the results before it. Close the iterator to end early.
+    None among the items is passed on in its place, and before the next item is asked for: it says that this may take
+    long. Items are taken, and results given, in the caller's thread. An error of ``work``, or an EtccError of
+    ``items``, is raised in its place, after the results before it. Close the iterator to end early.
     """
     if threads == 1:
-        yield from map(work, items)
+        for item in items:
+            yield None if item is None else work(item)
         return
     pool = ThreadPoolExecutor(threads, "etcc")
 
-    def submitted() -> Iterator[Future[Result]]:
+    def submitted() -> Iterator[Future[Result] | None]:
         try:
             for item in items:
-                yield pool.submit(work, item)
+                yield None if item is None else pool.submit(work, item)
         except EtccError as error:
             failed: Future[Result] = Future()
             failed.set_exception(error)
@@ -37,9 +41,12 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
     waiting: deque[Future[Result]] = deque()
     try:
         for future in submitted():
-            waiting.append(future)
-            if len(waiting) > threads + 1:
+            if future is not None:
+                waiting.append(future)
+            while len(waiting) > (threads + 1 if future is not None else 0):
                 yield waiting.popleft().result()
+            if future is None:
+                yield None
         while waiting:
             yield waiting.popleft().result()
     finally:

@@ -47,7 +47,8 @@ def _markdown_text(text: str) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [table.head, ["---", *["---:"] * (len(table.head) - 1)], *table.rows]
+    rule = ["---" if i == 0 or table.is_prose(i) else "---:" for i in range(len(table.head))]
+    lines = [table.head, rule, *table.rows]
     return "\n".join("| " + " | ".join(map(_markdown_text, line)) + " |" for line in lines)
 
 
@@ -60,6 +61,7 @@ table { border-collapse: collapse; max-width: 100%; margin: .8rem 0; font-varian
 caption { text-align: left; font-weight: 600; padding: .2rem 0; white-space: nowrap; }
 th, td { padding: .18rem .5rem; text-align: right; border-bottom: 1px solid #ddd; }
 th { font-weight: 600; } th:first-child { text-align: left; } tbody th { font-weight: 400; }
+th.prose, td.prose { text-align: left; }
 .first { padding-left: 1.4rem; } .shaded td { text-align: center; min-width: 3rem; }
 .shaded thead tr:last-child th:not(:first-child) { text-align: center; }
 thead tr:last-child th { border-bottom: 1px solid #666; } th.group { text-align: center; }
@@ -108,18 +110,22 @@ def _html_table(table: Table) -> str:
     groups = [(group, len(list(columns))) for group, columns in groupby(table.columns, key=lambda column: column[0])]
     starts = set(accumulate((width for _, width in groups), initial=0)) - {0}
 
-    def space(column: int) -> str:
-        return ' class="first"' if column in starts and table.shade is None else ""
+    prose = [table.is_prose(i) for i in range(len(table.columns))]
+
+    def kinds(column: int) -> str:
+        names = ["first"] if column in starts and table.shade is None else []
+        names += ["prose"] if prose[column] else []
+        return f' class="{" ".join(names)}"' if names else ""
 
     head = ""
     if len(groups) > 1:
         cells = (f'<th class="group" colspan="{width}">{escape(group)}</th>' for group, width in groups)
         head = f"<tr>{''.join(cells)}</tr>"
-    names = "".join(f"<th{space(i)}>{escape(name)}</th>" for i, (_, name) in enumerate(table.columns))
+    names = "".join(f"<th{kinds(i)}>{escape(name)}</th>" for i, (_, name) in enumerate(table.columns))
     rows = []
     for r, (first, *others) in enumerate(table.rows):
         cells = (
-            f"<td{space(c)}{_shade(table.shade[r][c] if table.shade else 0)}>{_cell(cell)}</td>"
+            f"<td{kinds(c)}{_shade(table.shade[r][c] if table.shade else 0)}>{_cell(cell)}</td>"
             for c, cell in enumerate(others, 1)
         )
         rows.append(f"<tr><th>{escape(first)}</th>{''.join(cells)}</tr>")
@@ -131,8 +137,8 @@ def _html_table(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    """An interval may go below its figure, but stays in one piece."""
-    return escape(text).replace("–", "\u2060–\u2060")
+    """An interval may go below its figure, but stays in one piece, as do a number and the unit of its bytes."""
+    return re.sub(r" (?=[KMG]?i?B$)", "\u00a0", escape(text)).replace("–", "\u2060–\u2060")
 
 
 _DARK = 0.55  # shade beyond which white text reads better than black

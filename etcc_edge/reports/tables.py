@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_LONGEST_NUMBER = 40  # characters, interval included
+
 
 @dataclass(frozen=True)
 class Table:
@@ -13,6 +15,10 @@ class Table:
     columns: list[tuple[str, str]]
     rows: list[list[str]]
     shade: list[list[float]] | None = None
+
+    def is_prose(self, column: int) -> bool:
+        """Whether some cell of a column holds words, not a number with its unit or interval."""
+        return any(cell[:1].isalpha() or len(cell) > _LONGEST_NUMBER for cell in (row[column] for row in self.rows))
 
     @property
     def head(self) -> list[str]:

@@ -13,6 +13,8 @@ from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 _percent = partial(percent, sign=" %", none="none")
+# A bundle that cites this was trained on its flows. They were captured behind the tunnel's own network interface.
+_INSIDE_TUNNELS = "Characterization of Encrypted and VPN Traffic"
 
 
 def model_card(bundle: Bundle) -> str:
@@ -25,21 +27,22 @@ def model_card(bundle: Bundle) -> str:
         f"Names the protocol ({', '.join(bundle.root.labels)}) of a flow, then its application, from "
         f"{len(bundle.features)} features. Trained on `{training['file']}` ({training['flows']} labelled flows, "
         f"{bundle.flow_definition.meter}, {bundle.flow_definition.timeout_s:g} s flow timeout) with the recipe "
-        f"`{training['recipe']}` ({training['network']}). Made by:",
+        f"`{training['recipe']}` ({training['network']}) by this command:",
         f"```\n{training['command']}\n```",
         f"PyTorch {training['torch']}, seed {split['seed']}; "
         f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
         f"`{split['test_fingerprint'][:16]}`.",
         "## What it scored",
         f"On {split['test']} test flows of a {split['kind']} split "
-        f"({_percent(split['test'] / training['flows'])} of all flows) that chose nothing; "
+        f"({_percent(split['test'] / training['flows'])} of all flows), which were used for no choice. "
         f"{_chosen_on(training)} "
         f"{_percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a "
-        f"random split flatters. {test.protocol.flows} of the test flows have a protocol that it was taught.",
+        f"random split flatters. {test.protocol.flows} of the test flows have a protocol that the bundle knows.",
         _scores(test),
-        "Precision, recall and F1 are means over the labels. Stage 2 is given the true protocol; end to end wants "
-        f"both labels right ({_percent(end.accuracy)} of the {end.flows} flows whose two labels it knows, of which "
-        f"{_percent(end.protocol_accuracy)} got the right protocol; {_percent(end.strict_accuracy)} of all).",
+        "Precision, recall and F1 are means over the labels. Applications are scored given the true protocol. End to "
+        f"end, both labels are right for {_percent(end.accuracy)} of the {end.flows} flows whose two labels the bundle "
+        f"knows ({_percent(end.protocol_accuracy)} of them have the right protocol), and for "
+        f"{_percent(end.strict_accuracy)} of all.",
         *(_confusion(title, score) for title, score in _by_network(test).items()),
         *_unknown(bundle),
         "## What it cannot do",
@@ -49,7 +52,7 @@ def model_card(bundle: Bundle) -> str:
         "## Features",
         ", ".join(f"{name} ({unit})" for name, unit in zip(bundle.features, bundle.units, strict=True)),
         "## Data and licence",
-        f"Licence of the weights: {bundle.license}. Whoever uses this bundle or its flows cites:",
+        f"Licence of the weights: {bundle.license}. If you use this bundle or its flows, cite:",
         "\n".join(f"- {text}" for text in bundle.citations),
     ]
     return "\n\n".join(sections) + "\n"
@@ -58,9 +61,10 @@ def model_card(bundle: Bundle) -> str:
 def _chosen_on(training: Mapping[str, Any]) -> str:
     split = training["split"]
     if not split["validation"]:
-        return "nor did any other: the last epoch is kept."
+        return "No others were set aside for that: the last epoch is kept."
     what = "" if RECIPES[training["recipe"]].keep_last else "epochs, "
-    return f"{split['validation']} others ({split['validation_kind']}) chose {what}temperatures and the threshold."
+    others = f"{split['validation']} others ({split['validation_kind']})"
+    return f"{others} served to choose {what}temperatures and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -87,7 +91,7 @@ def _scores(test: Evaluation) -> str:
         ]
         for title, score in _by_network(test).items()
     ]
-    return _table([*head, "accuracy, least sure fifth refused"], rows)
+    return _table([*head, "accuracy without the least confident 20 %"], rows)
 
 
 def _accuracy(score: Score) -> str:
@@ -101,10 +105,10 @@ def _unknown(bundle: Bundle) -> list[str]:
         return []
     left_out = test.get("leave_one_out", {})
     text = (
-        f"A flow whose energy in stage 1 exceeds {threshold:g} is called unknown (`etcc_known` 0). That was set "
-        f"so that {_percent(FALSE_REJECTION)} of the validation flows would be; of the test flows "
-        f"{_percent(test['known']['false_rejection'])} are. The bound holds for flows exchangeable with those, so not "
-        "for other networks, meters or years. Features outside the trained range are counted apart."
+        f"A flow whose energy in stage 1 exceeds {threshold:g} is called unknown (`etcc_known` 0). The threshold was "
+        f"set to call {_percent(FALSE_REJECTION)} of the validation flows unknown; of the test flows it is "
+        f"{_percent(test['known']['false_rejection'])}. Expect that only of flows like these, not of other networks, "
+        "meters or years. Features outside the trained range are counted separately."
     )
     if not left_out:
         return ["## Unknown protocols", text]
@@ -117,7 +121,10 @@ def _unknown(bundle: Bundle) -> list[str]:
         ]
         for protocol, figures in left_out.items()
     ]
-    head = ["never taught", "its test flows", "AUROC", "FPR at 95 % TPR", "called unknown", "known called unknown"]
+    head = [
+        *("left out of training", "test flows of it", "AUROC", "FPR at 95 % TPR", "of them called unknown"),
+        "of the others called unknown",
+    ]
     return [
         "## Unknown protocols",
         text,
@@ -134,20 +141,40 @@ def _confusion(title: str, score: Score) -> str:
     return f"{title}: true labels by row, predicted by column.\n\n" + _table(["", *score.labels, "recall"], rows)
 
 
+def collapses(test: Evaluation) -> list[str]:
+    """A clause on each network that gives one label to nearly all test flows."""
+    return [
+        f"{name}: nearly all flows get {label}, whatever they are, so the network has learnt nothing"
+        for name, score in _by_network(test).items()
+        if (label := score.collapsed_to) is not None
+    ]
+
+
 def _limits(bundle: Bundle) -> list[str]:
     training = bundle.training
-    limits = list(training["left_out"])
+    limits = collapses(from_json(bundle.metrics["test"]))
+    if any(_INSIDE_TUNNELS in text for text in bundle.citations):
+        limits.append(
+            "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "
+            "outside are not recognised"
+        )
+    if training["split"]["kind"] != "groups":
+        limits.append(
+            "its test flows come from the same sessions as its training flows; flows of sessions never seen score far "
+            "lower"
+        )
+    limits += training["left_out"]
     if training["applications"] == "paper":
         limits.append(
             "it knows the paper's five applications only: VOIP, browsing, P2P and any other application get the "
             "nearest of the five"
         )
     if training["constant_features"]:
-        limits.append(f"constant in its flows, so left out: {', '.join(training['constant_features'])}")
+        limits.append(f"features left out, as they were constant: {', '.join(training['constant_features'])}")
     limits += [
-        "flows of other meters, timeouts, networks or years may look unlike its own; `etcc-edge infer` says how many "
+        "flows of other meters, timeouts, networks or years may differ from its own; `etcc-edge infer` says how many "
         "lie outside the trained range",
-        "a protocol or an application that it was not taught gets the nearest label, often with high confidence",
+        "a protocol or an application that was not in training gets the nearest label, often with high confidence",
     ]
     return limits
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def fit(
 
     With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
     loss) unless the recipe keeps the last one, at the temperature that makes its confidences fit them (Guo et al.,
-    ICML 2017). Without, the last epoch at temperature 1.
+    ICML 2017). Without, the last epoch at temperature 1. ``after_epoch`` gets a line: the epoch, the seconds that are
+    left if patience does not end them, the mean loss of the training flows, the accuracy on validation flows.
     """
     torch.manual_seed(seed)  # weights and dropout
     network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
@@ -88,11 +90,15 @@ def fit(
     shuffle = torch.Generator().manual_seed(seed)
     best, best_epoch, best_state, temperature = (-1.0, 0.0), 0, averaged.state_dict(), 1.0
     step = epoch = 0
+    start = time.monotonic()
     for epoch in range(1, recipe.epochs + 1):
         network.train()
+        loss_sum = torch.zeros(())
         for rows in torch.split(torch.randperm(len(train), generator=shuffle), recipe.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            loss_of(network(scaled[rows]), target[rows]).backward()
+            batch_loss = loss_of(network(scaled[rows]), target[rows])
+            batch_loss.backward()
+            loss_sum += batch_loss.detach() * len(rows)
             optimizer.step()
             if schedule is not None:
                 schedule.step()
@@ -102,13 +108,15 @@ def fit(
                 keep = min(recipe.average, step / (step + 10))
                 with torch.no_grad():
                     torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
+        left = (time.monotonic() - start) / epoch * (recipe.epochs - epoch)
+        news = f"epoch {epoch}/{recipe.epochs}, at most {left:.0f} s left, loss {float(loss_sum) / len(train):.4f}"
         if not len(validation):
-            after_epoch(f"epoch {epoch}/{recipe.epochs}")
+            after_epoch(news)
             continue
         logits = _logits(averaged, validation.scaled)
         now, loss = _calibrate(logits, validation.label)
         right = float((logits.argmax(1) == torch.from_numpy(validation.label)).float().mean())
-        after_epoch(f"epoch {epoch}/{recipe.epochs}, validation accuracy {right:.4f}")
+        after_epoch(f"{news}, validation accuracy {right:.4f}")
         if recipe.keep_last or (right, -loss) > best:
             best, best_epoch, temperature = (right, -loss), epoch, now
             best_state = copy.deepcopy(averaged.state_dict())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from itertools import count
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 
 from etcc_edge.arrays import F32, F64
 from etcc_edge.bundle.network import Network, parse_network, shapes
-from etcc_edge.errors import EtccError
+from etcc_edge.errors import BundleError, EtccError
 from etcc_edge.flows.labels import label_key
 
 # The paper's networks as its Figures 4 and 5 can be read: stage 1, then one for each protocol. "classes"
@@ -42,6 +44,19 @@ def network(table: Mapping[str, str], protocol: str, inputs: int, classes: int) 
     """
     text = table.get(label_key(protocol)) or [*table.values()][-1]
     return parse_network(text.replace("inputs", str(inputs)).replace("classes", str(classes)).split(", "))
+
+
+def least_inputs(table: Mapping[str, str]) -> int:
+    """The fewest inputs that every network of a table can take."""
+    return next(n for n in count(1) if all(_fits(table, protocol, n) for protocol in table))
+
+
+def _fits(table: Mapping[str, str], protocol: str, inputs: int) -> bool:
+    try:
+        deque(shapes(network(table, protocol, inputs, 2), inputs), maxlen=0)
+    except BundleError:
+        return False
+    return True
 
 
 class Conv(nn.Conv2d):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from etcc_edge.arrays import F32, I64
 from etcc_edge.bundle.model import Node, Scaler
 from etcc_edge.bundle.network import Network, cost
+from etcc_edge.bundle.store import MAX_LABELS
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError
 from etcc_edge.export.graph import build_onnx
@@ -85,6 +86,31 @@ def stages_of(
         stages += [stage] if stage else []
         left_out += clauses
     return stages, left_out
+
+
+def other_applications(flows: LabelledFlows) -> dict[str, int]:
+    """Flows by application that the paper's five are without, of those that some protocol has enough flows of."""
+    others: dict[str, int] = {}
+    for protocol in np.unique(flows.protocol).tolist():
+        own = flows.application[flows.protocol == protocol]
+        for name, count in zip(*np.unique(own, return_counts=True), strict=True):
+            enough = len(own) >= MIN_PROTOCOL_FLOWS and count >= MIN_APPLICATION_FLOWS
+            if enough and label_key(str(name)) not in PAPER_APPLICATIONS:
+                others[str(name)] = others.get(str(name), 0) + int(count)
+    return others
+
+
+def check_labels(name: str, stages: Sequence[Stage]) -> None:
+    """Raises EtccError for labels of the flows file ``name`` that no bundle can hold."""
+    for stage in stages:
+        for label in stage.labels:
+            if not label.isprintable():
+                raise EtccError(
+                    f"{name}: label {label!r} holds a character that cannot be printed, so no bundle can hold it; "
+                    "mend the label column"
+                )
+        if len(stage.labels) > MAX_LABELS:
+            raise EtccError(f"{name}: {stage.id} would have {len(stage.labels)} labels, more than {MAX_LABELS}")
 
 
 def _application_stage(

@@ -23,9 +23,9 @@ from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
 from etcc_edge.training.fit import reproducible
-from etcc_edge.training.plan import Plan, check_plan, parts_of
+from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
 from etcc_edge.training.splits import Split
-from etcc_edge.training.stage import FittedStage, fit_stage, stages_of, taught_protocols
+from etcc_edge.training.stage import FittedStage, check_labels, fit_stage, stages_of, taught_protocols
 from etcc_edge.training.unknown import energy_thresholds, leave_one_out
 from etcc_edge.version import __version__
 
@@ -36,14 +36,16 @@ LEVELS = ("protocol", "application")
 def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Bundle:
     """Trains every network of a bundle and measures it on its test rows; ``tell`` gets a line now and then.
 
-    Raises EtccError where the plan asks for what its recipe has not, the flows cannot teach two protocols, an export
-    differs from its network, or TensorRT would refuse a file that is for it.
+    Raises EtccError where the plan asks for what its recipe has not, the flows cannot teach two protocols, no bundle
+    can hold their labels, an export differs from its network, or TensorRT would refuse a file that is for it.
     """
     check_plan(plan)
     parts = parts_of(flows, plan)
     protocols, no_class = taught_protocols(flows, parts.train)
     flows, constant = _without_constants(flows, parts.train)
+    check_feature_count(plan, len(flows.feature_names))
     stages, no_network = stages_of(flows, protocols, parts, plan)
+    check_labels(flows.name, stages)
     fitted = [fit_stage(flows, stage, parts, plan, tell) for stage in stages]
     record = _record(flows, plan, parts, constant, [*no_class, *no_network], fitted)
     bundle = _unmeasured(flows, plan, parts, fitted, record)

@@ -20,6 +20,7 @@ from etcc_edge.engines.engine import OpenEngine
 from etcc_edge.engines.native import open_engine
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.generated import sample_rows
+from making import FakeClock
 
 EFFORT = Effort(
     seconds=0.5,
@@ -31,20 +32,6 @@ EFFORT = Effort(
     stage_turns=1,
     server_seconds=0.05,
 )
-
-
-class FakeClock:
-    """Stands still but for those who move it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait(self, until: float) -> None:
-        """What a server does until the next flow arrives."""
-        self.now = until + 1e-6  # beyond what rounding takes away
 
 
 class FakeEngine:

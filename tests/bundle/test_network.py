@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcc_edge.bundle.network import Cost, Layer, Network, Shape, classes, cost, parse_network, shapes
+from etcc_edge.bundle.network import Layer, Network, Shape, classes, cost, parse_network, shapes
 from etcc_edge.errors import BundleError
 
 PAPER_STAGE_1 = "conv 64 3, relu, max_pool 2, conv 128 3, relu, dropout 0.25, flatten, dense 4"
@@ -155,4 +155,8 @@ def test_the_papers_stage_1_costs_what_its_figure_adds_up_to() -> None:
     ],
 )
 def test_cost_counts_multiply_adds_and_parameters(text: str, multiply_adds: int, parameters: int) -> None:
-    assert cost(network(text), 10) == Cost(multiply_adds, parameters)
+    assert (cost(network(text), 10).multiply_adds, cost(network(text), 10).parameters) == (multiply_adds, parameters)
+
+
+def test_cost_counts_what_every_layer_gives() -> None:
+    assert cost(network("tent 16, conv 4 3, flatten, dense 3"), 10).activations == 17 * 10 + 4 * 8 + 4 * 8 + 3

@@ -20,8 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle, store
 from etcc_edge.bundle.model import SCALER_ARRAYS
-from etcc_edge.bundle.onnx_scan import check_self_contained
+from etcc_edge.bundle.network import parameter_shapes, parse_network
+from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.errors import BundleError
+from etcc_edge.export.graph import build_onnx
 from etcc_edge.infer.classifier import Classifier
 
 Json = dict[str, Any]
@@ -174,6 +176,14 @@ def test_a_failure_to_replace_keeps_the_old_bundle(
     assert load_bundle(tmp_path / form).name == "tiny"
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_could_not_be_loaded_is_not_written(tiny_bundle: Bundle, tmp_path: Path, form: str) -> None:
+    broken = dataclasses.replace(tiny_bundle, license="two\nlines")
+    with pytest.raises(BundleError, match=r"is not written, since it could not be loaded: .*license holds a character"):
+        save_bundle(broken, tmp_path / form)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_bundle_below_a_file_cannot_be_written(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="cannot be written"):
@@ -236,14 +246,14 @@ def test_a_flipped_byte_anywhere_in_a_zip_is_found_or_harmless(tiny_bundle: Bund
     path = tmp_path / "tiny.zip"
     save_bundle(tiny_bundle, path)
     data = path.read_bytes()
-    found = 0
+    refused = 0
     for at in range(0, len(data), 7):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0xA5]) + data[at + 1 :])
         try:
             assert load_bundle(path).weights.keys() == tiny_bundle.weights.keys()
         except BundleError:
-            found += 1
-    assert found > len(data) / 7 / 2
+            refused += 1
+    assert refused > len(data) / 7 / 2
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
@@ -484,6 +494,14 @@ MUTATIONS: dict[str, tuple[Callable[[Json], object], str]] = {
     "fewer features than the scaler reads": (lambda m: m["features"].pop(), "reads beyond the 5 features"),
     "no levels": (lambda m: m["levels"].clear(), "levels must hold"),
     "a level twice": (lambda m: m["levels"].append("protocol"), "levels must hold"),
+    "a level that starts another column": (lambda m: m.update(levels=["protocol", "a,b"]), "level 'a,b' heads columns"),
+    "a level with a quote": (lambda m: m.update(levels=['"', "application"]), "heads columns, so it may hold letters"),
+    "an empty level": (lambda m: m.update(levels=["", "application"]), "level '' heads columns"),
+    "a time in seconds": (
+        lambda m: m["features"][0].update(unit="s"),
+        "feature flow_duration is in 's', but flows have it in 'us'",
+    ),
+    "a temperature that is 0 as float32": (_root(temperature=1e-50), "temperature lies outside 0 to 1e6 as float32"),
     "too many levels": (lambda m: m["levels"].extend("abcdefgh"), "levels must hold 1 to 8"),
     "a level that is no text": (lambda m: m["levels"].append(3), "levels is no str"),
     "a citation that is no text": (lambda m: m["citations"].append(3), "citations is no str"),
@@ -712,6 +730,46 @@ def test_weights_fit_their_network(folder: Path, wrong: np.ndarray) -> None:
     rewrite_tensors(folder, {"stage1/0.weight": wrong})
     with pytest.raises(BundleError, match=r"node stage1: weight 0\.weight is"):
         load_bundle(folder)
+
+
+def test_layers_that_need_too_much_memory_are_refused(folder: Path) -> None:
+    # Few weights, but a quarter of a million values a flow.
+    layers = ["conv 65536 1", "flatten", "dense 3"]
+    rewrite_manifest(folder, lambda m: m["root"].update(network=layers))
+    with pytest.raises(BundleError, match=r"node stage1: its layers need \d+ bytes of memory, more than 1073741824"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["0.weight", "0.bias", "3.weight", "3.bias"])
+def test_weights_and_the_fp32_file_are_one_network(folder: Path, tiny_bundle: Bundle, name: str) -> None:
+    changed = tiny_bundle.weights[f"stage1/{name}"].copy()
+    changed.flat[-1] += 1
+    rewrite_tensors(folder, {f"stage1/{name}": changed})
+    op = {"0": "conv_0", "3": "dense_3"}[name[0]]
+    with pytest.raises(
+        BundleError, match=rf"onnx/stage1\.fp32\.onnx holds another network .*{op}_{name[2:]}"
+    ) as caught:
+        load_bundle(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fp32_file_of_another_node_is_refused(folder: Path) -> None:
+    replace_file(folder, "onnx/stage1.fp32.onnx", (folder / "onnx" / "stage2.vpn.fp32.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"onnx/stage1\.fp32\.onnx holds another network"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("text", ["lstm 5, lstm 4, dense 3", "tent 4, conv 4 6, flatten, dense 3"])
+def test_every_export_holds_the_weights_that_it_came_from(text: str) -> None:
+    network = parse_network(text.split(", "))
+    rng = np.random.default_rng(3)
+    shapes = parameter_shapes(network, 6)
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model = build_onnx(network, 6, weights).SerializeToString()
+    check_same_weights(model, network, weights)
+    for name, array in weights.items():
+        with pytest.raises(BundleError, match="holds another network"):
+            check_same_weights(model, network, {**weights, name: array + 1})
 
 
 def test_a_scaler_with_more_inputs_than_any_network_has_is_refused_at_once(folder: Path) -> None:

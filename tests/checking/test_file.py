@@ -28,7 +28,7 @@ from etcc_edge.checking.result import (
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.truth import LabelledFlows
+from making import labelled_flows
 
 TIME_HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
 TIME_ROW = "600000,900,200,5042,7000,10"
@@ -43,7 +43,7 @@ def labelled(path: Path, rows: Iterable[tuple[object, str, str]], timestamps: It
     """Flows that differ in their duration alone, with both labels, and perhaps timestamps."""
     dated = list(timestamps)
     header = TIME_HEADER + ",protocol,application" + (",Timestamp" if dated else "")
-    lines = [f"{duration},900,200,100,700,10,{p},{a}" for duration, p, a in rows]
+    lines = [f"{600_000 + int(duration)},900,200,5042,7000,10,{p},{a}" for duration, p, a in rows]
     return write(path, [f"{line},{date}" for line, date in zip(lines, dated, strict=True)] if dated else lines, header)
 
 
@@ -94,7 +94,9 @@ def test_odd_values_are_counted_as_a_plain_reading_counts_them(generated: Path) 
     ],
 )
 def test_kinds_of_odd_cells_are_told_apart(tmp_path: Path, cell: str, kind: str) -> None:
-    path = write(tmp_path / "flows.csv", [TIME_ROW, f"5,{cell},3,4,5,6", f"6,{cell},3,4,5,6"])
+    path = write(
+        tmp_path / "flows.csv", [TIME_ROW, f"600000,{cell},200,5042,7000,10", f"600001,{cell},200,5042,7000,10"]
+    )
     value = check_file(path).values["flow_bytes_per_s"]
     kinds = {"missing": value.missing, "infinite": value.infinite, "negative": value.negative}
     assert kinds == {**dict.fromkeys(kinds, 0), kind: 2}
@@ -195,9 +197,9 @@ def test_a_label_column_is_found_by_its_option_or_not_at_all(tmp_path: Path) -> 
 
 
 def test_values_that_do_not_tell_the_unit_say_so(tmp_path: Path) -> None:
-    told = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
+    check = check_file(write(tmp_path / "flows.csv", [TIME_ROW]))
     untold = check_file(write(tmp_path / "flows.csv", ["0,,,0,0,0"]))
-    assert [severity for severity, _ in about(findings(told), "times")] == ["ok"]
+    assert [severity for severity, _ in about(findings(check), "times")] == ["ok"]
     assert [severity for severity, _ in about(findings(untold), "times")] == ["note"]
 
 
@@ -207,7 +209,11 @@ def test_a_header_alone_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_batches_add_up(tmp_path: Path) -> None:
-    rows = list(itertools.islice(itertools.cycle([TIME_ROW, "1,NaN,3,4,5,6", "7,-1,3,4,5,6"]), 40_000))
+    rows = list(
+        itertools.islice(
+            itertools.cycle([TIME_ROW, "600001,NaN,200,5042,7000,10", "600007,-1,200,5042,7000,10"]), 40_000
+        )
+    )
     figures = check_file(write(tmp_path / "flows.csv", rows))
     value = figures.values["flow_bytes_per_s"]
     assert (value.missing, value.negative, value.min, value.max) == (13_333, 13_333, -1, 900)
@@ -227,14 +233,25 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
     several = dict.fromkeys(("flows", "share", "best_accuracy"))
     repeated = dict.fromkeys(("flows", "share", "distinct"))
     kinds = ("unit", "missing", "infinite", "negative", "constant", "min", "max")
-    counts = ("rows", "short", "long", "not_a_number", "stray_quote", "with_missing_values", "blank_lines")
+    counts = (
+        "rows",
+        "short",
+        "long",
+        "not_a_number",
+        "stray_quote",
+        "contradictory",
+        "with_missing_values",
+        "blank_lines",
+    )
     dates = dict.fromkeys(("day", "most_frequent"))
+    fit = ("fits", "picked", "timeout_s", "outside_range", "why_not")
     expected = {
         **dict.fromkeys(("file", "dialect", "meter", "time_unit", "notes")),
         "columns": dict.fromkeys(check.columns),
         **dict.fromkeys(("other_columns", "features_missing")),
-        "bundles": {name: dict.fromkeys(("fits", "picked", "timeout_s", "why_not")) for name in check.bundles},
+        "bundles": dict.fromkeys(check.bundles, dict.fromkeys(fit)),
         "rows": dict.fromkeys((*counts, "repeated_headers", "readable")),
+        **dict.fromkeys(("relations", "contradiction")),
         "values": {name: dict.fromkeys(kinds) for name in check.columns},
         "repeats": {"bytes": repeated, "features": repeated},
         "label_columns": dict.fromkeys(("protocol", "application")),
@@ -286,19 +303,7 @@ def test_twins_across_a_split_are_counted_ports_aside() -> None:
         [[1, 1000, np.nan], [2, 5000, 0], [3, 1000, np.nan], [4, 1001, np.nan], [5, 5000, -0.0], [6, 7000, 0]],
         np.float32,
     )
-    none = np.array([""] * 6)
-    flows = LabelledFlows(
-        name="flows",
-        dialect=dialect_named("cicdarknet2020"),
-        feature_names=("src_port", "flow_duration", "flow_iat_mean"),
-        features=features,
-        protocol=none,
-        application=none,
-        flow_id=none,
-        group=none,
-        identity=None,
-        ignored=0,
-    )
+    flows = labelled_flows(("src_port", "flow_duration", "flow_iat_mean"), features)
     figures = twins_across(flows, "random", 0, np.array([0, 1]), np.array([2, 3, 4, 5]))
     assert (figures.train, figures.test) == (2, 4)
     assert (figures.twins, figures.twins_share) == (2, 0.5)
@@ -318,3 +323,19 @@ def test_real_dialects_are_all_read(real_flows: Path) -> None:
         figures = check_file(path)
         assert figures.rows.rows == figures.rows.readable > 0, path.name
         assert all(finding.text and "\n" not in finding.text for finding in findings(figures))
+
+
+def test_flows_beyond_a_bundles_range_are_a_warning(generated: Path) -> None:
+    header, *rows = list(csv.reader(generated.read_text().splitlines()))
+    before = check_file(generated).bundles["default"].outside_range
+    longest = header.index("Fwd Packet Length Max")
+    for row in rows[:3]:
+        row[longest] = "9000000"
+    with generated.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    check = check_file(generated)
+    outside = check.bundles["default"].outside_range
+    assert 3 <= outside <= before + 3
+    ((severity, text), *_) = about(findings(check), "range")
+    assert severity == "warning"
+    assert text.startswith(f"{outside} flows ({100 * outside / 300:.1f} %) lie beyond the range that default was")

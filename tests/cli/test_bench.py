@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from etcc_edge.bench.figures import (
     BundleUsed,
-    ContenderFigures,
     FlowsUsed,
     Measurement,
     Noise,
@@ -25,6 +24,7 @@ from etcc_edge.bench.machine.environment import environment
 from etcc_edge.bench.prepare import QUICK, BenchPlan
 from etcc_edge.bench.report.files import read, write
 from etcc_edge.cli import bench, main
+from making import contender_figures
 
 
 def run(*words: str) -> Result:
@@ -70,19 +70,7 @@ def measured(seconds: float = 1.0) -> Report:
             labelled=False,
             trees_fitted_on=None,
         ),
-        contenders={
-            "native fp32": ContenderFigures(
-                name="native",
-                precision="fp32",
-                kind="backend",
-                status="measured",
-                reason="",
-                settings="",
-                chosen={},
-                model_bytes=1,
-                drift=None,
-            )
-        },
+        contenders={"native fp32": contender_figures("native fp32", model_bytes=1)},
         measurements=[
             Measurement(
                 contender="native",

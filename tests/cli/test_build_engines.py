@@ -22,7 +22,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ETCC_EDGE_CACHE", str(tmp_path / "engines"))
 
 
-def run(*arguments: str):  # type: ignore[no-untyped-def]
+def run(*arguments: str):
     return CliRunner().invoke(main, ["build-engines", *arguments])
 
 

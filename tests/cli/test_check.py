@@ -35,7 +35,18 @@ def test_json_has_the_stable_keys() -> None:
     figures = json.loads(run(GENERATED, "--json").stdout)
     assert set(figures) == {
         *("file", "dialect", "meter", "time_unit", "notes", "columns", "other_columns", "features_missing"),
-        *("bundles", "rows", "values", "repeats", "label_columns", "labels", "leakage", "findings"),
+        *(
+            "bundles",
+            "rows",
+            "relations",
+            "contradiction",
+            "values",
+            "repeats",
+            "label_columns",
+            "labels",
+            "leakage",
+            "findings",
+        ),
     }
     assert set(figures["leakage"]) == {"identifiers", "absolute_times", "conflicts", "date", "split"}
     assert set(figures["values"]["src_port"]) == {

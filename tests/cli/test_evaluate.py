@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from etcc_edge.bundle import load_bundle
 from etcc_edge.cli import main
 
 GENERATED = str(Path(__file__).parents[1] / "data" / "generated-flows.csv")
@@ -44,6 +47,24 @@ def test_reports_hold_the_same_figures(tmp_path: Path) -> None:
     assert json.loads(Path(paths[0]).read_text()) == figures
     shown = f"{100 * figures['end_to_end']['accuracy']:.2f}"
     assert all(shown in Path(path).read_text() for path in paths[1:])
+
+
+def test_every_report_says_when_how_and_of_what_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [str(tmp_path / f"figures{suffix}") for suffix in (".json", ".md", ".html")]
+    words = [GENERATED, *(word for path in paths for word in ("--report", path))]
+    monkeypatch.setattr("sys.argv", ["etcc-edge", "evaluate", *words])
+    assert run(*words).exit_code == 0
+    figures = json.loads(Path(paths[0]).read_text())
+    made = datetime.fromisoformat(figures["made"])
+    assert made.utcoffset() == timedelta(0)
+    assert abs(datetime.now(timezone.utc) - made) < timedelta(minutes=10)
+    assert figures["command"].startswith("etcc-edge evaluate data/generated-flows.csv --report ")
+    assert str(tmp_path.parent) not in figures["command"]
+    assert figures["file_sha256"] == hashlib.sha256(Path(GENERATED).read_bytes()).hexdigest()
+    assert figures["bundle_digest"] == load_bundle("default").digest()
+    for path in paths[1:]:
+        text = Path(path).read_text()
+        assert all(figures[key] in text for key in ("made", "file_sha256", "bundle_digest"))
 
 
 def test_a_person_gets_a_table_and_remarks() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -69,7 +70,13 @@ def failed(result: Result, status: int) -> str:
 
 
 def test_every_row_has_one_output_row_in_order_with_its_bytes_unchanged(infer):
-    data = [b"1.50e3, 2 ,+3,4,5,6,x\n", b"1,2\n", b'1,2,3,4,5,6,"a, ""b""\nc"\n', b"1,,3,4,5,6,x\n", *rows(3)]
+    data = [
+        b"1.50e6, 2 ,+3,4e5,5e5,6,x\n",
+        b"1,2\n",
+        b'15e5,2,3,4e5,5e5,6,"a, ""b""\nc"\n',
+        b"15e5,,3,4e5,5e5,6,x\n",
+        *rows(3),
+    ]
     Path("flows.csv").write_bytes(HEADER + b"".join(data))
     assert infer("flows.csv").exit_code == 0
     header, *labelled = table()
@@ -139,7 +146,9 @@ def test_a_confidence_that_is_no_number_is_refused(infer):
 
 
 def test_an_application_that_is_less_sure_than_wanted_stays_empty(infer):
-    Path("flows.csv").write_bytes(HEADER + b"".join(rows(200)))
+    # Within the range of the bundle's scalers, whose flows may be sure.
+    spread = np.random.default_rng(1).uniform(0, 1000, (200, 4)).tolist()
+    Path("flows.csv").write_bytes(HEADER + b"".join(b",%r,%r,,%r,%r,n\n" % tuple(row) for row in spread))
     infer("flows.csv")
     every = table()[1:]
     infer("flows.csv", "--force", "--min-confidence", "0.4")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.network import parameter_shapes, parse_network
+from etcc_edge.bundle.network import parse_network
 from etcc_edge.bundle.seen import Flows, read_flows, trained_flows
 from etcc_edge.engines import build, native
 from etcc_edge.engines.build import WHOLE, Judgement, Outcome, Row, build_engines
@@ -23,6 +23,7 @@ from etcc_edge.errors import BackendError, FlowsError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.quantize import export_forms
 from etcc_edge.flows.truth import read_features
+from making import random_weights, raw_flows
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat"
 
@@ -47,7 +48,7 @@ def with_bad(bundle: Bundle, precision: str) -> Bundle:
 
 
 def flows() -> Flows:
-    return Flows((np.random.default_rng(3).random((300, 6)) * 1000).astype(np.float32))
+    return Flows(raw_flows(300, seed=3))
 
 
 def whole(outcome: Outcome, precision: str, target: str = "cpu") -> Row:
@@ -75,11 +76,10 @@ def wide(bundle: Bundle) -> Bundle:
     network = parse_network("flatten, relu, dense 300, relu, dense 200, relu, dense 2".split(", "))
     vpn = dataclasses.replace(bundle.root.children["VPN"], network=network)
     root = dataclasses.replace(bundle.root, children={**bundle.root.children, "VPN": vpn})
-    rng = np.random.default_rng(1)
-    made = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in parameter_shapes(network, 6).items()}
-    onnx = {**bundle.onnx, (vpn.id, "fp32"): build_onnx(network, 6, made).SerializeToString()}
+    own = random_weights(network, 6, 1, spread=0.2)
+    onnx = {**bundle.onnx, (vpn.id, "fp32"): build_onnx(network, 6, own).SerializeToString()}
     weights = {name: array for name, array in bundle.weights.items() if not name.startswith(vpn.id)}
-    weights |= {f"{vpn.id}/{name}": array for name, array in made.items()}
+    weights |= {f"{vpn.id}/{name}": array for name, array in own.items()}
     return dataclasses.replace(bundle, root=root, weights=weights, onnx=onnx)
 
 
@@ -240,9 +240,9 @@ def flow_lines(n: int) -> list[str]:
 
 def test_unlabelled_flows_are_gated_by_agreement(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "flows.csv").write_text("\n".join([HEADER, *flow_lines(20), ""]))
-    made = read_flows(tmp_path / "flows.csv", bundle)
-    assert made.raw.shape == (20, 6)
-    assert made.protocol is None
+    unseen = read_flows(tmp_path / "flows.csv", bundle)
+    assert unseen.raw.shape == (20, 6)
+    assert unseen.protocol is None
 
 
 def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_path: Path) -> None:
@@ -251,8 +251,8 @@ def test_unlabelled_flows_that_were_trained_on_gate_nothing(bundle: Bundle, tmp_
     raw, identity = read_features(tmp_path / "flows.csv", bundle.features)
     assert identity is None
     trained = trained_flows(None, raw[:15])
-    made = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
-    assert made.raw.shape == (5, 6)
+    unseen = read_flows(tmp_path / "flows.csv", dataclasses.replace(bundle, trained=trained))
+    assert unseen.raw.shape == (5, 6)
 
 
 def test_a_file_without_flows_gates_nothing(bundle: Bundle, tmp_path: Path) -> None:

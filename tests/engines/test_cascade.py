@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
-from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler
+from etcc_edge.bundle import Bundle, Node
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.engines.engine import Engine, OpenEngine
-from etcc_edge.engines.result import Result
+from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.export.graph import build_onnx
+from making import assert_same, bundle_of, unit_scaler
 
 
-def raw_flows(n: int, seed: int = 3) -> np.ndarray:
+def odd_flows(n: int, seed: int = 3) -> np.ndarray:
     """Six features, some missing, some beyond the scaler's range."""
     rng = np.random.default_rng(seed)
     raw = rng.uniform(-200, 1200, (n, 6)).astype(np.float32)
@@ -35,22 +35,17 @@ def even_bundle(tiny_bundle: Bundle) -> Bundle:
     """The tiny bundle, its root's biases moved so that random flows get every protocol, Tor too."""
     root = tiny_bundle.root
     weights = {n.removeprefix("stage1/"): w for n, w in tiny_bundle.weights.items() if n.startswith("stage1/")}
-    logits = onnxruntime_engines(tiny_bundle)(root).run(root.scaler.transform(raw_flows(400)))
+    logits = onnxruntime_engines(tiny_bundle)(root).run(root.scaler.transform(odd_flows(400)))
     last = f"{len(root.network) - 1}.bias"
     weights[last] = weights[last] - logits.mean(axis=0)
     model = build_onnx(root.network, 6, weights).SerializeToString()
     return dataclasses.replace(tiny_bundle, onnx={**tiny_bundle.onnx, ("stage1", "fp32"): model})
 
 
-def assert_same(first: Result, second: Result) -> None:
-    for part in ("codes", "confidence", "energy"):
-        np.testing.assert_array_equal(getattr(first, part), getattr(second, part), strict=True)
-
-
 def row_by_row(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One flow at a time down the tree, in plain numpy and ONNX Runtime."""
     sessions = {
-        node.id: ort.InferenceSession(bundle.onnx[node.id, "fp32"], providers=["CPUExecutionProvider"])
+        node.id: silent_library().InferenceSession(bundle.onnx[node.id, "fp32"], providers=["CPUExecutionProvider"])
         for node in bundle.nodes()
     }
     shape = (len(bundle.levels), len(raw))
@@ -74,7 +69,7 @@ def row_by_row(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_the_cascade_equals_one_flow_after_the_other(even_bundle: Bundle, temperature: float) -> None:
     bundle = dataclasses.replace(even_bundle, root=dataclasses.replace(even_bundle.root, temperature=temperature))
-    raw = raw_flows(400)
+    raw = odd_flows(400)
     result = RoutedCascade(bundle, onnxruntime_engines(bundle), block=64).run(raw)
     codes, confidence, energy = row_by_row(bundle, raw)
     assert set(codes[0]) == {0, 1, 2}, "the flows should reach every network"
@@ -91,14 +86,14 @@ def test_the_cascade_equals_one_flow_after_the_other(even_bundle: Bundle, temper
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("block", [1, 7, 100, 4096])
 def test_the_answer_does_not_depend_on_blocks_and_threads(even_bundle: Bundle, block: int, threads: int) -> None:
-    raw = raw_flows(500)
+    raw = odd_flows(500)
     opened = onnxruntime_engines(even_bundle)
     whole = RoutedCascade(even_bundle, opened, block=500).run(raw)
     assert_same(RoutedCascade(even_bundle, opened, block=block, threads=threads).run(raw), whole)
 
 
 def test_a_flow_is_labelled_alone_as_among_others(even_bundle: Bundle) -> None:
-    raw = raw_flows(50)
+    raw = odd_flows(50)
     cascade = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle))
     among = cascade.run(raw)
     for i in range(len(raw)):
@@ -107,7 +102,7 @@ def test_a_flow_is_labelled_alone_as_among_others(even_bundle: Bundle) -> None:
 
 
 def test_a_label_without_network_ends_there(even_bundle: Bundle) -> None:
-    result = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle)).run(raw_flows(400))
+    result = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle)).run(odd_flows(400))
     tor = result.labels("protocol") == "Tor"
     assert 0 < tor.sum() < 400
     assert set(result.labels("application")[tor]) == {""}
@@ -119,7 +114,7 @@ def test_a_label_without_network_ends_there(even_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_flows_are_no_labels(even_bundle: Bundle, threads: int) -> None:
-    result = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle), threads=threads).run(raw_flows(0))
+    result = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle), threads=threads).run(odd_flows(0))
     assert len(result) == 0
     assert result.codes.shape == result.confidence.shape == (2, 0)
     assert result.labels("protocol").tolist() == []
@@ -141,13 +136,13 @@ def test_another_width_is_refused(even_bundle: Bundle, shape: tuple[int, ...]) -
     ],
 )
 def test_the_form_of_the_array_does_not_matter(even_bundle: Bundle, form: Callable[[np.ndarray], np.ndarray]) -> None:
-    raw = raw_flows(60)
+    raw = odd_flows(60)
     cascade = RoutedCascade(even_bundle, onnxruntime_engines(even_bundle))
     assert_same(cascade.run(form(raw)), cascade.run(raw))
 
 
 def test_the_input_is_not_changed(even_bundle: Bundle) -> None:
-    raw = raw_flows(60)
+    raw = odd_flows(60)
     raw.setflags(write=False)
     RoutedCascade(even_bundle, onnxruntime_engines(even_bundle), block=16, threads=2).run(raw)
 
@@ -183,7 +178,7 @@ class FakeEngines:
         return {node_id: engine.calls for node_id, engine in self.opened.items()}
 
 
-def told(*flows: tuple[int, ...]) -> np.ndarray:
+def inputs_of(*flows: tuple[int, ...]) -> np.ndarray:
     """Raw flows whose labels are given, one a level."""
     raw = np.zeros((len(flows), 6), np.float32)
     for i, labels in enumerate(flows):
@@ -197,7 +192,7 @@ NON_VPN, TOR, VPN, NAN = 0, 1, 2, 9
 def test_a_network_gets_its_own_flows_in_one_call_and_none_for_none(tiny_bundle: Bundle) -> None:
     fake = FakeEngines(tiny_bundle)
     result = RoutedCascade(tiny_bundle, fake, block=4).run(
-        told((TOR,), (VPN, 1), (TOR,), (VPN, 0), (TOR,), (NON_VPN, 2), (TOR,), (NON_VPN, 0), (TOR,))
+        inputs_of((TOR,), (VPN, 1), (TOR,), (VPN, 0), (TOR,), (NON_VPN, 2), (TOR,), (NON_VPN, 0), (TOR,))
     )
     assert fake.calls() == {"stage1": [4, 4, 1], "stage2.vpn": [2], "stage2.non-vpn": [2]}
     assert result.labels("application").tolist() == ["", "Streaming", "", "Chat", "", "FTP", "", "Chat", ""]
@@ -206,13 +201,13 @@ def test_a_network_gets_its_own_flows_in_one_call_and_none_for_none(tiny_bundle:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_network_is_run_without_flows(tiny_bundle: Bundle, threads: int) -> None:
     fake = FakeEngines(tiny_bundle)
-    RoutedCascade(tiny_bundle, fake, threads=threads).run(told())
+    RoutedCascade(tiny_bundle, fake, threads=threads).run(inputs_of())
     assert fake.calls() == {"stage1": [], "stage2.vpn": [], "stage2.non-vpn": []}
 
 
 def test_logits_that_are_not_finite_give_no_label_and_lead_nowhere(tiny_bundle: Bundle) -> None:
     fake = FakeEngines(tiny_bundle)
-    result = RoutedCascade(tiny_bundle, fake).run(told((NAN, 1), (VPN, NAN), (VPN, 1)))
+    result = RoutedCascade(tiny_bundle, fake).run(inputs_of((NAN, 1), (VPN, NAN), (VPN, 1)))
     assert fake.calls() == {"stage1": [3], "stage2.vpn": [2], "stage2.non-vpn": []}
     assert result.labels("protocol").tolist() == ["", "VPN", "VPN"]
     assert result.labels("application").tolist() == ["", "", "Streaming"]
@@ -229,11 +224,11 @@ class BrokenEngine:
 def test_a_failing_engine_is_no_missing_label(tiny_bundle: Bundle, threads: int) -> None:
     cascade = RoutedCascade(tiny_bundle, lambda _: BrokenEngine(), block=2, threads=threads)
     with pytest.raises(RuntimeError, match="out of memory"):
-        cascade.run(raw_flows(9))
+        cascade.run(odd_flows(9))
 
 
 def test_a_result_without_marked_rows_keeps_the_others(tiny_bundle: Bundle) -> None:
-    result = RoutedCascade(tiny_bundle, FakeEngines(tiny_bundle)).run(told((VPN, 1), (VPN, 0), (NON_VPN, 1)))
+    result = RoutedCascade(tiny_bundle, FakeEngines(tiny_bundle)).run(inputs_of((VPN, 1), (VPN, 0), (NON_VPN, 1)))
     bare = result.without(np.array([False, True, False]))
     assert bare.labels("protocol").tolist() == ["VPN", "", "Non-VPN"]
     assert bare.labels("application").tolist() == ["Streaming", "", "Email"]
@@ -245,12 +240,10 @@ def test_a_result_without_marked_rows_keeps_the_others(tiny_bundle: Bundle) -> N
 @pytest.fixture
 def three_levels() -> Bundle:
     """protocol → application → service; only VPN/Streaming and Tor/Chat go three deep."""
-    x = np.array([0, 1000] * 6, np.float32)
-    scaler = Scaler(np.arange(6), np.arange(0, 13, 2), x, x / 1000, np.full(6, 0.5, np.float32))
     network = parse_network(["flatten", "dense 2"])
 
     def node(node_id: str, labels: tuple[str, str], **children: Node) -> Node:
-        return Node(node_id, labels, network, scaler, 1.0, children)
+        return Node(node_id, labels, network, unit_scaler(6), 1.0, children)
 
     root = node(
         "stage1",
@@ -258,28 +251,12 @@ def three_levels() -> Bundle:
         VPN=node("stage2.vpn", ("Chat", "Streaming"), Streaming=node("stage3.vpn.streaming", ("Vimeo", "Netflix"))),
         Tor=node("stage2.tor", ("Email", "Chat"), Chat=node("stage3.tor.chat", ("IRC", "Netflix"))),
     )
-    features = tuple(f"feature_{i}" for i in range(6))
-    return Bundle(
-        name="three",
-        levels=("protocol", "application", "service"),
-        features=features,
-        units=("number",) * 6,
-        flow_definition=FlowDefinition("meter", 120.0),
-        root=root,
-        weights={},
-        onnx={},
-        trained=None,
-        training={},
-        metrics={},
-        citations=(),
-        license="",
-        model_card="",
-    )
+    return bundle_of(root, ("protocol", "application", "service"), 6)
 
 
 def test_three_levels_are_labelled(three_levels: Bundle) -> None:
     fake = FakeEngines(three_levels)
-    result = RoutedCascade(three_levels, fake).run(told((1, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 1, 1)))
+    result = RoutedCascade(three_levels, fake).run(inputs_of((1, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 1, 1)))
     assert result.vocabulary == (("Tor", "VPN"), ("Chat", "Streaming", "Email"), ("Vimeo", "Netflix", "IRC"))
     assert list(zip(*(result.labels(level).tolist() for level in result.levels), strict=True)) == [
         ("VPN", "Streaming", "Vimeo"),

@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import etcc_edge._native as _native
-from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler, load_bundle
-from etcc_edge.bundle.network import parameter_shapes, parse_network
+from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.bundle.network import parse_network
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade, open_cascade
 from etcc_edge.engines.choice import Choice
 from etcc_edge.engines.native import INSTRUCTION_SET, open_engine
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.text.reader import FlowFile
+from making import assert_same, bundle_of, random_weights, raw_flows
 
 NATIVE = Choice("native", "fp32", "")
 INT8 = Choice("native", "int8", "")
@@ -67,31 +68,16 @@ def random_bundle(seed: int, networks: tuple[str, ...] = NETWORKS) -> Bundle:
         if scaler.inputs < 6 and "conv 20" in text:
             text = "flatten"
         network = parse_network([*text.split(", "), f"dense {len(labels)}"])
-        for name, shape in parameter_shapes(network, scaler.inputs).items():
-            weights[f"{node_id}/{name}"] = rng.normal(0, 0.5, shape).astype(np.float32)
+        own = random_weights(network, scaler.inputs, rng, spread=0.5)
+        weights.update({f"{node_id}/{name}": array for name, array in own.items()})
         return Node(node_id, labels, network, scaler, float(rng.choice([1.0, 2.5])), children)
 
     deep = node("deep", ("x", "y"))
     root = node("root", ("a", "b", "c"), a=node("a", ("y", "x"), y=deep), c=node("c", ("z", "y", "x")))
-    return Bundle(
-        name="random",
-        levels=("first", "second", "third"),
-        features=tuple(f"feature {i}" for i in range(features)),
-        units=("number",) * features,
-        flow_definition=FlowDefinition("meter", 120.0),
-        root=root,
-        weights=weights,
-        onnx={},
-        trained=None,
-        training={},
-        metrics={},
-        citations=(),
-        license="",
-        model_card="",
-    )
+    return bundle_of(root, ("first", "second", "third"), features, weights=weights)
 
 
-def raw_flows(features: int, n: int, seed: int = 0) -> np.ndarray:
+def odd_flows(features: int, n: int, seed: int = 0) -> np.ndarray:
     """Values on knots, between them, beyond them, missing and huge."""
     rng = np.random.default_rng(seed)
     raw = rng.uniform(-60, 60, (n, features)).astype(np.float32)
@@ -120,17 +106,12 @@ def assert_close(ours: Result, theirs: Result) -> None:
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4, equal_nan=True)
 
 
-def assert_same(first: Result, second: Result) -> None:
-    for part in ("codes", "confidence", "energy"):
-        np.testing.assert_array_equal(getattr(first, part), getattr(second, part), strict=True)
-
-
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_it_gives_the_routed_answer_for_any_scaler_and_tree(instruction_set: str, seed: int) -> None:
     bundle = random_bundle(seed)
-    raw = raw_flows(len(bundle.features), 300, seed)
+    raw = odd_flows(len(bundle.features), 300, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(INSTRUCTION_SET, instruction_set)
         assert_close(open_cascade(bundle, NATIVE).run(raw), routed(bundle, raw))
@@ -144,7 +125,7 @@ def test_the_bits_depend_on_neither_blocks_nor_threads(
 ) -> None:
     monkeypatch.setenv(INSTRUCTION_SET, instruction_set)
     bundle = random_bundle(5)
-    raw = raw_flows(len(bundle.features), 500)
+    raw = odd_flows(len(bundle.features), 500)
     whole = open_cascade(bundle, NATIVE, block=500).run(raw)
     assert_same(open_cascade(bundle, NATIVE, block=block, threads=threads).run(raw), whole)
 
@@ -152,7 +133,7 @@ def test_the_bits_depend_on_neither_blocks_nor_threads(
 @pytest.mark.skipif(not _native.has_int8(), reason="this CPU has no int8")
 def test_int8_gives_the_routed_int8_answer_for_any_blocks_and_threads() -> None:
     bundle = random_bundle(5, WIDE_NETWORKS)
-    raw = raw_flows(len(bundle.features), 500)
+    raw = odd_flows(len(bundle.features), 500)
     whole = open_cascade(bundle, INT8, block=500).run(raw)
     for block, threads in ((1, 1), (7, 2), (100, 3), (4096, 1)):
         assert_same(open_cascade(bundle, INT8, block=block, threads=threads).run(raw), whole)
@@ -167,7 +148,7 @@ def test_int8_gives_the_routed_int8_answer_for_any_blocks_and_threads() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_flow_gets_what_it_gets_among_others(threads: int) -> None:
     bundle = random_bundle(6)
-    raw = raw_flows(len(bundle.features), 40)
+    raw = odd_flows(len(bundle.features), 40)
     cascade = open_cascade(bundle, NATIVE, threads=threads)
     among = cascade.run(raw)
     for i in range(len(raw)):
@@ -179,7 +160,7 @@ def test_one_flow_gets_what_it_gets_among_others(threads: int) -> None:
 def test_several_callers_may_share_it() -> None:
     bundle = random_bundle(7)
     cascade = open_cascade(bundle, NATIVE, block=64, threads=2)
-    batches = [raw_flows(len(bundle.features), 700, seed) for seed in range(12)]
+    batches = [odd_flows(len(bundle.features), 700, seed) for seed in range(12)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(cascade.run, batches))
     for batch, result in zip(batches, together, strict=True):
@@ -188,7 +169,7 @@ def test_several_callers_may_share_it() -> None:
 
 def test_it_still_answers_after_a_fork() -> None:
     bundle = random_bundle(8)
-    raw = raw_flows(len(bundle.features), 700)
+    raw = odd_flows(len(bundle.features), 700)
     cascade = open_cascade(bundle, NATIVE, block=64, threads=2)
     expected = cascade.run(raw)
     child = os.fork()
@@ -216,7 +197,7 @@ def test_another_width_is_refused(tiny_bundle: Bundle, shape: tuple[int, ...]) -
     "form", [np.asfortranarray, lambda raw: np.repeat(raw, 2, axis=0)[::2], lambda raw: raw.astype("f8")]
 )
 def test_the_form_of_the_array_does_not_matter(tiny_bundle: Bundle, form: object) -> None:
-    raw = np.random.default_rng(0).uniform(0, 1000, (60, 6)).astype(np.float32)
+    raw = raw_flows(60)
     raw.setflags(write=False)
     cascade = open_cascade(tiny_bundle, NATIVE)
     assert_same(cascade.run(form(raw)), cascade.run(raw))  # type: ignore[operator]

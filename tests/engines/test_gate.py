@@ -12,6 +12,7 @@ from etcc_edge.engines.engine import Engine
 from etcc_edge.engines.gate import Comparison, Drift, RecordedDrift, agreement, compare, recorded
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import BundleError
+from making import raw_flows
 
 
 def fp32(bundle: Bundle):
@@ -31,10 +32,6 @@ class Turned:
         return logits
 
 
-def raw_flows(n: int = 200) -> np.ndarray:
-    return (np.random.default_rng(4).random((n, 6)) * 1000).astype(np.float32)
-
-
 def labels_of(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from etcc_edge.engines.cascade import RoutedCascade
 
@@ -43,7 +40,7 @@ def labels_of(bundle: Bundle, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_same_engine_does_not_drift(tiny_bundle: Bundle) -> None:
-    raw = raw_flows()
+    raw = raw_flows(200)
     for truth in ((), labels_of(tiny_bundle, raw)):
         comparison = compare(tiny_bundle, fp32(tiny_bundle), fp32(tiny_bundle), raw, *truth)
         assert comparison.cascade.points == 0
@@ -53,7 +50,7 @@ def test_the_same_engine_does_not_drift(tiny_bundle: Bundle) -> None:
 
 
 def test_turned_labels_cost_their_share(tiny_bundle: Bundle) -> None:
-    raw = raw_flows()
+    raw = raw_flows(200)
 
     def turned(node: Node) -> Engine:
         engine = open_engine(tiny_bundle, node, "fp32")
@@ -100,7 +97,7 @@ def test_what_training_did_not_measure_has_no_record(tiny_bundle: Bundle) -> Non
 def test_a_bundle_of_another_depth_is_refused(tiny_bundle: Bundle) -> None:
     alone = dataclasses.replace(tiny_bundle, levels=("protocol",))
     with pytest.raises(BundleError, match="has 1 levels"):
-        compare(alone, fp32(alone), fp32(alone), raw_flows())
+        compare(alone, fp32(alone), fp32(alone), raw_flows(200))
 
 
 def test_nothing_passes_on_no_flows(tiny_bundle: Bundle) -> None:

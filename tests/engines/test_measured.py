@@ -92,7 +92,7 @@ def foreign(path: Path) -> None:
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, note: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_or_foreign_file_is_ignored_with_one_note(tiny_bundle: Bundle, spoil, note: str) -> None:
     spoil(save(tiny_bundle, MADE))
     choice = choose(bundle=tiny_bundle)
     assert choice.backend == "fast"

@@ -19,25 +19,10 @@ from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import BackendError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.training.networks import PAPER
+from making import Weights, native_layers, random_weights
 
 TOLERANCE = 1e-4  # of max(1, |logit|)
 INT8 = [name for name in _native.instruction_sets() if _native.has_int8(name)]
-Weights = dict[str, np.ndarray]
-
-
-def random_weights(network: Network, inputs: int, seed: int) -> Weights:
-    rng = np.random.default_rng(seed)
-    weights: Weights = {}
-    for i, (layer, before, _) in enumerate(shapes(network, inputs)):
-        if layer.op == "conv":
-            shape: tuple[int, ...] = (layer.size, before.channels, 1, layer.width)
-        elif layer.op == "dense":
-            shape = (layer.size, before.channels)
-        else:
-            continue
-        weights[f"{i}.weight"] = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
-        weights[f"{i}.bias"] = rng.normal(0, 0.4, layer.size)
-    return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
 def in_8_bits(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -83,11 +68,7 @@ def exact(network: Network, weights: Weights, scaled: np.ndarray, int8: Sequence
 def engine(
     network: Network, inputs: int, weights: Weights, instruction_set: str, int8: bool = False
 ) -> _native.Network:
-    layers = [
-        _native.Layer(layer.op, layer.size, layer.width, weights.get(f"{i}.weight"), weights.get(f"{i}.bias"))
-        for i, layer in enumerate(network)
-    ]
-    return _native.Network(inputs, layers, instruction_set, int8)
+    return _native.Network(inputs, native_layers(network, weights), instruction_set, int8)
 
 
 def worst(logits: np.ndarray, reference: np.ndarray) -> float:
@@ -126,9 +107,9 @@ def networks(draw: st.DrawFn) -> tuple[Network, int]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(made=networks(), seed=st.integers(0, 99), flows=st.sampled_from([1, 7, 70]))
-def test_any_network_gives_the_logits_of_its_definition(made: tuple[Network, int], seed: int, flows: int) -> None:
-    network, inputs = made
+@given(drawn=networks(), seed=st.integers(0, 99), flows=st.sampled_from([1, 7, 70]))
+def test_any_network_gives_the_logits_of_its_definition(drawn: tuple[Network, int], seed: int, flows: int) -> None:
+    network, inputs = drawn
     weights = random_weights(network, inputs, seed)
     scaled = np.random.default_rng(seed).random((flows, inputs), np.float32)
     scaled[np.random.default_rng(seed).random(scaled.shape) < 0.3] = 1
@@ -155,10 +136,10 @@ def test_int8_gives_the_logits_of_its_codes(text: str, int8: list[int], instruct
     # What the first codes are made of is then exact in float32.
     coarse = {name: np.rint(weight * 64) / 64 for name, weight in weights.items()}
     scaled = np.rint(np.random.default_rng(9).random((70, 41), np.float32) * 64) / 64
-    made = engine(network, 41, coarse, instruction_set, int8=True)
-    assert made.int8_layers == len(int8)
-    assert worst(made.run(scaled), exact(network, coarse, scaled, int8)) <= 1e-5
-    assert worst(made.run(scaled), exact(network, coarse, scaled)) > 1e-3
+    native_network = engine(network, 41, coarse, instruction_set, int8=True)
+    assert native_network.int8_layers == len(int8)
+    assert worst(native_network.run(scaled), exact(network, coarse, scaled, int8)) <= 1e-5
+    assert worst(native_network.run(scaled), exact(network, coarse, scaled)) > 1e-3
 
 
 @pytest.mark.parametrize("instruction_set", INT8)
@@ -168,9 +149,9 @@ def test_int8_is_near_fp32_on_the_papers_networks(protocol: str, instruction_set
     weights = random_weights(network, 41, 3)
     scaled = np.random.default_rng(4).random((100, 41), np.float32)
     reference = exact(network, weights, scaled)
-    made = engine(network, 41, weights, instruction_set, int8=True)
-    assert made.int8_layers == {"": 1, "tor": 2, "nonvpn": 2}.get(protocol, 0)
-    assert worst(made.run(scaled), reference) <= 0.03
+    native_network = engine(network, 41, weights, instruction_set, int8=True)
+    assert native_network.int8_layers == {"": 1, "tor": 2, "nonvpn": 2}.get(protocol, 0)
+    assert worst(native_network.run(scaled), reference) <= 0.03
 
 
 @pytest.mark.parametrize("instruction_set", INT8)
@@ -194,8 +175,8 @@ def test_where_all_that_int8_reads_is_zero_the_biases_remain(instruction_set: st
     weights["0.weight"][:] = 0
     for bias, logits in ((0.0, weights["3.bias"]), (-1.0, weights["3.bias"])):
         weights["0.bias"][:] = bias
-        made = engine(network, 41, weights, instruction_set, int8=True)
-        np.testing.assert_array_equal(made.run(np.ones((2, 41), np.float32)), [logits, logits])
+        native_network = engine(network, 41, weights, instruction_set, int8=True)
+        np.testing.assert_array_equal(native_network.run(np.ones((2, 41), np.float32)), [logits, logits])
 
 
 @pytest.mark.parametrize("instruction_set", INT8)
@@ -245,12 +226,12 @@ def test_the_papers_networks_give_onnx_runtimes_logits(protocol: str, inputs: in
 )
 def test_a_flow_gets_the_same_bits_alone_as_among_others(text: str, instruction_set: str, int8: bool) -> None:
     network = parse_network(text.split(", "))
-    made = engine(network, 41, random_weights(network, 41, 5), instruction_set, int8)
+    native_network = engine(network, 41, random_weights(network, 41, 5), instruction_set, int8)
     scaled = np.random.default_rng(6).random((150, 41), np.float32)
-    among = made.run(scaled)
-    np.testing.assert_array_equal(among, made.run(scaled))
-    np.testing.assert_array_equal(among, np.concatenate([made.run(scaled[i : i + 1]) for i in range(150)]))
-    np.testing.assert_array_equal(among[13:90], made.run(scaled[13:90]))
+    among = native_network.run(scaled)
+    np.testing.assert_array_equal(among, native_network.run(scaled))
+    np.testing.assert_array_equal(among, np.concatenate([native_network.run(scaled[i : i + 1]) for i in range(150)]))
+    np.testing.assert_array_equal(among[13:90], native_network.run(scaled[13:90]))
 
 
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())

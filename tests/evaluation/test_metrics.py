@@ -140,8 +140,8 @@ def test_shares_between_two_flows_refuse_part_of_one() -> None:
 def test_the_order_of_equally_sure_flows_does_not_matter(flows: list[tuple[float, bool]], mixer: Random) -> None:
     def curve(pairs: list[tuple[float, bool]]) -> np.ndarray:
         confidence, right = np.array([c for c, _ in pairs]), np.array([r for _, r in pairs])
-        found = risk_coverage(confidence, right, [1, 0.7, 0.2])
-        return np.array([*found.accuracy, found.area])
+        curve = risk_coverage(confidence, right, [1, 0.7, 0.2])
+        return np.array([*curve.accuracy, curve.area])
 
     shuffled = flows.copy()
     mixer.shuffle(shuffled)
@@ -225,10 +225,10 @@ def test_nothing_drawn_has_no_interval() -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_auroc_is_the_share_of_pairs_in_the_right_order(known, unknown):
     pairs = [1.0 if u > k else 0.5 if u == k else 0.0 for k in known for u in unknown]
-    found = separation(np.array(known, float), np.array(unknown, float))
-    assert found["auroc"] == pytest.approx(np.mean(pairs))
+    figures = separation(np.array(known, float), np.array(unknown, float))
+    assert figures["auroc"] == pytest.approx(np.mean(pairs))
     passes = min(limit for limit in known if np.mean(np.array(known) <= limit) >= 0.95 - 1e-9)
-    assert found["fpr_at_95_tpr"] == pytest.approx(np.mean(np.array(unknown) <= passes))
+    assert figures["fpr_at_95_tpr"] == pytest.approx(np.mean(np.array(unknown) <= passes))
 
 
 def test_without_flows_on_a_side_nothing_is_separated():

@@ -45,9 +45,13 @@ def evaluation(bundle: Bundle, flows: int = 300) -> FileEvaluation:
     protocol, application = (np.array(column, np.str_) for column in zip(*pairs, strict=True))
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     return FileEvaluation(
+        made="2026-01-02T03:04:05+00:00",
+        command="etcc-edge evaluate some/flows.csv --report 'a|b.md'",
         file="some/flows.csv",
+        file_sha256="0123" * 16,
         rows="test",
         bundle=bundle.name,
+        bundle_digest=bundle.digest(),
         location=f"models/{bundle.name}",
         network="cnn",
         backend="onnxruntime",
@@ -161,7 +165,10 @@ def test_other_tables_hold_their_figures(one: FileEvaluation) -> None:
     assert cells(label_tables([one])[0], "Tor")[1] == str(one.scores.protocol.support_by_label[1])
     curve = coverage_table([one])
     assert [row[0] for row in curve.rows] == [*(str(5 * i) for i in range(20)), "mean"]
-    assert cells(curve, "20")[-1] == f"{100 * one.scores.end_to_end.confidence.accuracy_at_80_coverage:.2f}"
+    end = one.scores.end_to_end.confidence
+    least = end.risk_coverage.confidence[4]
+    assert cells(curve, "20")[-1] == f"{100 * end.accuracy_at_80_coverage:.2f} ({least:.4f})"
+    assert all(re.fullmatch(r"\d+\.\d\d \(\d\.\d{4}\)", cell) for row in curve.rows[:-1] for cell in row[1:])
     assert cells(curve, "mean")[1] == f"{100 * one.scores.protocol.confidence.risk_coverage.area:.2f}"
 
 
@@ -216,6 +223,13 @@ def test_markdown_tables_keep_their_columns_whatever_the_labels(hostile: FileEva
             assert len(widths) == 1, block
     for title in ("By stage", "Where errors come from", "Applications by protocol", "Calibration error"):
         assert f"**{title}" in page
+
+
+def test_pages_say_what_they_were_made_of(one: FileEvaluation, tiny_bundle: Bundle) -> None:
+    for page in (html([one, other(one)]), markdown([one, other(one)])):
+        assert "Made 2026-01-02T03:04:05+00:00 by etcc-edge evaluate some/flows.csv" in page
+        assert "0123" * 16 in page
+        assert page.count(tiny_bundle.digest()) == 2
 
 
 def test_pages_warn_of_flows_that_were_trained_on(one: FileEvaluation) -> None:

@@ -13,6 +13,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade
 from etcc_edge.evaluation.result import Evaluation, FileEvaluation, from_json, to_json
 from etcc_edge.evaluation.scores import evaluate
+from making import raw_flows
 
 CONFIDENCE = {
     "calibration_error": None,
@@ -48,7 +49,10 @@ KEYS = {
     ),
     "bootstrap": dict.fromkeys(("unit", "units", "resamples", "seed", "level")),
 }
-FILE_KEYS = ("file", "rows", "bundle", "location", "network", "backend", "precision", "flows_ignored")
+FILE_KEYS = (
+    *("made", "command", "file", "file_sha256", "rows", "bundle", "bundle_digest", "location", "network"),
+    *("backend", "precision", "flows_ignored"),
+)
 
 
 def shape(value: object) -> object:
@@ -58,10 +62,9 @@ def shape(value: object) -> object:
 
 def evaluation(bundle: Bundle, flows: int, threshold: float | None = -1.0) -> Evaluation:
     """Of random flows of all three protocols and one more."""
-    rng = np.random.default_rng(2)
     pairs = [("VPN", "Chat"), ("Non-VPN", "Email"), ("Tor", "Chat"), ("Proxy", "Chat")]
     protocol, application = np.array([pairs[i % 4] for i in range(flows)], np.str_).reshape(flows, 2).T
-    raw = rng.uniform(0, 1000, (flows, 6)).astype(np.float32)
+    raw = raw_flows(flows, seed=2)
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     ids = np.array([str(i // 2) for i in range(flows)], np.str_)
     return evaluate(bundle, lambda part: RoutedCascade(part, opener), raw, protocol, application, ids, threshold)
@@ -73,7 +76,8 @@ def test_json_has_every_key_in_its_place(tiny_bundle: Bundle) -> None:
 
 def test_a_files_evaluation_has_its_own_keys_before_the_figures(tiny_bundle: Bundle) -> None:
     scores = evaluation(tiny_bundle, 8)
-    whole = FileEvaluation("flows.csv", "all", "tiny", "models/tiny", None, "native", "fp32", 0, 2, 1, scores)
+    origin = ("2026-01-02T03:04:05+00:00", "", "flows.csv", "0" * 64, "all", "tiny", "1" * 64, "models/tiny")
+    whole = FileEvaluation(*origin, None, "native", "fp32", 0, 2, 1, scores)
     assert list(to_json(whole)) == [*FILE_KEYS, "flows_trained_on", "flows_twins", *KEYS]
     assert to_json(whole).items() >= to_json(scores).items()
 
@@ -83,7 +87,7 @@ def test_labels_that_are_named_like_keys_are_labels(tiny_bundle: Bundle) -> None
     children = {"confidence": root.children["VPN"], "Non-VPN": root.children["Non-VPN"]}
     root = replace(root, labels=("Non-VPN", "scores", "confidence"), children=children)
     bundle = replace(tiny_bundle, root=root)
-    raw = np.random.default_rng(2).uniform(0, 1000, (8, 6)).astype(np.float32)
+    raw = raw_flows(8, seed=2)
     protocol, application = np.array(["confidence"] * 8), np.array(["Chat"] * 8)
     opener = BACKENDS["onnxruntime"].opener(bundle, "fp32")
     figures = to_json(evaluate(bundle, lambda part: RoutedCascade(part, opener), raw, protocol, application))
@@ -109,3 +113,19 @@ def test_a_key_that_is_missing_is_an_error(tiny_bundle: Bundle) -> None:
     del keys["end_to_end"]["attribution"]
     with pytest.raises(KeyError, match="attribution"):
         from_json(keys)
+
+
+@pytest.mark.parametrize(
+    ("recalls", "label"),
+    [
+        ([0.99, 0.01, 0.0], "a"),
+        ([0.02, 0.98, None], "b"),
+        ([0.97, 0.0, 0.0], None),
+        ([0.99, 0.03, 0.0], None),
+        ([1.0, 1.0, 0.0], None),
+        ([1.0, None, None], None),
+    ],
+)
+def test_a_network_collapsed_where_one_label_gets_all_flows(recalls: list[float | None], label: str | None) -> None:
+    score = from_json(load_bundle("default").metrics["test"]).protocol
+    assert replace(score, labels=["a", "b", "c"], recall_by_label=recalls).collapsed_to == label

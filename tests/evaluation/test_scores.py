@@ -15,6 +15,7 @@ from etcc_edge.errors import BundleError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.result import Attribution, Bootstrap, EndToEnd, Evaluation, LabelScore
 from etcc_edge.evaluation.scores import evaluate
+from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import read_features
@@ -275,7 +276,9 @@ def test_bundles_are_scored_on_rows_that_none_was_trained_on(tiny_bundle: Bundle
     for name, rows, features in (("a", slice(10), tiny_bundle.features), ("b", slice(5, 20), OTHER_ORDER)):
         raw, identity = read_features(path, features)
         trained = trained_flows(identity[rows], raw[rows])
-        save_bundle(replace(tiny_bundle, name=name, trained=trained, features=features), tmp_path / name)
+        units = tuple(feature_table()[feature].unit for feature in features)
+        bundle = replace(tiny_bundle, name=name, trained=trained, features=features, units=units)
+        save_bundle(bundle, tmp_path / name)
     a, b = evaluate_file(path, [str(tmp_path / "a"), str(tmp_path / "b")], rows="test")
     assert [(e.bundle, e.scores.flows, e.flows_trained_on) for e in (a, b)] == [("a", 20, 0), ("b", 20, 0)]
     (alone,) = evaluate_file(path, [str(tmp_path / "b")])

@@ -16,20 +16,10 @@ import pytest
 import etcc_edge
 from etcc_edge import BackendError, BundleError, Classifier, FlowsError
 from etcc_edge.bundle import Bundle, save_bundle
-from etcc_edge.engines.result import Result
 from etcc_edge.flows.text.reader import OK
+from making import assert_same, raw_flows
 
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat,protocol"
-
-
-def raw_flows(n: int = 200) -> np.ndarray:
-    return np.random.default_rng(5).uniform(0, 1000, (n, 6)).astype(np.float32)
-
-
-def assert_same(first: Result, second: Result) -> None:
-    assert (first.levels, first.vocabulary) == (second.levels, second.vocabulary)
-    for part in ("codes", "confidence", "energy"):
-        np.testing.assert_array_equal(getattr(first, part), getattr(second, part), strict=True)
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def classifier(tiny_bundle: Bundle) -> Classifier:
 
 
 def test_an_array_and_its_columns_in_any_order_get_the_same_labels(classifier: Classifier) -> None:
-    raw = raw_flows()
+    raw = raw_flows(200)
     columns = {name: raw[:, i] for i, name in reversed(list(enumerate(classifier.features)))}
     of_array = classifier.predict(raw)
     assert_same(classifier.predict({"dst_port": ["not", "needed"], **columns}), of_array)
@@ -73,7 +63,7 @@ def test_another_shape_is_refused(classifier: Classifier, shape: tuple[int, ...]
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39, -1e300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_not_a_finite_float32_is_no_value(classifier: Classifier, value: float, dtype: type) -> None:
-    missing, other = raw_flows().astype(dtype), raw_flows().astype(dtype)
+    missing, other = raw_flows(200).astype(dtype), raw_flows(200).astype(dtype)
     missing[::3, 1] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -91,11 +81,26 @@ def test_no_flows_are_no_labels(classifier: Classifier) -> None:
 
 
 def test_what_is_given_is_not_changed(classifier: Classifier) -> None:
-    raw = raw_flows()
+    raw = raw_flows(200)
     raw[0] = np.inf
     before = raw.copy()
     classifier.predict(raw)
     np.testing.assert_array_equal(raw, before)
+
+
+def test_a_flow_beyond_the_trained_range_is_no_surer_than_a_coin(classifier: Classifier) -> None:
+    raw = np.random.default_rng(5).uniform(0, 1000, (200, 6)).astype(np.float32)
+    before = classifier.predict(raw)
+    assert not before.outside.any()
+    assert (before.confidence[0] > 0.5).any()
+    far = raw.copy()
+    far[::2, 3] = 1000  # the end of the range
+    far[::2, 3] += 1e-3 * far[::2, 3]
+    result = classifier.predict(far)
+    assert result.outside.tolist() == [True, False] * 100
+    assert np.nanmax(result.confidence[:, ::2]) == 0.5
+    np.testing.assert_array_equal(result.confidence[:, 1::2], before.confidence[:, 1::2])
+    assert (result.codes[0] >= 0).all()
 
 
 # --- classify -----------------------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ def test_load_takes_a_path_and_options(tiny_bundle: Bundle, tmp_path: Path, form
     assert isinstance(loaded, Classifier)
     assert (loaded.threads, loaded.batch_size) == (1, 7)
     assert loaded.features == tiny_bundle.features
-    assert_same(loaded.predict(raw_flows()), Classifier(tiny_bundle).predict(raw_flows()))
+    assert_same(loaded.predict(raw_flows(200)), Classifier(tiny_bundle).predict(raw_flows(200)))
 
 
 def test_what_cannot_be_used_is_said_at_once(tiny_bundle: Bundle) -> None:
@@ -184,23 +189,23 @@ def test_the_choice_of_backend_is_told(classifier: Classifier) -> None:
 
 @pytest.mark.parametrize("ran", [False, True])
 def test_a_pickled_classifier_gives_the_same_answers(classifier: Classifier, ran: bool) -> None:
-    expected = Classifier(classifier.bundle).predict(raw_flows())
+    expected = Classifier(classifier.bundle).predict(raw_flows(200))
     if ran:
         classifier.predict(raw_flows(1))
     copy = pickle.loads(pickle.dumps(classifier))
-    assert_same(copy.predict(raw_flows()), expected)
-    assert_same(classifier.predict(raw_flows()), expected)
+    assert_same(copy.predict(raw_flows(200)), expected)
+    assert_same(classifier.predict(raw_flows(200)), expected)
 
 
 def _label_into(queue: multiprocessing.SimpleQueue, classifier: Classifier) -> None:
-    queue.put(classifier.predict(raw_flows()).codes.tolist())
+    queue.put(classifier.predict(raw_flows(200)).codes.tolist())
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("ran", [False, True])
 def test_a_forked_child_gives_the_same_answers(classifier: Classifier, ran: bool) -> None:
     if ran:
-        classifier.predict(raw_flows())
+        classifier.predict(raw_flows(200))
     forked = multiprocessing.get_context("fork")
     queue = forked.SimpleQueue()
     child = forked.Process(target=_label_into, args=(queue, classifier))
@@ -210,14 +215,14 @@ def test_a_forked_child_gives_the_same_answers(classifier: Classifier, ran: bool
         child.kill()
         pytest.fail("the child hangs")
     assert child.exitcode == 0
-    assert queue.get() == classifier.predict(raw_flows()).codes.tolist()
+    assert queue.get() == classifier.predict(raw_flows(200)).codes.tolist()
 
 
 def test_threads_may_share_a_classifier_from_its_first_flow_on(tiny_bundle: Bundle) -> None:
-    expected = Classifier(tiny_bundle, threads=1).predict(raw_flows())
+    expected = Classifier(tiny_bundle, threads=1).predict(raw_flows(200))
     shared = Classifier(tiny_bundle, batch_size=16, threads=2)
     with ThreadPoolExecutor(8) as pool:
-        for result in pool.map(lambda _: shared.predict(raw_flows()), range(24)):
+        for result in pool.map(lambda _: shared.predict(raw_flows(200)), range(24)):
             assert_same(result, expected)
 
 

@@ -14,6 +14,7 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
+from making import raw_flows
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, int, int, int | None]] = []
+        self.flushed_at: list[int] = []
 
     def format(self, batch: NumberedBatch, codes: np.ndarray, confidence: np.ndarray, known: np.ndarray | None):
         judged = [None] * len(batch) if known is None else known.tolist()
@@ -71,10 +73,13 @@ class FakeSink:
     def write(self, formatted: list[tuple[int, int, int, int | None]]) -> None:
         self.rows += formatted
 
+    def flush(self) -> None:
+        self.flushed_at.append(len(self.rows))
+
 
 @pytest.fixture
 def features() -> np.ndarray:
-    raw = np.random.default_rng(2).uniform(0, 1000, (100, 6)).astype(np.float32)
+    raw = raw_flows(100, seed=2)
     raw[17] = np.nan
     raw[18, 2] = 5000  # beyond the scaler's range
     return raw
@@ -124,6 +129,18 @@ def test_rows_before_a_failure_are_written_and_the_failure_passes(
     with pytest.raises(FlowsError, match="ends early"):
         label_flows(FakeTable(features, status, 10, fails_at=50), sink, Classifier(tiny_bundle), threads=2)
     assert [row[0] for row in sink.rows] == list(range(50))
+
+
+def test_a_pause_of_the_source_flushes_the_sink(tiny_bundle: Bundle, features: np.ndarray, status: np.ndarray) -> None:
+    class Pausing(FakeTable):
+        def unparsed_batches(self, *arguments, **options):
+            for batch in super().unparsed_batches(*arguments, **options):
+                yield batch
+                yield None
+
+    sink = FakeSink()
+    label_flows(Pausing(features, status, 40), sink, Classifier(tiny_bundle), threads=2)
+    assert sink.flushed_at == [40, 80, 100]
 
 
 def test_progress_is_the_sources(tiny_bundle: Bundle, features: np.ndarray, status: np.ndarray) -> None:

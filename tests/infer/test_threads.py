@@ -71,3 +71,18 @@ def test_an_early_end_starts_no_more_work(threads):
     next(results)
     results.close()
     assert len(started) <= threads + 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_pause_comes_after_all_before_it_and_before_the_next_is_asked_for(threads: int) -> None:
+    taken: list[int | None] = []
+
+    def items():
+        for item in (1, 2, None, 3, None, None, 4):
+            taken.append(item)
+            yield item
+
+    results = in_order(lambda item: 10 * item, items(), threads)
+    assert [next(results) for _ in range(3)] == [10, 20, None]
+    assert taken == [1, 2, None]
+    assert list(results) == [30, None, None, 40]

@@ -19,7 +19,7 @@ struct Row {
   std::string text;
   std::vector<std::string> texts;
   etcc::RowStatus status;
-  std::int32_t cells, bad_feature;
+  std::int32_t cells, fault;
   std::int64_t line;
   bool operator==(const Row&) const = default;
 };
@@ -38,6 +38,9 @@ const etcc::RowLayout& layout() {
   static const etcc::RowLayout four_cells{
       .width = 4,
       .numbers = {{.index = 0, .factor = 1.0}, {.index = 2, .factor = 1e6}, {.index = 3, .factor = 1.0}},
+      .features = 2,
+      .relations = {{.kind = etcc::Relation::Kind::order, .columns = {0, 1, 2, 2}},
+                    {.kind = etcc::Relation::Kind::gaps, .columns = {2, 1, 0, 0}}},
       .texts = {1, 3},
       .header = "a,b,c,d",
       .comment = '%'};
@@ -46,7 +49,7 @@ const etcc::RowLayout& layout() {
 
 // Adds what `parse` gave for the bytes.
 void add(Table& table, const etcc::Rows& rows, std::string_view bytes) {
-  const std::size_t numbers = layout().numbers.size(), texts = layout().texts.size();
+  const std::size_t numbers = layout().features, texts = layout().texts.size();
   const auto piece = [bytes](const etcc::ByteSpan& span) {
     require(span.begin >= 0 && span.begin <= span.end && static_cast<std::size_t>(span.end) <= bytes.size());
     const auto begin = static_cast<std::size_t>(span.begin);
@@ -58,7 +61,7 @@ void add(Table& table, const etcc::Rows& rows, std::string_view bytes) {
             .texts = {},
             .status = rows.status[i],
             .cells = rows.cells[i],
-            .bad_feature = rows.bad_feature[i],
+            .fault = rows.fault[i],
             .line = rows.line[i]};
     for (std::size_t f = 0; f < numbers; ++f) {
       row.features.push_back(std::bit_cast<std::uint32_t>(rows.features[i * numbers + f]));

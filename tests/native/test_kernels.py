@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import etcc_edge._native as _native
-from etcc_edge.bundle.network import parameter_shapes, parse_network
+from etcc_edge.bundle.network import parse_network
+from making import native_layers, random_weights
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +41,11 @@ def check(command: list[str], instruction_set: str, text: str, scaling: str, pre
     8-bit codes is exact, so that all instruction sets make the same codes."""
     network = parse_network(text.split(", "))
     rng = np.random.default_rng(1)
-    weights = {
-        name: coarse(rng.normal(0, np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3, shape))
-        for name, shape in parameter_shapes(network, 41).items()
-    }
+    weights = {name: coarse(array) for name, array in random_weights(network, 41, rng).items()}
+    layers = native_layers(network, weights)
     values = [(weights.get(f"{i}.weight"), weights.get(f"{i}.bias")) for i in range(len(network))]
-    layers, arguments = [], []
+    arguments = []
     for layer, (weight, bias) in zip(network, values, strict=True):
-        layers.append(_native.Layer(layer.op, layer.size, layer.width, weight, bias))
         sizes = [0 if array is None else array.size for array in (weight, bias)]
         arguments.append(":".join(map(str, [layer.op, layer.size, layer.width, *sizes])))
     floats = b"".join(array.tobytes() for layer in values for array in layer if array is not None)

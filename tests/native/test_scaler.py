@@ -62,18 +62,18 @@ def test_transform_is_the_formula_of_its_header(
     at_knots = st.sampled_from([v for x, _ in maps for v in x])
     shape = (data.draw(st.integers(0, 12)), len(maps))
     raw = data.draw(hnp.arrays(np.float32, shape, elements=st.one_of(numbers, anything, at_knots)))
-    found = of.transform(raw)
+    scaled = of.transform(raw)
     for i, (x, y) in enumerate(maps):
         expected = mapped(np.array(x, np.float32), np.array(y, np.float32), of.missing[i], raw[:, i])
-        np.testing.assert_array_equal(found[:, i], expected)
-    assert found.dtype == np.float32
+        np.testing.assert_array_equal(scaled[:, i], expected)
+    assert scaled.dtype == np.float32
 
 
 @repeatable
 @given(knots(), hnp.arrays(np.float32, 20, elements=numbers))
 def test_transform_is_numpys_interpolation(of: tuple[list[float], list[float]], values: np.ndarray) -> None:
-    found = scaler(of).transform(values[:, None])[:, 0]
-    np.testing.assert_allclose(found, np.interp(values, *of), atol=1e-6)
+    scaled = scaler(of).transform(values[:, None])[:, 0]
+    np.testing.assert_allclose(scaled, np.interp(values, *of), atol=1e-6)
 
 
 @repeatable
@@ -82,9 +82,9 @@ def test_a_larger_value_is_never_scaled_below_a_smaller_one(
     of: tuple[list[float], list[float]], values: np.ndarray
 ) -> None:
     values.sort()
-    found = scaler(of).transform(values[:, None])[:, 0]
-    assert (np.diff(found) >= 0).all()
-    assert ((found >= of[1][0]) & (found <= of[1][-1])).all()
+    scaled = scaler(of).transform(values[:, None])[:, 0]
+    assert (np.diff(scaled) >= 0).all()
+    assert ((scaled >= of[1][0]) & (scaled <= of[1][-1])).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -68,6 +69,15 @@ def test_a_fit_that_fails_leaves_pytorch_as_it_was(other_settings: tuple[int, bo
     with pytest.raises(KeyboardInterrupt):
         fit(LAYERS, examples(64, 0), NONE, 2, QUICK, "cnn", seed=0, after_epoch=interrupt)
     assert settings() == other_settings
+
+
+def test_every_epoch_says_its_loss_and_the_time_left() -> None:
+    lines: list[str] = []
+    fit(LAYERS, examples(64, 0), NONE, 2, replace(QUICK, epochs=2), "cnn", seed=0, after_epoch=lines.append)
+    assert re.fullmatch(r"epoch 1/2, at most \d+ s left, loss \d+\.\d{4}", lines[0])
+    assert re.fullmatch(r"epoch 2/2, at most 0 s left, loss \d+\.\d{4}", lines[1])
+    fit(LAYERS, examples(64, 0), examples(64, 1), 2, QUICK, "cnn", seed=0, after_epoch=lines.append)
+    assert re.fullmatch(r"epoch 1/12, at most \d+ s left, loss \d+\.\d{4}, validation accuracy 0\.\d{4}", lines[2])
 
 
 def test_what_can_be_learnt_is_learnt() -> None:

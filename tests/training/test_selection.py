@@ -12,12 +12,12 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training import selection
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.selection import Goal, Selection, select_features
 from etcc_edge.training.splits import split
+from making import labelled_flows
 
 NAMES = ("src_port", "flow_duration", "fwd_packets", "bwd_packets", "flow_iat_mean", "flow_iat_std", "flow_iat_max")
 PROTOCOL, APPLICATION, CONSTANT = 1, 4, 6
@@ -34,17 +34,12 @@ def flows() -> LabelledFlows:
     application = np.where(values[:, APPLICATION] + rng.normal(0, 0.05, n) > 0.5, "Chat", "Email")
     application[:60] = "VOIP"
     values[rng.random((n, len(NAMES))) < 0.01] = np.nan
-    return LabelledFlows(
-        name="made",
-        dialect=dialect_named("cicdarknet2020"),
-        feature_names=NAMES,
-        features=values,
+    return labelled_flows(
+        NAMES,
+        values,
         protocol=protocol,
         application=application,
         flow_id=rng.integers(0, 200, n).astype(np.str_),
-        group=np.full(n, ""),
-        identity=np.arange(n, dtype=np.uint64),
-        ignored=0,
     )
 
 

@@ -9,26 +9,22 @@ import numpy as np
 import pytest
 
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.splits import split
+from making import labelled_flows
 
 
 @pytest.fixture(scope="module")
 def flows() -> LabelledFlows:
     rng = np.random.default_rng(3)
     n = 1000
-    return LabelledFlows(
-        name="made",
-        dialect=dialect_named("cicdarknet2020"),
-        feature_names=("flow_duration",),
-        features=rng.random((n, 1)).astype(np.float32),
+    return labelled_flows(
+        ("flow_duration",),
+        rng.random((n, 1)).astype(np.float32),
         protocol=rng.choice(["VPN", "Non-VPN"], n),
         application=np.append(rng.choice(["Chat", "Email"], n - 1), "Rare"),
         flow_id=rng.integers(0, 200, n).astype(np.str_),
         group=rng.integers(0, 12, n).astype(np.str_),
-        identity=np.arange(n, dtype=np.uint64),
-        ignored=0,
     )
 
 

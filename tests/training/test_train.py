@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
@@ -18,11 +20,14 @@ from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
+from etcc_edge.training.fit import fit
 from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.train import train
 from etcc_edge.training.unknown import conformal_threshold
 
 pytestmark = pytest.mark.slow
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,26 @@ def test_protocols_whose_names_have_no_latin_letters_get_networks_of_their_own(
     assert set(load_bundle(tmp_path / "made").root.children) == {"代理", "直连"}
 
 
+@pytest.mark.parametrize(("column", "label"), [("protocol", "VPN"), ("application", "Chat")])
+def test_a_label_that_no_bundle_can_hold_is_named_before_training(
+    flows: LabelledFlows, column: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etcc_edge.training.train.fit_stage", lambda *_: pytest.fail("was trained"))
+    labels = getattr(flows, column)
+    hostile = replace(flows, **{column: np.where(labels == label, f"{label}\nx", labels)})
+    with pytest.raises(EtccError, match=rf"label '{label}\\nx' holds a character that cannot be printed") as caught:
+        train(hostile, Plan("made", applications="all"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("texts", [{"name": "a\tb"}, {"license": "two\nlines"}, {"citations": ("a\x00",)}])
+def test_a_text_that_no_bundle_can_hold_is_named_before_training(
+    flows: LabelledFlows, texts: dict[str, object]
+) -> None:
+    with pytest.raises(EtccError, match="holds a character that cannot be printed"):
+        train(flows, replace(Plan("made"), **texts))
+
+
 def test_features_that_do_not_vary_teach_nothing(flows: LabelledFlows) -> None:
     with pytest.raises(EtccError, match="no feature varies among the training flows"):
         train(replace(flows, features=np.full_like(flows.features, np.nan)), Plan("made"))
@@ -199,12 +224,12 @@ def test_a_form_that_its_target_would_refuse_is_an_error_that_names_node_and_rul
 
 
 def test_trees_may_teach_and_each_protocol_may_be_left_out(flows: LabelledFlows) -> None:
-    taught = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
-    left_out = taught.metrics["test"]["leave_one_out"]
-    assert set(left_out) == set(taught.root.labels)
+    bundle = train(flows, Plan("made", recipe="distilled", validation="flow-id", leave_one_out=True))
+    left_out = bundle.metrics["test"]["leave_one_out"]
+    assert set(left_out) == set(bundle.root.labels)
     for protocol, figures in left_out.items():
-        assert figures["known"] + figures["unknown"] == taught.training["split"]["test"]
-        assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in taught.model_card
+        assert figures["known"] + figures["unknown"] == bundle.training["split"]["test"]
+        assert f"| {protocol} | {figures['unknown']} | {figures['auroc']:.3f} |" in bundle.model_card
 
 
 def test_leaving_out_needs_validation_flows(flows: LabelledFlows) -> None:
@@ -294,3 +319,82 @@ def test_features_come_from_a_file_too(generated: Path, tmp_path: Path) -> None:
     failed = CliRunner().invoke(main, ["train", str(generated), "-o", str(tmp_path / "c"), "--features", str(names)])
     assert failed.exit_code == 1
     assert "'flow_durations' is no feature" in failed.output
+
+
+@pytest.fixture(scope="module")
+def iscx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled time flows as ISCX 2016 wrote them: two protocols, three applications, one of them not the paper's."""
+    header, *rows = (DATA / "generated-flows-iscx.csv").read_text().splitlines()
+    path = tmp_path_factory.mktemp("iscx") / "time.csv"
+    at = [header.split(",").index(name) for name in ("protocol", "application")]
+    lines = []
+    for i in range(900):
+        cells = rows[i % len(rows)].split(",")
+        cells[at[0]], cells[at[1]] = ("VPN", "Non-VPN")[i % 2], ("Chat", "Email", "Browsing")[i % 3]
+        cells[0] = str(int(cells[0]) + i)
+        lines.append(",".join(cells))
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def trained(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["train", *words])
+    return done.exit_code, done.output
+
+
+def test_an_iscx_time_file_needs_no_further_options(iscx: Path, tmp_path: Path) -> None:
+    status, output = trained(str(iscx), "-o", str(tmp_path / "b"), "--recipe", "distilled", "--force")
+    assert status == 0, output
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.flow_definition.timeout_s == 15
+    assert bundle.training["applications"] == "all"
+    assert "Browsing" in bundle.root.children["VPN"].labels
+    assert "iscx2016-time flows, so --features time --timeout 15 unless you say otherwise" in output
+    assert "--applications all, since the paper's five would leave out Browsing (300 flows)" in output
+
+
+def test_what_is_given_wins_and_what_it_leaves_out_is_said(iscx: Path, tmp_path: Path) -> None:
+    words = ["--timeout", "60", "--applications", "paper", "--features", "all", "--force"]
+    status, output = trained(str(iscx), "-o", str(tmp_path / "b"), *words)
+    assert status == 0, output
+    bundle = load_bundle(tmp_path / "b")
+    assert (bundle.flow_definition.timeout_s, bundle.training["applications"]) == (60, "paper")
+    assert "Browsing" not in bundle.root.children["VPN"].labels
+    assert "--applications paper leaves out Browsing (300 flows)" in output
+    assert "unless you say otherwise" not in output
+
+
+def test_networks_wider_than_the_features_are_refused_before_reading(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etcc_edge.flows.truth.read_labelled", lambda *_, **__: pytest.fail("was read"))
+    names = tmp_path / "features.txt"
+    names.write_text("flow_duration\nfwd_packets\nflow_iat_mean\n")
+    words = ["--recipe", "paper", "--features", str(names)]
+    status, output = trained(str(generated), "-o", str(tmp_path / "b"), *words)
+    assert status == 1
+    assert "recipe paper with cnn networks needs at least 8 features that vary, and there are 3" in output
+
+
+def test_features_that_do_not_vary_do_not_count_for_the_papers_networks(flows: LabelledFlows) -> None:
+    features = flows.features.copy()
+    features[:, 4:] = 0
+    with pytest.raises(EtccError, match="needs at least 8 features that vary, and there are 4"):
+        train(replace(flows, features=features), Plan("made", recipe="paper"))
+
+
+def test_a_bundle_that_collapsed_is_written_with_a_warning_and_exit_3_unless_forced(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit_one_label(*arguments: Any) -> Any:
+        fitted = fit(*arguments)
+        with torch.no_grad():
+            [*fitted.network.parameters()][-1][0] += 100  # the first label's bias
+        return fitted
+
+    monkeypatch.setattr("etcc_edge.training.stage.fit", fit_one_label)
+    status, output = trained(str(generated), "-o", str(tmp_path / "b"))
+    assert status == 3, output
+    assert "WARNING: Protocol: nearly all flows get Non-VPN, whatever they are" in output
+    assert "has learnt nothing" in load_bundle(tmp_path / "b").model_card
+    assert trained(str(generated), "-o", str(tmp_path / "b"), "--force")[0] == 0

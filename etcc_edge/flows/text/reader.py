@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +20,8 @@ from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.flows.dialect import FEWEST_NAMES, Reading, recognise
 from etcc_edge.flows.features import dialects, features, header_key
 from etcc_edge.flows.identity import IDENTIFIERS
+from etcc_edge.flows.relations import BROKEN_SHARE, Relation, relations_of
+from etcc_edge.flows.text.contradictions import likely_cause
 from etcc_edge.flows.text.header import Header, occurrences, read_header
 from etcc_edge.flows.text.stream import ByteStream
 
@@ -26,8 +30,9 @@ _START_BYTES = 2 << 20  # holds the header and the first row
 _SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 _LACK_NAMED = 4  # absent features that a message names
+_EXAMPLES = 100  # of rows that contradict themselves, to guess why
 
-SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE = range(OK + 1, OK + 5)
+SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE, CONTRADICTION = range(OK + 1, OK + 6)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class TextBatch(Batch):
     line: I64 = field(repr=False)
     block: bytes = field(repr=False)
     texts: I64 = field(repr=False)
-    _bad_feature: I32 = field(repr=False)
+    _fault: I32 = field(repr=False)
 
     def text(self, column: int) -> list[str]:
         """The cells of the given asked-for text column, without quotes and surrounding blanks."""
@@ -70,13 +75,14 @@ class ReadCounts:
     long: int = 0
     not_a_number: int = 0
     stray_quote: int = 0
+    contradictory: int = 0
     with_missing_values: int = 0
     blank_lines: int = 0
     repeated_headers: int = 0
 
     @property
     def unlabelled(self) -> int:
-        return self.short + self.long + self.not_a_number + self.stray_quote
+        return self.short + self.long + self.not_a_number + self.stray_quote + self.contradictory
 
 
 class FlowFile:
@@ -89,6 +95,8 @@ class FlowFile:
         self._stream = ByteStream(path)
         self.name = self._stream.name
         self.counts = ReadCounts()
+        self._faulty: list[tuple[int, bytes]] = []  # the first rows with wrong numbers, by line
+        self._broken: Counter[Relation] = Counter()
         self._counting = Lock()
         try:
             self._read_start()
@@ -98,7 +106,9 @@ class FlowFile:
 
     def _read_start(self) -> None:
         self._start = self._stream.read(_START_BYTES)
-        self.header: Header = read_header(self._start, self.name, whole=len(self._start) < _START_BYTES)
+        while self._stream.paused and self._start.count(b"\n") < 2:  # without a row, its units cannot be seen
+            self._start += self._stream.read(_START_BYTES)
+        self.header: Header = read_header(self._start, self.name, whole=self._stream.ended)
         self.columns = occurrences(self.header.cells)
         reading = recognise(self.header.cells, self._sample)
         if reading is None:
@@ -141,6 +151,27 @@ class FlowFile:
     @property
     def meter(self) -> str:
         return self.reading.dialect.meter
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """Those that every row is checked for."""
+        return relations_of(self.reading.columns.keys() - self.reading.repeated.keys())
+
+    def contradiction(self) -> str:
+        """Why the file as a whole is not what it seems; empty where at most `BROKEN_SHARE` of the rows read so far
+        break a relation."""
+        counts = self.counts
+        whole = counts.rows - counts.unlabelled + counts.contradictory
+        if counts.contradictory <= BROKEN_SHARE * whole:
+            return ""
+        cells = (next(csv.reader([row.decode("utf-8", "replace")])) for _, row in self._faulty)
+        rows = [{name: row[place] for name, place in self.reading.columns.items()} for row in cells]
+        broken = ", ".join(f"{relation.text} in {rows}" for relation, rows in self._broken.most_common(3))
+        share = counts.contradictory / whole
+        return (
+            f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
+            f"{likely_cause(rows, share)}"
+        )
 
     @property
     def identifiers(self) -> dict[str, int]:
@@ -202,39 +233,40 @@ class FlowFile:
         if lack := self.lack(features):
             raise FlowsError(f"{self.place}: lacks {lack}")
         for parse in self.unparsed_batches(features, texts, strict=strict):
-            batch = parse()
-            if len(batch):
+            if parse is not None and len(batch := parse()):
                 yield batch
 
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[Callable[[], TextBatch]]:
-        """What `batches` gives, a call for each batch, which may have no rows. The calls may be made in any order, in
-        several threads at once, and raise what `batches` raises."""
+    ) -> Iterator[Callable[[], TextBatch] | None]:
+        """What `batches` gives, a call for each batch, which may have no rows, and None where the input pauses. The
+        calls may be made in any order, in several threads at once, and raise what `batches` raises."""
         if lack := self.lack(features):
             raise FlowsError(f"{self.place}: lacks {lack}")
-        parser = self._parser({name: self.reading.columns[name] for name in features}, self.reading.factors, texts)
         names = tuple(features)
+        parser = self._parser(names, self.reading.columns, self.reading.factors, texts, self.relations)
         line = self.header.lines + 1
-        block, ahead = self._start[self.header.end :], self._stream.read(_BLOCK_BYTES)
-        self._start = b""
-        while block or ahead:
-            last, rows_are_left = not ahead, False
+        block, self._start = self._start[self.header.end :], b""
+        ended = self._stream.ended
+        while block or not ended:
             lines, end, quotes = _native.find_lines(block)
             if lines and lines < _native.MAX_ROWS and not quotes:
                 # Its rows are its lines, so it can be parsed later, beside the next block.
-                end = len(block) if last else end
-                yield partial(self._batch, parser, block, last, line, names, strict)
+                end = len(block) if ended else end
+                yield partial(self._batch, parser, block, ended, line, names, strict)
+                rows_are_left = False
             else:
                 # Only parsing shows where the last row ends.
-                rows = self._parse(parser, block, last, line)
+                rows = self._parse(parser, block, ended, line)
                 yield partial(self._checked, rows, block, names, strict)
                 lines, end = rows["lines"], rows["consumed"]
                 rows_are_left = len(rows["status"]) == _native.MAX_ROWS
             block, line = block[end:], line + lines
-            if ahead and not rows_are_left:
-                block += ahead
-                ahead = self._stream.read(_BLOCK_BYTES)
+            if not ended and not rows_are_left:
+                if self._stream.paused:
+                    yield None
+                block += self._stream.read(_BLOCK_BYTES)
+                ended = self._stream.ended
 
     def _batch(
         self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool
@@ -251,9 +283,9 @@ class FlowFile:
             line=rows["line"],
             block=block,
             texts=rows["texts"],
-            _bad_feature=rows["bad_feature"],
+            _fault=rows["fault"],
         )
-        for row in np.flatnonzero(~batch.readable).tolist():
+        for row in np.flatnonzero((batch.status != OK) & (batch.status != CONTRADICTION)).tolist():
             self._refuse_header(batch, row)
         with self._counting:
             self._count(batch, rows)
@@ -262,14 +294,23 @@ class FlowFile:
         return batch
 
     def _parser(
-        self, columns: Mapping[str, int], factors: Mapping[str, float], texts: Sequence[int] = ()
+        self,
+        features: Sequence[str],
+        columns: Mapping[str, int],
+        factors: Mapping[str, float],
+        texts: Sequence[int] = (),
+        relations: Sequence[Relation] = (),
     ) -> _native.RowParser:
+        needed = [name for relation in relations for name in relation.columns]
+        numbers = list(dict.fromkeys([*features, *needed]))
         return _native.RowParser(
             width=len(self.header.cells),
-            numbers=[(index, factors.get(name, 1.0)) for name, index in columns.items()],
+            numbers=[(columns[name], factors.get(name, 1.0)) for name in numbers],
             texts=list(texts),
             header=self.header.line.removeprefix(b"\xef\xbb\xbf"),
             comment=self.header.comment,
+            features=len(features),
+            relations=[(r.kind, [numbers.index(name) for name in r.columns]) for r in relations],
         )
 
     def _parse(self, parser: _native.RowParser, block: bytes, last: bool, line: int) -> _native.RowsDict:
@@ -280,24 +321,33 @@ class FlowFile:
 
     def _sample(self, columns: Mapping[str, int]) -> dict[str, F64]:
         """The first rows' values as written in the file."""
-        sample, last = self._start[self.header.end :], len(self._start) < _START_BYTES
+        sample, last = self._start[self.header.end :], self._stream.ended
         *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
         if len(lines) == _SAMPLE_LINES:
             sample, last = sample[: len(sample) - len(rest)], False
-        rows = self._parse(self._parser(columns, {}), sample, last, self.header.lines + 1)
+        rows = self._parse(self._parser(list(columns), columns, {}), sample, last, self.header.lines + 1)
         values = rows["features"][rows["status"] == OK].astype(np.float64)
         return {name: values[:, i] for i, name in enumerate(columns)}
 
     def _count(self, batch: TextBatch, rows: _native.RowsDict) -> None:
-        by_status = np.bincount(batch.status, minlength=5).tolist()
+        by_status = np.bincount(batch.status, minlength=CONTRADICTION + 1).tolist()
         self.counts.rows += len(batch)
         self.counts.short += by_status[SHORT]
         self.counts.long += by_status[LONG]
         self.counts.not_a_number += by_status[NOT_A_NUMBER]
         self.counts.stray_quote += by_status[STRAY_QUOTE]
+        self.counts.contradictory += by_status[CONTRADICTION]
         self.counts.with_missing_values += rows["missing"]
         self.counts.blank_lines += rows["blank_lines"]
         self.counts.repeated_headers += rows["repeated_headers"]
+        if by_status[CONTRADICTION]:
+            broken = batch._fault[batch.status == CONTRADICTION].tolist()
+            self._broken.update(self.relations[i] for i in broken)
+        if by_status[CONTRADICTION] or by_status[NOT_A_NUMBER]:
+            faulty = np.flatnonzero((batch.status == CONTRADICTION) | (batch.status == NOT_A_NUMBER))[:_EXAMPLES]
+            spans = [(int(batch.line[row]), slice(*batch.spans[row].tolist())) for row in faulty.tolist()]
+            # Batches come in any order.
+            self._faulty = sorted([*self._faulty, *((line, batch.block[span]) for line, span in spans)])[:_EXAMPLES]
 
     def _refuse_header(self, batch: TextBatch, row: int) -> None:
         """Raises FlowsError where a row is a header of other columns: no row after it may be read by the first."""
@@ -317,7 +367,9 @@ class FlowFile:
         where = f"{self.name}:{batch.line[row]}"
         if status == STRAY_QUOTE:
             return f"{where}: a quote does not close here, or text follows it"
+        if status == CONTRADICTION:
+            return f"{where}: contradicts itself: {self.relations[int(batch._fault[row])].text} does not hold"
         if status != NOT_A_NUMBER:
             return f"{where}: has {batch.cells[row]} cells where the header has {len(self.header.cells)}"
-        column = self.reading.columns[batch.names[int(batch._bad_feature[row])]]
+        column = self.reading.columns[batch.names[int(batch._fault[row])]]
         return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import io
 import os
+import select
 import sys
 import zlib
 from pathlib import Path
@@ -14,6 +17,9 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.text.binaries import SIGNATURE_BYTES, name_binary
 
 STDIN = "-"
+PAUSE_SECONDS = 0.2
+"""So long may a live input keep silent before what was read goes on its way."""
+_PIPE_BYTES = 1 << 20  # fewer, larger reads
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
 _MAX_ZIP_READ = 4 << 20  # bytes; a zip file's list of files is read at once
@@ -49,11 +55,15 @@ class _Bounded:
 
 class ByteStream:
     """A flows file opened for reading once, front to back. Gzip, and a zip file that holds one file, are recognised by
-    their first bytes. Raises FlowsError, also for a binary of another kind, which it names."""
+    their first bytes. Raises FlowsError, also for a binary of another kind, which it names.
+
+    ``ended``: no more bytes come. ``paused``: the last `read` ended since nothing came for `PAUSE_SECONDS`.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
+        self.ended = self.paused = False
         self._packing = ""
         self._damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
         try:
@@ -68,6 +78,8 @@ class ByteStream:
 
     def _open(self, path: str | os.PathLike[str]) -> io.BufferedReader:
         if os.fspath(path) == STDIN:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # no pipe, or not on Linux
+                fcntl.fcntl(sys.stdin.buffer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             return cast(io.BufferedReader, sys.stdin.buffer)
         if Path(path).is_dir():
             raise FlowsError(f"{self.name}: is a folder; name a flows file")
@@ -122,18 +134,43 @@ class ByteStream:
             raise FlowsError(f"{self.name}: is a zip file with a password; unpack it first") from error
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, fewer only at the end."""
+        """Up to ``size`` bytes: fewer at the end, and where a pipe pauses."""
         first, self._ahead = self._ahead[:size], self._ahead[size:]
         parts = [first] if first else []
         wanted = size - len(first)
+        self.paused = False
         try:
-            while wanted and (part := self._stream.read(wanted)):
+            while wanted:
+                if parts and self._pauses():
+                    self.paused = True
+                    break
+                part = self._read_part(wanted)
+                if not part:
+                    self.ended = True
+                    break
                 parts.append(part)
                 wanted -= len(part)
         except self._damage as error:
             detail = f"the {self._packing} data is damaged or cut short" if self._packing else str(error)
             raise FlowsError(f"{self.name}: cannot be read to its end: {detail}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def _is_live(self) -> bool:
+        """Bytes may come slowly, from a pipe or a terminal; packed ones are waited for."""
+        return self.size is None and self._stream is self._raw
+
+    def _pauses(self) -> bool:
+        if not self._is_live:
+            return False
+        try:
+            return not select.select([self._raw], [], [], PAUSE_SECONDS)[0]
+        except (OSError, ValueError):  # of something that is no file, which a test may put in place of standard input
+            return False
+
+    def _read_part(self, size: int) -> bytes:
+        # What has come already, from a pipe; else all.
+        return self._raw.read1(size) if self._is_live else self._stream.read(size)
 
     def position(self) -> int:
         """Bytes of the file on disk that were read so far; 0 for a stream."""

@@ -88,6 +88,10 @@ class LabelWriter:
         """Lines from `format`, in the order of the flows."""
         self._out.write(lines.data)
 
+    def flush(self) -> None:
+        """Sends on what was written."""
+        self._out.flush()
+
 
 @contextlib.contextmanager
 def open_output(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:

@@ -1,11 +1,14 @@
 // The Python face of the reader and the writer of rows.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
+#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -31,7 +34,7 @@ nb::dict rows_to_dict(etcc::Rows&& rows, std::size_t numbers, std::size_t texts)
   out["texts"] = to_numpy<std::int64_t>(std::move(rows.texts), {n, texts, 2});
   out["status"] = to_numpy<std::uint8_t>(std::move(rows.status), {n});
   out["cells"] = to_numpy<std::int32_t>(std::move(rows.cells), {n});
-  out["bad_feature"] = to_numpy<std::int32_t>(std::move(rows.bad_feature), {n});
+  out["fault"] = to_numpy<std::int32_t>(std::move(rows.fault), {n});
   out["line"] = to_numpy<std::int64_t>(std::move(rows.line), {n});
   out["missing"] = rows.missing;
   out["blank_lines"] = rows.blank_lines;
@@ -71,6 +74,19 @@ Out<std::uint8_t> format_rows(const nb::bytes& bytes, const In<std::int64_t, 2>&
   return to_numpy<std::uint8_t>(std::move(out), {size});
 }
 
+// Columns that the kind does not have repeat the last.
+etcc::Relation relation(const std::string& kind, const std::vector<std::uint32_t>& columns) {
+  using Kind = etcc::Relation::Kind;
+  const bool sum = kind == "sum";
+  if ((!sum && kind != "order" && kind != "gaps") || columns.size() != (sum ? 4 : 3)) {
+    throw std::invalid_argument("a relation is a sum of 4 columns, or an order or gaps of 3");
+  }
+  return {.kind = sum               ? Kind::sum
+                  : kind == "order" ? Kind::order
+                                    : Kind::gaps,
+          .columns = {columns[0], columns[1], columns[2], columns.back()}};
+}
+
 }  // namespace
 
 void bind_rows(nb::module_& m) {
@@ -82,16 +98,20 @@ void bind_rows(nb::module_& m) {
           "__init__",
           [](etcc::RowParser* self, std::size_t width, const std::vector<std::pair<std::size_t, double>>& numbers,
              std::vector<std::size_t> texts, const nb::bytes& header, const std::string& comment,
-             const std::string& instruction_set) {
+             const std::string& instruction_set, std::optional<std::size_t> features,
+             const std::vector<std::pair<std::string, std::vector<std::uint32_t>>>& relations) {
             etcc::RowLayout layout;
             layout.width = width;
             for (const auto& [index, factor] : numbers) layout.numbers.push_back({index, factor});
+            layout.features = features.value_or(numbers.size());
+            for (const auto& [kind, columns] : relations) layout.relations.push_back(relation(kind, columns));
             layout.texts = std::move(texts);
             layout.header = std::string(header.c_str(), header.size());
             layout.comment = comment.empty() ? '\0' : comment.front();
             new (self) etcc::RowParser(std::move(layout), etcc::kernels(instruction_set));
           },
-          "width"_a, "numbers"_a, "texts"_a, "header"_a, "comment"_a = "", "instruction_set"_a = "")
+          "width"_a, "numbers"_a, "texts"_a, "header"_a, "comment"_a = "", "instruction_set"_a = "",
+          "features"_a = nb::none(), "relations"_a = std::vector<std::pair<std::string, std::vector<std::uint32_t>>>())
       .def(
           "parse",
           [](const etcc::RowParser& self, const nb::bytes& bytes, bool last, std::int64_t first_line) {
@@ -100,7 +120,7 @@ void bind_rows(nb::module_& m) {
               nb::gil_scoped_release release;
               rows = self.parse(bytes_of(bytes), last, first_line);
             }
-            return rows_to_dict(std::move(rows), self.layout().numbers.size(), self.layout().texts.size());
+            return rows_to_dict(std::move(rows), self.layout().features, self.layout().texts.size());
           },
           "bytes"_a, "last"_a, "first_line"_a = 1);
   m.def(

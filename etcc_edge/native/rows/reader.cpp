@@ -59,6 +59,15 @@ RowParser::RowParser(RowLayout layout, const Kernels& kernels) : layout_(std::mo
   for (const NumberColumn& number : layout_.numbers) check(number.index);
   seen.assign(layout_.width, false);
   for (const std::size_t text : layout_.texts) check(text);
+  if (layout_.features > layout_.numbers.size()) throw std::invalid_argument("more features than numbers");
+  for (const Relation& relation : layout_.relations) {
+    for (const std::uint32_t column : relation.columns) {
+      if (column >= layout_.numbers.size()) throw std::invalid_argument("a relation names a number beyond the others");
+    }
+    if (relation.kind == Relation::Kind::order) {
+      orders_.push_back({relation.columns[0], relation.columns[1], relation.columns[2]});
+    }
+  }
 }
 
 Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first_line) const {
@@ -67,7 +76,8 @@ Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first
   Rows rows;
   if (const char* newline = find(bytes.data(), end, '\n')) {
     const auto first = static_cast<std::size_t>(newline - bytes.data()) + 1;
-    rows.features.reserve(std::min(max_rows, bytes.size() / first * 5 / 4 + 1) * layout_.numbers.size());
+    const std::size_t count = std::min(max_rows, bytes.size() / first * 5 / 4 + 1);
+    rows.features.reserve(count * layout_.features + layout_.numbers.size());
   }
   std::vector<std::uint32_t> starts, others;
   const char* at = bytes.data();
@@ -145,6 +155,20 @@ bool RowParser::delimit_quoted(std::span<const char> bytes, bool last, Row& row,
   return true;
 }
 
+// The first relation that is broken, or -1. Nearly always all orders hold to the letter, which is quickly seen.
+std::int32_t RowParser::broken_relation(const float* numbers) const {
+  bool hold = true;
+  for (const auto& [least, mean, most] : orders_) {
+    hold &= (numbers[least] <= numbers[mean]) & (numbers[mean] <= numbers[most]);
+  }
+  for (std::size_t i = 0; i < layout_.relations.size(); ++i) {
+    const Relation& relation = layout_.relations[i];
+    if (hold && relation.kind == Relation::Kind::order) continue;
+    if (relation.broken(numbers)) return static_cast<std::int32_t>(i);
+  }
+  return -1;
+}
+
 void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row, std::span<const std::uint32_t> starts,
                        std::vector<std::uint32_t>& others) const {
   const std::int64_t begin = row.text.data() - bytes.data();
@@ -152,24 +176,25 @@ void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row, 
   const auto cell = [&](std::size_t i) { return row.text.substr(starts[i], starts[i + 1] - starts[i] - 1); };
 
   const std::size_t count = layout_.numbers.size();
-  rows.features.resize(rows.features.size() + count, no_value);
-  const auto features = std::span(rows.features).last(count);
+  const std::size_t features = rows.features.size() + layout_.features;
+  rows.features.resize(features - layout_.features + count, no_value);
+  const auto numbers = std::span(rows.features).last(count);
   others.resize(count + 1);
   std::size_t other_count = count;
   if (row.cells == layout_.width && !row.stray_quote) {
     other_count = kernels_.read_numbers(row.text.data(), starts.data(), layout_.numbers.data(), count,
-                                        bytes.data() + bytes.size(), features.data(), others.data());
+                                        bytes.data() + bytes.size(), numbers.data(), others.data());
   } else {
     std::iota(others.begin(), others.end(), 0U);
   }
-  std::int32_t bad_feature = -1;
+  std::int32_t fault = -1;
   bool missing = false;
   for (const std::uint32_t i : std::span(others).first(other_count)) {
     const auto [index, factor] = layout_.numbers[i];
-    if (index < readable && !parse_number(cell(index), factor, features[i]) && bad_feature < 0) {
-      bad_feature = static_cast<std::int32_t>(i);
-    }
-    missing |= std::isnan(features[i]);
+    const bool is_number = index >= readable || parse_number(cell(index), factor, numbers[i]);
+    if (i >= layout_.features) continue;  // a relation alone needs it, and without it is not checked
+    if (!is_number && fault < 0) fault = static_cast<std::int32_t>(i);
+    missing |= std::isnan(numbers[i]);
   }
   for (const std::size_t index : layout_.texts) {
     const std::string_view text = index < readable ? cell(index) : row.text.substr(0, 0);
@@ -183,15 +208,19 @@ void RowParser::append(Rows& rows, std::span<const char> bytes, const Row& row, 
     status = RowStatus::short_row;
   } else if (row.cells > layout_.width) {
     status = RowStatus::long_row;
-  } else if (bad_feature >= 0) {
+  } else if (fault >= 0) {
     status = RowStatus::not_a_number;
+  } else {
+    fault = broken_relation(numbers.data());
+    if (fault >= 0) status = RowStatus::contradiction;
   }
+  rows.features.resize(features);
   if (status == RowStatus::ok && missing) ++rows.missing;
   const std::size_t kept = status == RowStatus::long_row ? starts[layout_.width] - 1 : row.text.size();
   rows.spans.push_back({begin, begin + static_cast<std::int64_t>(kept)});
   rows.status.push_back(status);
   rows.cells.push_back(static_cast<std::int32_t>(row.cells));
-  rows.bad_feature.push_back(bad_feature);
+  rows.fault.push_back(fault);
 }
 
 }  // namespace etcc

@@ -1,6 +1,7 @@
 // Rows of a flows CSV: where each lies in its bytes, and the needed cells as float32.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,15 +11,25 @@
 #include <vector>
 
 #include "kernels/kernels.hpp"
+#include "rows/relations.hpp"
 
 namespace etcc {
 
 // What became of a data row. Only `ok` rows are classified.
-enum class RowStatus : std::uint8_t { ok = 0, short_row = 1, long_row = 2, not_a_number = 3, stray_quote = 4 };
+enum class RowStatus : std::uint8_t {
+  ok = 0,
+  short_row = 1,
+  long_row = 2,
+  not_a_number = 3,
+  stray_quote = 4,
+  contradiction = 5,
+};
 
 struct RowLayout {
   std::size_t width = 0;              // cells of the header
-  std::vector<NumberColumn> numbers;  // in the order of the features
+  std::vector<NumberColumn> numbers;  // the features in their order, then what relations need besides
+  std::size_t features = 0;           // how many of the numbers are features
+  std::vector<Relation> relations;    // between places among the numbers
   std::vector<std::size_t> texts;     // cells whose place is wanted as well
   std::string header;                 // a line with these bytes is a repeated header
   char comment = '\0';                // a line that starts with it is skipped; NUL: none
@@ -31,14 +42,14 @@ struct ByteSpan {
 
 // Columns of equal length, one entry a data row. Offsets are relative to the parsed bytes.
 struct Rows {
-  std::vector<float> features;  // rows × numbers; NaN: the cell holds no finite number
+  std::vector<float> features;  // rows × features; NaN: the cell holds no finite number
   std::vector<ByteSpan> spans;  // the row without its line end; a long row ends after `width` cells
   std::vector<ByteSpan> texts;  // rows × texts, quotes included
   std::vector<RowStatus> status;
-  std::vector<std::int32_t> cells;        // before any cut
-  std::vector<std::int32_t> bad_feature;  // first number column that is not a number, or -1
-  std::vector<std::int64_t> line;         // 1-based line of the file
-  std::int64_t missing = 0;               // rows of status ok with at least one NaN
+  std::vector<std::int32_t> cells;  // before any cut
+  std::vector<std::int32_t> fault;  // first feature that is no number, or first broken relation; else -1
+  std::vector<std::int64_t> line;   // 1-based line of the file
+  std::int64_t missing = 0;         // rows of status ok with at least one NaN
   std::int64_t blank_lines = 0;
   std::int64_t repeated_headers = 0;
   std::int64_t lines = 0;    // in `consumed`
@@ -91,7 +102,10 @@ class RowParser {
   void append(Rows& rows, std::span<const char> bytes, const Row& row, std::span<const std::uint32_t> starts,
               std::vector<std::uint32_t>& others) const;
 
+  std::int32_t broken_relation(const float* numbers) const;
+
   RowLayout layout_;
+  std::vector<std::array<std::uint32_t, 3>> orders_;  // columns of the relations of order
   const Kernels& kernels_;
 };
 

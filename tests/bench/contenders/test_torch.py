@@ -10,12 +10,13 @@ import pytest
 from etcc_edge.bundle import Bundle
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import Choice
+from making import raw_flows
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 contender = pytest.importorskip("etcc_edge.bench.contenders.torch")
 
 
-RAW = np.random.default_rng(0).uniform(0, 1000, (200, 6)).astype(np.float32)
+RAW = raw_flows(200)
 
 
 @pytest.fixture

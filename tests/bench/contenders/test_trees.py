@@ -9,12 +9,13 @@ import pytest
 
 from etcc_edge.bench.contenders import trees
 from etcc_edge.bundle import Bundle
+from making import raw_flows
 
 
 @pytest.mark.parametrize(("name", "classes"), [("small xgboost", 3), ("small xgboost", 2), ("random forest", 3)])
 def test_trees_give_the_labels_that_their_library_gives(tiny_bundle: Bundle, name: str, classes: int) -> None:
     pytest.importorskip(trees.TREES[name][0], reason="needs the extra bench")
-    raw = np.random.default_rng(0).uniform(0, 1000, (60, 6)).astype(np.float32)
+    raw = raw_flows(60)
     label = (raw[:, 0] * classes / 1001).astype(int)
     fitted = trees.make(name, 0).fit(raw, label)
     root = replace(tiny_bundle.root, labels=tuple("abc"[:classes]), children={})

@@ -15,7 +15,7 @@ import pytest
 
 from etcc_edge.bench.contenders.backends import Contender
 from etcc_edge.bench.report.files import FORMATS, as_csv, as_json, read, write
-from etcc_edge.bench.report.tables import rate, summary
+from etcc_edge.bench.report.tables import rate, size, summary
 from etcc_edge.errors import EtccError
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
@@ -41,7 +41,10 @@ def test_every_format_holds_the_same_figures(bench: Any, fake: Fake, linear: Any
     assert [float(row["flows_per_s_interval_low"]) for row in table] == [
         row.figures.flows_per_s_interval[0] for row in report.measurements
     ]
-    texts = [unescape((tmp_path / f"report{suffix}").read_text()).replace("\u2060", "") for suffix in (".md", ".html")]
+    texts = [
+        unescape((tmp_path / f"report{suffix}").read_text()).replace("\u2060", "").replace("\u00a0", " ")
+        for suffix in (".md", ".html")
+    ]
     for text in texts:
         for row in report.measurements:
             assert rate(row.figures.flows_per_s) in text
@@ -66,6 +69,34 @@ def test_the_page_has_its_plots_and_loads_nothing(bench: Any, fake: Fake, linear
     for title in ("Accuracy against latency", "Throughput, 1 thread", "Latency, 1 thread", "Share of each stage"):
         assert f'aria-label="{title}' in page
     assert not re.search(r"<script|src=|href=|nan", page)
+
+
+def test_the_page_names_the_processor_and_writes_sizes_for_people() -> None:
+    page = FORMATS[".html"](read(RESULTS / "default.json"))
+    assert "on 2 processors of AMD EPYC (family 26, model 2, stepping 1), with " in page
+    assert "69.2\u00a0MiB" in page
+    assert not re.search(r"\d{7,}</td>|\bMB\b", page)
+
+
+def test_prose_is_aligned_left_and_numbers_right() -> None:
+    page = FORMATS[".html"](read(RESULTS / "default.json"))
+    assert re.search(r'<tr><th>cpu</th><td class="first prose">|<tr><th>cpu</th><td class="prose">', page)
+    assert re.search(r"<td>69\.2\u00a0MiB</td>", page)
+    assert "th.prose, td.prose { text-align: left;" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (2_500_000, "2.4 MiB"), (8 << 30, "8.0 GiB")],
+)
+def test_bytes_are_in_the_largest_unit_that_they_fill(value: float | None, text: str) -> None:
+    assert size(value) == text
+
+
+@pytest.mark.parametrize("name", ["default.md", "default.html", "paper-cnns.md"])
+def test_a_shipped_page_is_of_its_json(name: str) -> None:
+    path = RESULTS / name
+    assert FORMATS[path.suffix](read(path.with_suffix(".json"))) == path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,9 @@ import pytest
 
 from etcc_edge.bench.figures import ContenderFigures, DriftFigures, Failure, Measurement, Move, NetworkDrift
 from etcc_edge.bench.report.plain import from_plain, plain
+from making import contender_figures
 
-CONTENDER = ContenderFigures(
-    name="native",
-    precision="fp32",
-    kind="backend",
-    status="measured",
-    reason="",
-    settings="",
-    chosen={},
-    model_bytes=None,
-    drift=None,
-)
+CONTENDER = contender_figures("native fp32")
 
 
 def test_what_has_no_default_stands_there_and_is_null_where_it_was_not_measured() -> None:

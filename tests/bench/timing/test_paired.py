@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
 from etcc_edge.bench.timing.paired import Paired, Spread, run_process, time_paired
+from making import FakeClock
 
 MIB = 1 << 20
-
-
-class FakeClock:
-    """Stands still but for the contenders, each of which takes its listed seconds, one a call."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.calls: list[str] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def contender(self, name: str, *seconds: float) -> Callable[[], None]:
-        left = iter(seconds)
-
-        def run() -> None:
-            self.calls.append(name)
-            self.now += next(left)
-
-        return run
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 def test_each_turn_takes_what_the_clock_says(clock: FakeClock) -> None:

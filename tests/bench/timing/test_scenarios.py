@@ -52,7 +52,7 @@ def test_flows_that_wait_are_taken_at_once(clock: Any) -> None:
     assert 1.9 < latencies.percentile(99) < 2.1
 
 
-def held_up_to(rate: float):  # type: ignore[no-untyped-def]
+def held_up_to(rate: float):
     return lambda run, pool, asked, seconds, seed: Spread((0.001 if asked <= rate else 0.1,) * 10)
 
 
@@ -72,7 +72,7 @@ def test_a_server_that_holds_no_rate_says_so() -> None:
 def test_one_bad_moment_does_not_fail_a_rate() -> None:
     fine = held_up_to(300)
 
-    def once(run, pool, rate, seconds, seed):  # type: ignore[no-untyped-def]
+    def once(run, pool, rate, seconds, seed):
         return Spread((1.0,) * 10) if seed % 2 == 0 else fine(run, pool, rate, seconds, seed)
 
     assert server_figures(lambda raw: None, POOL, 1000, 0.01, 1, once).flows_per_s > 280

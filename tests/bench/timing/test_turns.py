@@ -20,7 +20,7 @@ from etcc_edge.bench.timing.turns import (
 )
 
 
-def measured(clock: Any, seconds, flows: int = 8, budget: float = 20.0) -> Turns:  # type: ignore[no-untyped-def]
+def measured(clock: Any, seconds, flows: int = 8, budget: float = 20.0) -> Turns:
     """One contender whose calls take the seconds in turn."""
     left = itertools.cycle(seconds)
 
@@ -69,7 +69,7 @@ def test_a_contender_that_only_gets_slower_has_no_steady_state() -> None:
 def test_all_get_the_same_batches_and_take_turns(clock: Any) -> None:
     seen: list[tuple[str, int]] = []
 
-    def call(name: str):  # type: ignore[no-untyped-def]
+    def call(name: str):
         def run(number: int) -> None:
             seen.append((name, number))
             clock.now += 1
@@ -85,7 +85,7 @@ def test_all_get_the_same_batches_and_take_turns(clock: Any) -> None:
 
 def test_a_slow_contender_gets_fewer_turns_and_is_paired_with_as_many(clock: Any) -> None:
 
-    def call(seconds: float):  # type: ignore[no-untyped-def]
+    def call(seconds: float):
         def run(number: int) -> None:
             clock.now += seconds
 

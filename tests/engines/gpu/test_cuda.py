@@ -195,7 +195,7 @@ def test_without_pycuda_or_gpu_the_reason_is_one_line(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("backend", [tensorrt, tensorrt_rtx])
-def test_a_backend_without_its_library_says_so(backend, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_backend_without_its_library_says_so(backend, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_room.importlib.util, "find_spec", lambda _: None)
     name = backend.__name__.rpartition(".")[2].replace("_", "-")
     with pytest.raises(BackendError, match=f"the package {name} is not installed"):

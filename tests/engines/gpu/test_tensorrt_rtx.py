@@ -41,12 +41,12 @@ def in_all_forms(bundle: Bundle) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def trt():  # type: ignore[no-untyped-def]
+def trt():
     return pytest.importorskip("tensorrt_rtx", reason="needs the package tensorrt-rtx")
 
 
 @pytest.mark.parametrize("name", shipped_bundles())
-def test_every_network_of_a_shipped_bundle_compiles(name: str, trt, cache: EngineCache) -> None:  # type: ignore[no-untyped-def]
+def test_every_network_of_a_shipped_bundle_compiles(name: str, trt, cache: EngineCache) -> None:
     bundle = load_bundle(name)
     if not {(node.id, "int8-trt-fp16") for node in bundle.nodes()} <= set(bundle.onnx):
         bundle = in_all_forms(bundle)
@@ -60,7 +60,7 @@ def test_every_network_of_a_shipped_bundle_compiles(name: str, trt, cache: Engin
     assert len(list(cache.folder.glob("*.engine"))) == 6 * len(list(bundle.nodes()))
 
 
-def test_a_second_time_nothing_is_compiled(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_time_nothing_is_compiled(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:
     bundle = in_all_forms(tiny_bundle)
     first = tensorrt_rtx.compiled(bundle, bundle.root, "fp16", 86, cache)
     again = tensorrt_rtx.compiled(bundle, bundle.root, "fp16", 86, cache)
@@ -71,11 +71,11 @@ def test_a_second_time_nothing_is_compiled(trt, tiny_bundle: Bundle, cache: Engi
 @pytest.mark.parametrize("capability", [86, 89])
 def test_fp32_compiles_where_the_gpu_multiplies_it(
     trt, tiny_bundle: Bundle, cache: EngineCache, capability: int
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     assert tensorrt_rtx.compiled(tiny_bundle, tiny_bundle.root, "fp32", capability, cache).built
 
 
-def test_fp32_for_sm75_is_refused_by_the_plan_and_by_the_library(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:  # type: ignore[no-untyped-def]
+def test_fp32_for_sm75_is_refused_by_the_plan_and_by_the_library(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:
     with pytest.raises(BackendError, match="TensorRT-RTX multiplies no fp32 matrices on sm_75; take fp16"):
         tensorrt_rtx.compiled(tiny_bundle, tiny_bundle.root, "fp32", 75, cache)
     with pytest.raises(BackendError) as refused:
@@ -83,7 +83,7 @@ def test_fp32_for_sm75_is_refused_by_the_plan_and_by_the_library(trt, tiny_bundl
     assert "it multiplies no fp32 matrices on this GPU; take fp16" in str(refused.value)
 
 
-def test_a_zero_point_other_than_0_is_refused_in_one_line(trt, tiny_bundle: Bundle) -> None:  # type: ignore[no-untyped-def]
+def test_a_zero_point_other_than_0_is_refused_in_one_line(trt, tiny_bundle: Bundle) -> None:
     model = onnx.load_from_string(in_all_forms(tiny_bundle).onnx["stage1", "int8-trt-fp16"])
     zero = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("_zero") and not tensor.dims)
     zero.CopyFrom(numpy_helper.from_array(np.array(3, np.int8), zero.name))
@@ -94,18 +94,18 @@ def test_a_zero_point_other_than_0_is_refused_in_one_line(trt, tiny_bundle: Bund
 
 
 @pytest.mark.parametrize("model", [b"", b"no ONNX at all", b"\x08\x08"])
-def test_what_is_no_network_is_refused_in_one_line(trt, model: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_network_is_refused_in_one_line(trt, model: bytes) -> None:
     with pytest.raises(BackendError, match=r"tensorrt-rtx 1\..*") as refused:
         compile_onnx(trt, model, EnginePlan("fp16"), 86)
     assert "\n" not in str(refused.value)
 
 
-def test_the_form_for_cpus_is_refused(trt, tiny_bundle: Bundle) -> None:  # type: ignore[no-untyped-def]
+def test_the_form_for_cpus_is_refused(trt, tiny_bundle: Bundle) -> None:
     with pytest.raises(BackendError, match="cannot read the network"):
         compile_onnx(trt, in_all_forms(load_bundle("iscx-tor-vpn-15s")).onnx["stage1", "int8"], EnginePlan("int8"), 86)
 
 
-def test_a_form_that_the_bundle_lacks_says_how_to_get_it(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:  # type: ignore[no-untyped-def]
+def test_a_form_that_the_bundle_lacks_says_how_to_get_it(trt, tiny_bundle: Bundle, cache: EngineCache) -> None:
     with pytest.raises(
         BackendError, match=r"bundle tiny holds no fp16 ONNX file for stage1; write them with etcc_edge"
     ):

@@ -248,6 +248,7 @@ def test_everything_that_was_met_is_counted(opened):
         "long": 1,
         "not_a_number": 1,
         "stray_quote": 0,
+        "contradictory": 0,
         "with_missing_values": 1,
         "blank_lines": 2,
         "repeated_headers": 1,
@@ -478,7 +479,7 @@ def parse(*pieces: bytes, instruction_set: str = "") -> object:
             spans = [block[begin:end] for begin, end in rows["spans"].tolist()]
             texts = [block[begin:end] for begin, end in rows["texts"][:, 0].tolist()]
             values = map(repr, rows["features"][:, 0].tolist())
-            rest_of = (rows[key].tolist() for key in ("status", "cells", "line", "bad_feature"))
+            rest_of = (rows[key].tolist() for key in ("status", "cells", "line", "fault"))
             flows += zip(values, spans, texts, *rest_of, strict=True)
     except _native.UnreadableRow as error:
         return str(error)

@@ -30,7 +30,7 @@ def parsed(data: bytes, texts: Sequence[int] = ()) -> tuple[Header, TextBatch]:
     block = data[header.end :]
     rows = parser.parse(block, last=True)
     columns = (rows[key] for key in ("features", "status", "spans", "cells", "line"))
-    return header, TextBatch((), *columns, block, rows["texts"], rows["bad_feature"])
+    return header, TextBatch((), *columns, block, rows["texts"], rows["fault"])
 
 
 def labelled(

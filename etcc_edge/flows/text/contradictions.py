@@ -1,0 +1,59 @@
+"""Why the numbers of a flows file contradict each other, guessed from a few of its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from etcc_edge.arrays import F64
+
+# A point before each group of three digits, as in 1.234.567.
+_POINTS = re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "minutes": 60.0, "hours": 3600.0}
+
+
+def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float) -> str:
+    """What most likely happened to a file, from some of the rows that contradict themselves, each the cells of its
+    features by canonical name, and the share of such rows in the file. One clause, or empty where nothing fits.
+    """
+    if any(_POINTS.fullmatch(cell.strip()) for row in rows for cell in row.values()):
+        return "numbers are written with points for thousands; write them without"
+    values = {name: np.array([_number(row.get(name, "")) for row in rows]) for name in rows[0]} if rows else {}
+    numbers = np.concatenate([*values.values(), np.empty(0)])
+    numbers = numbers[np.isfinite(numbers)]
+    if broken_share > 0.5 and numbers.size:
+        if numbers.min() >= 0 and numbers.max() <= 1:
+            return "the numbers are scaled to 0 … 1 (min-max); label the numbers that the meter wrote"
+        if np.abs(numbers).max() < 40 and (numbers != np.floor(numbers)).mean() > 0.3:
+            return "the numbers are logarithms or standardized; label the numbers that the meter wrote"
+    if unit := _unit(values):
+        return f"some durations are in {unit}, others are not; write all in one unit"
+    return "columns are mixed up: two files with other column orders one after the other, say; label them apart"
+
+
+def _unit(values: Mapping[str, F64]) -> str:
+    """The one unit of most rows' durations; empty where there is none."""
+    if not {"flow_duration", "flow_packets_per_s"} <= values.keys():
+        return ""
+    with np.errstate(all="ignore"):
+        if {"fwd_packets", "bwd_packets"} <= values.keys():
+            packets = values["fwd_packets"] + values["bwd_packets"]
+        elif "flow_iat_mean" in values:
+            packets = values["flow_duration"] / values["flow_iat_mean"] + 1
+        else:
+            return ""
+        seconds = packets / (values["flow_duration"] * values["flow_packets_per_s"])
+    seconds = seconds[np.isfinite(seconds) & (seconds > 0)]
+    for unit, size in _SECONDS.items():
+        if seconds.size and np.mean(np.abs(np.log(seconds / size)) < 0.05) > 0.5:
+            return unit
+    return ""
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,73 @@
+"""A live input is labelled as it comes: when it pauses, what was read is written."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GENERATED = Path(__file__).parents[1] / "data" / "generated-flows.csv"
+MAIN = "import sys; from etcc_edge.cli import main; main(sys.argv[1:], prog_name='etcc-edge')"
+LONG = 20.0  # seconds, for a busy machine
+
+
+class Live:
+    """A running ``infer - -o -``."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-c", MAIN, "infer", "-", "-o", "-", *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def lines(self, count: int) -> list[bytes]:
+        """So many lines of what it writes, as soon as they come."""
+        assert self.process.stdout is not None
+        out, until = b"", time.monotonic() + LONG
+        while out.count(b"\n") < count:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
+            assert ready, f"{len(out.splitlines())} of {count} lines came within {LONG} s"
+            out += os.read(self.process.stdout.fileno(), 1 << 16)
+        return out.splitlines()
+
+
+@pytest.fixture(params=["1", "3"])
+def live(request: pytest.FixtureRequest) -> Iterator[Live]:
+    process = Live("--threads", request.param)
+    yield process
+    process.process.kill()
+    process.process.wait()
+
+
+def test_rows_are_labelled_while_the_input_stays_open(live: Live) -> None:
+    header, *rows = GENERATED.read_bytes().splitlines(keepends=True)
+    live.write(header + b"".join(rows[:3]))
+    first = live.lines(4)
+    assert [line.rsplit(b",", 4)[0] for line in first[1:]] == [row.rstrip() for row in rows[:3]]
+    assert all(line.rsplit(b",", 4)[1] for line in first[1:])
+    live.write(rows[3] + rows[4][:20])
+    assert live.lines(1)[0].startswith(rows[3].rstrip() + b",")
+    live.write(rows[4][20:])
+    assert live.lines(1)[0].startswith(rows[4].rstrip() + b",")
+    live.write(b"".join(rows[5:]))
+    live.process.stdin.close()
+    assert len(live.lines(195)) == 195
+    assert live.process.wait(LONG) == 0
+
+
+def test_a_header_alone_waits_for_a_row(live: Live) -> None:
+    header, row, *_ = GENERATED.read_bytes().splitlines(keepends=True)
+    live.write(header)
+    time.sleep(0.5)
+    live.write(row)
+    assert len(live.lines(2)) == 2

@@ -1,0 +1,199 @@
+"""Rows whose numbers contradict each other get no label, and a file of many is named for what probably happened."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.features import dialect_named
+from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.relations import RELATIONS, relations_of
+from etcc_edge.flows.text.reader import CONTRADICTION, FlowFile
+from etcc_edge.flows.truth import read_labelled
+from etcc_edge.infer.file import label_file
+
+FLOWS = 400
+CIC = {name: keys[0] for name, keys in dialect_named("cicdarknet2020").columns.items()}
+TIMES = [name for name in CIC if "iat" in name or name == "flow_duration"]
+
+
+@pytest.fixture(scope="module")
+def table() -> list[list[str]]:
+    return list(csv.reader(io.StringIO("".join(sample_rows(FLOWS, seed=4)))))
+
+
+def place(table: list[list[str]], feature: str) -> int:
+    return [name.strip().casefold() for name in table[0]].index(CIC[feature])
+
+
+def written(path: Path, table: list[list[str]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
+    return path
+
+
+def changed(table: list[list[str]], rows: slice, columns: list[str], change: Callable[[float], str]) -> list[list[str]]:
+    table = [list(row) for row in table]
+    places = [place(table, name) for name in columns]
+    for row in table[1:][rows]:
+        for i in places:
+            row[i] = change(float(row[i]))
+    return table
+
+
+def statuses(path: Path) -> np.ndarray:
+    with FlowFile(path) as file:
+        return np.concatenate([batch.status for batch in file.batches(["flow_duration"])])
+
+
+def label(path: Path, tmp_path: Path):
+    return label_file(path, tmp_path / "out.csv", bundle="default")
+
+
+# --- what is a contradiction --------------------------------------------------------------------------------
+
+
+def test_every_generated_flow_keeps_all_relations(tmp_path, table):
+    path = written(tmp_path / "flows.csv", table)
+    with FlowFile(path) as file:
+        assert len(file.relations) == 9  # without idle times, which hold capture times here
+    assert not statuses(path).any()
+    assert label(path, tmp_path).contradiction == ""
+
+
+@pytest.mark.parametrize("name", ["cicdarknet2020-part", "cicdarknet2020-more", "vnat-part", "iscx-tor-vpn-15s"])
+def test_every_real_flow_keeps_all_relations(real_flows, name):
+    assert not (statuses(real_flows / name / "flows.csv") == CONTRADICTION).any()
+
+
+def test_every_dialects_real_flows_keep_all_relations(real_flows):
+    for path in (real_flows / "dialects").iterdir():
+        with FlowFile(path) as file:
+            list(file.batches(list(file.reading.columns)))
+            assert file.counts.contradictory == 0, path
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.94, 1.06, 1000.0])
+@pytest.mark.parametrize("feature", ["flow_packets_per_s", "flow_bytes_per_s"])
+def test_a_rate_that_is_off_by_more_than_5_percent_is_one(tmp_path, table, feature, factor):
+    path = written(tmp_path / "flows.csv", changed(table, slice(5, 6), [feature], lambda rate: repr(rate * factor)))
+    found = statuses(path)
+    assert np.flatnonzero(found).tolist() == [5]
+    assert found[5] == CONTRADICTION
+
+
+def test_a_rate_that_is_off_by_less_is_none(tmp_path, table):
+    path = written(tmp_path / "flows.csv", changed(table, slice(None), ["flow_bytes_per_s"], lambda r: repr(r * 1.04)))
+    assert not statuses(path).any()
+
+
+@pytest.mark.parametrize("relation", [r for r in relations_of(CIC.keys()) if r.kind == "order"], ids=lambda r: r.text)
+def test_a_mean_beyond_its_bounds_is_one(tmp_path, table, relation):
+    rows = [list(row) for row in table]
+    low, mean, high = (place(rows, name) for name in relation.columns)
+    rows[3][low], rows[3][mean], rows[3][high] = "5", "4", "9"
+    rows[4][low], rows[4][mean], rows[4][high] = "5", "10", "9"
+    rows[5][low], rows[5][mean], rows[5][high] = "-1", "-1", "-1"  # none
+    rows[6][low], rows[6][mean], rows[6][high] = "", "7", "3"
+    found = statuses(written(tmp_path / "flows.csv", rows))
+    assert np.isin([2, 3], np.flatnonzero(found == CONTRADICTION)).all()
+    if "flow_iat" not in relation.columns[0]:  # which has another relation with the duration
+        assert np.flatnonzero(found).tolist() == [2, 3]
+
+
+def test_a_column_that_only_a_relation_needs_may_hold_text(tmp_path, table):
+    rows = [list(row) for row in table]
+    rows[3][place(rows, "fwd_packets")] = "many"
+    path = written(tmp_path / "flows.csv", rows)
+    assert not statuses(path).any()
+    with FlowFile(path) as file:
+        assert np.concatenate([b.status for b in file.batches(["fwd_packets"])]).nonzero()[0].tolist() == [2]
+
+
+def test_strict_reading_names_the_relation(tmp_path, table):
+    path = written(tmp_path / "flows.csv", changed(table, slice(5, 6), ["flow_bytes_per_s"], lambda r: repr(r * 2)))
+    with FlowFile(path) as file, pytest.raises(FlowsError, match=r"flows.csv:7: contradicts itself: bytes = byte rate"):
+        list(file.batches(["flow_duration"], strict=True))
+
+
+def test_the_relations_name_features_and_kinds_that_exist():
+    canonical = dialect_named("canonical").columns
+    for relation in RELATIONS:
+        assert set(relation.columns) <= canonical.keys()
+        assert len(relation.columns) == (4 if relation.kind == "sum" else 3)
+
+
+# --- a file that is not what it seems -----------------------------------------------------------------------
+
+
+def test_a_few_rows_that_contradict_themselves_cost_themselves_alone(tmp_path, table):
+    path = written(tmp_path / "flows.csv", changed(table, slice(5, 7), ["flow_bytes_per_s"], lambda r: repr(r * 2)))
+    summary = label(path, tmp_path)
+    assert (summary.contradiction, summary.rows["contradictory"]) == ("", 2)
+    rows = list(csv.reader((tmp_path / "out.csv").open()))[1:]
+    assert [i for i, row in enumerate(rows) if row[-4] == ""] == [5, 6]
+
+
+def mixed_orders(table):
+    numbers = [place(table, name) for name in CIC]
+    order = list(range(len(table[0])))
+    for i, other in zip(numbers, np.random.default_rng(0).permutation(numbers).tolist(), strict=True):
+        order[i] = other
+    return table + [[row[i] for i in order] for row in table[1:]]
+
+
+CASES = {
+    "seconds after microseconds": (
+        lambda table: changed(table, slice(FLOWS // 2, None), TIMES, lambda t: repr(t / 1e6)),
+        "some durations are in s, others are not",
+    ),
+    "minutes after microseconds": (
+        lambda table: changed(table, slice(FLOWS // 2, None), TIMES, lambda t: repr(t / 6e7)),
+        "some durations are in minutes, others are not",
+    ),
+    "logarithms": (
+        lambda table: changed(table, slice(None), list(CIC), lambda v: repr(math.log1p(max(v, 0)))),
+        "logarithms",
+    ),
+    "min-max": (lambda table: scaled(table), "scaled to 0 … 1"),
+    "points for thousands": (
+        lambda table: changed(table, slice(None), TIMES, lambda t: f"{t:,.0f}".replace(",", ".")),
+        "points for thousands",
+    ),
+    "another order of columns": (mixed_orders, "columns are mixed up"),
+}
+
+
+def scaled(table):
+    table = [list(row) for row in table]
+    for i in (place(table, name) for name in CIC):
+        values = np.nan_to_num(np.array([float(row[i]) for row in table[1:]]), posinf=0)
+        span = np.ptp(values) or 1
+        for row, value in zip(table[1:], (values - values.min()) / span, strict=True):
+            row[i] = repr(float(value))
+    return table
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_of_many_says_what_probably_happened_and_is_written_all_the_same(tmp_path, table, case):
+    make, cause = CASES[case]
+    made = make(table)
+    summary = label(written(tmp_path / "flows.csv", made), tmp_path)
+    assert cause in summary.contradiction
+    rows = list(csv.reader((tmp_path / "out.csv").open()))[1:]
+    assert len(rows) == len(made) - 1
+    unlabelled = sum(row[-4] == "" for row in rows)
+    assert unlabelled == summary.rows["contradictory"] + summary.rows["not_a_number"] > FLOWS // 10
+
+
+def test_such_a_file_trains_and_scores_nothing(tmp_path, table):
+    path = written(tmp_path / "flows.csv", changed(table, slice(200, None), TIMES, lambda t: repr(t / 1e6)))
+    with pytest.raises(FlowsError, match="contradict themselves"):
+        read_labelled(path)
