@@ -79,10 +79,10 @@ class Result:
     def doubting(self, outside: Bools) -> Result:
         """The same with confidences of `MOST_OUTSIDE` at most for flows beyond the trained range, marked in
         ``outside``: no flow that confidences were fitted on lies there."""
-        if not outside.any():
-            return replace(self, outside=outside)
-        confidence = np.where(outside, np.minimum(self.confidence, MOST_OUTSIDE), self.confidence)
-        return replace(self, confidence=confidence, outside=outside)
+        confidence = self.confidence
+        if np.count_nonzero(outside):
+            confidence = np.where(outside, np.minimum(confidence, MOST_OUTSIDE), confidence)
+        return Result(self.levels, self.vocabulary, self.codes, confidence, self.energy, outside)
 
 
 class Cascade(Protocol):

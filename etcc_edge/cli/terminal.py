@@ -40,6 +40,10 @@ test_share_option = click.option(
 """The same for every command that splits flows as `train` does."""
 
 
+OUTPUT_LOST = "etcc_edge.output_lost"
+"""In a context's ``meta`` where `printed` could not print; the command then fails in the end."""
+
+
 def as_typed() -> str:
     """The command line with the last two parts of each path, for records: they name no folder of this machine."""
 
@@ -48,10 +52,6 @@ def as_typed() -> str:
         return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
 
     return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
-
-
-OUTPUT_LOST = "etcc_edge.output_lost"
-"""In a context's ``meta`` where `printed` could not print; the command then fails in the end."""
 
 
 def note(text: str) -> None:

@@ -13,7 +13,7 @@ from etcc_edge.arrays import I8
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.engines.cascade import answer, open_cascade
 from etcc_edge.engines.choice import Choice, choose
-from etcc_edge.engines.result import Cascade, Result, as_rows
+from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch, BatchT
 from etcc_edge.flows.text.reader import FlowFile
@@ -69,7 +69,7 @@ class Classifier:
             else:
                 raw = np.asarray(features, np.float32)
         raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
-        return answer(self.bundle, self.open(), as_rows(raw, self.bundle))
+        return answer(self.bundle, self.open(), raw)
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
         """Each batch of a flows file, or of any other source, with its labels, in order.
