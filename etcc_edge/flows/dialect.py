@@ -13,6 +13,7 @@ from etcc_edge.flows.features import Dialect, dialects, features, header_key
 
 # Canonical times are microseconds; a meter may write any of these.
 _MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+_ROUNDING = 0.01  # meters print few digits: a mean of equal gaps may come out a little below the least
 FEWEST_NAMES = 5  # of a dialect that a header must hold to be taken for it
 
 Values = Mapping[str, F64]  # canonical name -> values as written in the file
@@ -95,7 +96,10 @@ def _repeated(dialect: Dialect, keys: Sequence[str]) -> dict[str, tuple[int, ...
 
 
 def _sensible_share(sample: Values) -> float:
-    """Share of the comparable pairs of values that are in order; -1 and other negatives mean "none"."""
+    """Share of the comparable pairs of values that are in order; -1 and other negatives mean "none".
+
+    A direction without gaps has -1 for both the least and the most.
+    """
     right = total = 0
     for direction in ("flow", "fwd", "bwd"):
         rising = [f"{direction}_iat_{part}" for part in ("min", "mean", "max", "total")]
@@ -103,7 +107,11 @@ def _sensible_share(sample: Values) -> float:
         for low, high in itertools.pairwise(present):
             comparable = (low >= 0) & (high >= 0)
             total += int(comparable.sum())
-            right += int((comparable & (low <= high * (1 + 1e-6))).sum())
+            right += int((comparable & (low <= high * (1 + _ROUNDING))).sum())
+        if (least := sample.get(f"{direction}_iat_min")) is not None and f"{direction}_iat_max" in sample:
+            most = sample[f"{direction}_iat_max"]
+            total += int(((least == -1) | (most == -1)).sum())
+            right += int(((least == -1) & (most == -1)).sum())
     return right / total if total else 0.0
 
 

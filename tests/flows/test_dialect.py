@@ -220,3 +220,16 @@ def test_few_rows_that_fit_two_dialects_are_said_to():
     reading = recognised({**iscx("us", "us"), **told})
     assert reading is not None
     assert not [note for note in reading.notes if "do not show" in note]
+
+
+def test_a_direction_without_gaps_tells_the_dialects_apart():
+    of_none = {
+        "total": -1.0,
+        "min": -1.0,
+        "max": 0.0,
+        "mean": 0.0,
+    }  # least, most, mean and spread, as shifted files name them
+    times = {f"{part}_{way}": np.full(3, value) for way in ("fiat", "biat") for part, value in of_none.items()}
+    reading = recognised({**iscx("us", "us"), **times})
+    assert reading is not None
+    assert (reading.dialect.name, [n for n in reading.notes if "do not show" in n]) == ("iscx2016-time-shifted", [])

@@ -21,7 +21,9 @@ def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float) -> str:
     if any(_POINTS.fullmatch(cell.strip()) for row in rows for cell in row.values()):
         return "numbers are written with points for thousands; write them without"
     values = {name: np.array([_number(row.get(name, "")) for row in rows]) for name in rows[0]} if rows else {}
-    numbers = np.concatenate([*values.values(), np.empty(0)])
+    # Ports and IP protocol are often left as they are.
+    measured = [column for name, column in values.items() if name not in ("src_port", "dst_port", "ip_protocol")]
+    numbers = np.concatenate([*measured, np.empty(0)])
     numbers = numbers[np.isfinite(numbers)]
     if broken_share > 0.5 and numbers.size:
         if numbers.min() >= 0 and numbers.max() <= 1:

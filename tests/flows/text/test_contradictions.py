@@ -21,6 +21,7 @@ from etcc_edge.infer.file import label_file
 
 FLOWS = 400
 CIC = {name: keys[0] for name, keys in dialect_named("cicdarknet2020").columns.items()}
+MEASURED = [name for name in CIC if name not in ("src_port", "dst_port", "ip_protocol")]
 TIMES = [name for name in CIC if "iat" in name or name == "flow_duration"]
 
 
@@ -159,7 +160,7 @@ CASES = {
         "some durations are in minutes, others are not",
     ),
     "logarithms": (
-        lambda table: changed(table, slice(None), list(CIC), lambda v: repr(math.log1p(max(v, 0)))),
+        lambda table: changed(table, slice(None), MEASURED, lambda v: repr(math.log1p(max(v, 0)))),
         "logarithms",
     ),
     "min-max": (lambda table: scaled(table), "scaled to 0 … 1"),
@@ -173,7 +174,7 @@ CASES = {
 
 def scaled(table):
     table = [list(row) for row in table]
-    for i in (place(table, name) for name in CIC):
+    for i in (place(table, name) for name in MEASURED):
         values = np.nan_to_num(np.array([float(row[i]) for row in table[1:]]), posinf=0)
         span = np.ptp(values) or 1
         for row, value in zip(table[1:], (values - values.min()) / span, strict=True):
