@@ -85,6 +85,7 @@ bool CaptureReader::start() {
   nanoseconds_ = magic == kNanoseconds || swapped == kNanoseconds;
   if (!big_endian_ && !nanoseconds_ && swapped != kMicroseconds) return fail("it is neither pcap nor pcapng");
   if (rest().size() < kFileHeader) return false;
+  snap_length_ = number(16);
   link_ = number(20) & 0x0fff'ffff;  // the upper bits say how long a checksum is
   begin_ += kFileHeader;
   form_ = Form::pcap;
@@ -97,9 +98,10 @@ bool CaptureReader::next_record(Frame& frame) {
   if (size > kMaxFrame) return fail("a record's length is impossible");
   if (rest().size() < kRecordHeader + size) return false;
   const std::int64_t fraction = number(4);
-  frame = {.time = std::int64_t{number(0)} * 1'000'000 + (nanoseconds_ ? fraction / 1000 : fraction),
-           .link = link_,
-           .bytes = rest().subspan(kRecordHeader, size)};
+  frame = {
+      .time = std::int64_t{number(0)} * 1'000'000 + (nanoseconds_ ? fraction / 1000 : fraction),
+      .link = link_,
+      .bytes = rest().subspan(kRecordHeader, snap_length_ == 0 ? size : std::min<std::size_t>(size, snap_length_))};
   begin_ += kRecordHeader + size;
   return true;
 }

@@ -57,6 +57,7 @@ class CaptureReader {
   bool big_endian_ = false;
   bool nanoseconds_ = false;
   std::uint32_t link_ = 0;
+  std::uint32_t snap_length_ = 0;  // 0: none; longer records are cut to it, as libpcap does
   std::vector<Interface> interfaces_;
   std::string problem_;
 };

@@ -158,9 +158,14 @@ class StrictWalk {
     }
   }
 
+  // TCP's options go on beyond the end: Java drops the frame.
+  bool is_cut() const { return is_cut_; }
+
  private:
   void tcp(std::size_t at, std::size_t end) {
-    if (packet_.protocol != kTcp) read_transport(bytes_.first(std::min(end, bytes_.size())), at, end, kTcp, packet_);
+    if (packet_.protocol == kTcp) return;
+    read_transport(bytes_.first(std::min(end, bytes_.size())), at, end, kTcp, packet_);
+    is_cut_ = packet_.protocol == kTcp && at + packet_.header > end;
   }
 
   void udp(std::size_t at, std::size_t end, int depth) {
@@ -198,24 +203,49 @@ class StrictWalk {
 
   Bytes bytes_;
   Packet& packet_;
+  bool is_cut_ = false;
 };
+
+// Where IPv4 begins within IPv6; nothing where another protocol does.
+std::optional<std::size_t> skip_ip6(Bytes bytes, std::size_t at) {
+  if (bytes.size() < at + kIp6Header) return std::nullopt;
+  std::uint8_t next = bytes[at + 6];
+  at += kIp6Header;
+  for (int i = 0; i < kMostHeaders && next != kIpInIp; ++i) {
+    if ((next != kHopByHop && next != kRouting && next != kOptions) || bytes.size() < at + 8) return std::nullopt;
+    next = bytes[at];
+    at += (std::size_t{bytes[at + 1]} + 1) * 8;
+  }
+  if (next != kIpInIp) return std::nullopt;
+  return at;
+}
 
 Skip decode_strict(Bytes bytes, Packet& packet) {
   std::optional<Start> start = skip_tags(bytes, 12, kEthernetHeader);
   if (!start) return Skip::too_short;
   if (start->type < kSmallest && bytes.size() >= start->at + 8 && bytes[start->at] == 0xaa) {
-    start = Start{.at = start->at + 8, .type = big16(bytes, start->at + 6), .plain = false};  // LLC and SNAP
+    // LLC and SNAP. Java takes the length behind Ethernet's header for the length of the frame.
+    bytes = bytes.first(std::min<std::size_t>(bytes.size(), start->type));
+    if (bytes.size() < start->at + 8) return Skip::too_short;
+    start = Start{.at = start->at + 8, .type = big16(bytes, start->at + 6), .plain = false};
+  } else if (start->type == kIp6) {
+    if (const std::optional<std::size_t> inner = skip_ip6(bytes, start->at)) {
+      start = Start{.at = *inner, .type = kIp4, .plain = false};
+    }
   }
   if (start->type != kIp4) {
     // Java reads any other frame as IPv4 from its first byte on, where that could be a header's length.
     if ((bytes[0] & 0x0f) < 5) return Skip::not_ip;
-    *start = {.at = 0, .type = kIp4, .plain = false};
+    start = Start{.at = 0, .type = kIp4, .plain = false};
   }
   if (bytes.size() < start->at + kIp4Header) return Skip::too_short;
+  const std::size_t header = static_cast<std::size_t>(bytes[start->at] & 0x0f) * 4;
+  if (header > bytes.size() - start->at) return Skip::ip_header;
   copy_address(bytes, start->at + 12, 4, packet.source);
   copy_address(bytes, start->at + 16, 4, packet.target);
-  StrictWalk(bytes, packet).ip4(start->at, bytes.size(), start->plain, 0);
-  return Skip::none;
+  StrictWalk walk(bytes, packet);
+  walk.ip4(start->at, bytes.size(), start->plain, 0);
+  return walk.is_cut() ? Skip::too_short : Skip::none;
 }
 
 Skip decode_ip(Bytes bytes, std::size_t at, Packet& packet) {
