@@ -239,8 +239,6 @@ Skip decode_strict(Bytes bytes, Packet& packet) {
     start = Start{.at = 0, .type = kIp4, .plain = false};
   }
   if (bytes.size() < start->at + kIp4Header) return Skip::too_short;
-  const std::size_t header = static_cast<std::size_t>(bytes[start->at] & 0x0f) * 4;
-  if (header > bytes.size() - start->at) return Skip::ip_header;
   copy_address(bytes, start->at + 12, 4, packet.source);
   copy_address(bytes, start->at + 16, 4, packet.target);
   StrictWalk walk(bytes, packet);
