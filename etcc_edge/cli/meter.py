@@ -23,7 +23,9 @@ from etcc_edge.meter.profiles import DEFAULT, PROFILES
 @click.option("--profile", default=DEFAULT, show_default=True, type=click.Choice(list(PROFILES)))
 @click.option("--timeout", type=NumberRange(0.001, 1e9), metavar="S", help="Seconds; default: the profile's.")
 @click.option("--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps.")
-@click.option("--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once.")
+@click.option(
+    "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
+)
 @click.option("--strict-profile", is_flag=True, help="With the quirks of the Java meter's decoder.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on standard error.")
 def command(

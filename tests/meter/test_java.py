@@ -11,9 +11,6 @@ import pytest
 from etcc_edge.meter import MeteredCapture
 
 CAPTURES = Path(__file__).parents[3] / "shared" / "data" / "meter"
-# /work/wt/NAME lies a folder deeper than a plain checkout.
-if not CAPTURES.exists():
-    CAPTURES = Path(__file__).parents[4] / "shared" / "data" / "meter"
 pytestmark = pytest.mark.skipif(not CAPTURES.exists(), reason="needs the shared captures")
 
 ID, TIME = 0, 6
