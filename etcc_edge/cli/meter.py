@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
+from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 import click
@@ -30,7 +31,7 @@ from etcc_edge.meter.profiles import DEFAULT, PROFILES
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on standard error.")
 def command(
     captures: tuple[str, ...],
-    output: click.utils.LazyFile,
+    output: BinaryIO,
     profile: str,
     timeout: float | None,
     time_zone: str,
