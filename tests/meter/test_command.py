@@ -24,7 +24,8 @@ def test_standard_input_becomes_rows_in_the_chosen_zone() -> None:
     done = run("-", "--time-zone", "Etc/GMT-2", "--json", stdin=CAPTURE)
     assert done.exit_code == 0, done.output
     header, row = done.stdout.splitlines()
-    assert header.startswith("Flow ID,") and len(header.split(",")) == len(row.split(",")) == 84
+    assert header.startswith("Flow ID,")
+    assert len(header.split(",")) == len(row.split(",")) == 84
     assert row.startswith("10.0.0.1-10.0.0.2-1234-53-17,10.0.0.1,1234,10.0.0.2,53,17,01/01/1970 02:00:01 AM,0,2,0,8.0")
     assert json.loads(done.stderr)["packets"] == 2
 
@@ -42,4 +43,5 @@ def test_what_cannot_be_used_is_one_line() -> None:
     for words in (("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here")):
         done = run(*words, stdin=CAPTURE)
         assert done.exit_code == 1
-        assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
