@@ -22,6 +22,7 @@ except KeyboardInterrupt:
 # Command to the module of its name, with the line that the list of commands shows.
 _COMMANDS = {
     "infer": "Label every flow of a flows file.",
+    "meter": "Cut a packet capture into flows, as CICFlowMeter does.",
     "check": "Whether a flows file can be labelled or trained on.",
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",

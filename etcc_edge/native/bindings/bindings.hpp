@@ -5,3 +5,4 @@
 
 void bind_rows(nanobind::module_& m);
 void bind_networks(nanobind::module_& m);
+void bind_meter(nanobind::module_& m);

@@ -4,4 +4,5 @@
 NB_MODULE(_native, m) {
   bind_rows(m);
   bind_networks(m);
+  bind_meter(m);
 }

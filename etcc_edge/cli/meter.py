@@ -1,0 +1,85 @@
+"""``etcc-edge meter``"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+import click
+
+from etcc_edge import _native
+from etcc_edge.cli.terminal import NumberRange, note
+from etcc_edge.errors import FlowsError
+from etcc_edge.meter.capture import MAX_FLOWS, MeteredCapture
+from etcc_edge.meter.profiles import DEFAULT, PROFILES
+
+
+@click.command()
+@click.argument("captures", nargs=-1, required=True)
+@click.option("-o", "--output", default="-", type=click.File("wb", lazy=True), help="Default: standard output.")
+@click.option("--profile", default=DEFAULT, show_default=True, type=click.Choice(list(PROFILES)))
+@click.option("--timeout", type=NumberRange(0.001, 1e9), metavar="S", help="Seconds; default: the profile's.")
+@click.option("--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps.")
+@click.option(
+    "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
+)
+@click.option("--strict-profile", is_flag=True, help="With the quirks of the Java meter's decoder.")
+@click.option("--json", "as_json", is_flag=True, help="A summary as JSON on standard error.")
+def command(
+    captures: tuple[str, ...],
+    output: BinaryIO,
+    profile: str,
+    timeout: float | None,
+    time_zone: str,
+    max_flows: int,
+    strict_profile: bool,
+    as_json: bool,
+) -> None:
+    """Cut CAPTURES (pcap, pcapng, .gz, .zst; - is standard input) into flows in CICFlowMeter's form.
+
+    \b
+    Examples:
+      etcc-edge meter capture.pcap -o flows.csv
+      tcpdump -w - | etcc-edge meter - > flows.csv
+    """
+    zone = _seconds_east(time_zone)
+    sources = [
+        MeteredCapture(name, profile, timeout=timeout, strict=strict_profile, max_flows=max_flows) for name in captures
+    ]
+    output.write(_native.meter_header(profile).encode())
+    for source in sources:
+        for flows in source.flows():
+            output.write(flows.text(zone).tobytes())
+    skipped: Counter[str] = Counter()
+    for source in sources:
+        skipped.update(source.meter.skipped)
+        if source.problem:
+            note(f"warning: {source.name}: {source.problem}; flows up to there")
+        if source.meter.evicted:
+            note(f"warning: {source.name}: {source.meter.evicted} flows ended early for want of room")
+    if as_json:
+        summary = {
+            "profile": profile,
+            "packets": sum(source.meter.packets for source in sources),
+            "bytes": sum(source.bytes for source in sources),
+            "skipped": dict(skipped),
+            "flows": sum(source.rows for source in sources),
+            "flows_of_one_packet": sum(source.meter.lone for source in sources),
+            "evicted": sum(source.meter.evicted for source in sources),
+        }
+        note(json.dumps(summary))
+    if any(source.problem for source in sources):
+        sys.exit(1)
+
+
+def _seconds_east(time_zone: str) -> int:
+    """Of UTC, now. Raises FlowsError for an unknown zone."""
+    try:
+        offset = datetime.now(ZoneInfo(time_zone)).utcoffset()
+    except (KeyError, ValueError, OSError) as error:
+        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as Europe/Berlin") from error
+    return int((offset or timedelta()).total_seconds())

@@ -1,0 +1,111 @@
+// The Python face of the meter.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/arrays.hpp"
+#include "bindings/bindings.hpp"
+#include "meter/meter.hpp"
+#include "meter/text.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using namespace etcc::meter;
+
+Profile profile_of(const std::string& name) {
+  for (const Profile& profile : kProfiles) {
+    if (profile.name == name) return profile;
+  }
+  throw nb::value_error("unknown profile");
+}
+
+// Flows that have ended, with the profile that says what their figures mean.
+struct Flows {
+  Profile profile;
+  std::vector<Flow> flows;
+};
+
+class PyMeter {
+ public:
+  PyMeter(const std::string& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed)
+      : profile_(profile_of(profile)), meter_((profile_.timeout = timeout, profile_), strict, max_flows, seed) {}
+
+  void feed(const nb::bytes& bytes) {
+    const Bytes span(reinterpret_cast<const std::uint8_t*>(bytes.c_str()), bytes.size());
+    const nb::gil_scoped_release release;
+    meter_.feed(span);
+  }
+
+  Flows take() { return {.profile = profile_, .flows = meter_.take()}; }
+
+  std::map<std::string, std::uint64_t> skipped() const {
+    std::map<std::string, std::uint64_t> counts;
+    for (std::size_t i = 1; i < kSkips; ++i) counts[kSkipNames[i]] = meter_.skips()[i];
+    return counts;
+  }
+
+  Profile profile_;
+  Meter meter_;
+};
+
+Out<std::uint8_t> text(const Flows& flows, std::int64_t zone) {
+  std::string out;
+  {
+    const nb::gil_scoped_release release;
+    for (const Flow& flow : flows.flows) append_row(out, flow, flows.profile, zone);
+  }
+  const std::size_t size = out.size();
+  return to_numpy<std::uint8_t>(std::move(out), {size});
+}
+
+Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) {
+  for (const std::size_t column : columns) {
+    if (column >= kNumbers) throw nb::index_error("no such column of numbers");
+  }
+  std::vector<float> out;
+  {
+    const nb::gil_scoped_release release;
+    out.reserve(flows.flows.size() * columns.size());
+    for (const Flow& flow : flows.flows) {
+      const auto cells = cells_of(flow, flows.profile);
+      for (const std::size_t column : columns) {
+        const auto value = static_cast<float>(cells[column].value);
+        out.push_back(std::isfinite(value) ? value : std::numeric_limits<float>::quiet_NaN());
+      }
+    }
+  }
+  return to_numpy<float>(std::move(out), {flows.flows.size(), columns.size()});
+}
+
+}  // namespace
+
+void bind_meter(nb::module_& m) {
+  nb::class_<Flows>(m, "Flows")
+      .def("__len__", [](const Flows& flows) { return flows.flows.size(); })
+      .def("text", text, "zone"_a)
+      .def("numbers", numbers, "columns"_a);
+  nb::class_<PyMeter>(m, "Meter")
+      .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t>(), "profile"_a, "timeout"_a,
+           "strict"_a, "max_flows"_a, "seed"_a)
+      .def("feed", &PyMeter::feed, "bytes"_a)
+      .def("finish", [](PyMeter& self) { self.meter_.finish(); })
+      .def("take", &PyMeter::take)
+      .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })
+      .def_prop_ro("packets", [](const PyMeter& self) { return self.meter_.frames(); })
+      .def_prop_ro("skipped", &PyMeter::skipped)
+      .def_prop_ro("lone", [](const PyMeter& self) { return self.meter_.table().lone(); })
+      .def_prop_ro("evicted", [](const PyMeter& self) { return self.meter_.table().evicted(); });
+  m.def("meter_header", [](const std::string& profile) { return header(profile_of(profile)); }, "profile"_a);
+}

@@ -1,0 +1,43 @@
+// What tells one state of CICFlowMeter from another, as data.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace etcc::meter {
+
+struct Profile {
+  std::string_view name;
+  std::int64_t timeout = 120'000'000;  // microseconds from a flow's first packet
+  bool any_fin_ends = true;            // false: a FIN from the server or any RST ends a flow
+  bool gaps_part_subflows = false;     // more than a second; false: every packet begins a subflow
+  bool absolute_idle = true;           // the arithmetic of idle times mixes instants with durations
+  bool backward_bulk_bytes = false;    // false: the forward bytes, always 0, stand there
+  bool first_length_twice = true;      // the first payload counts twice in the lengths of the whole flow
+  std::string_view cwr_column = "CWE Flag Count";
+};
+
+inline constexpr std::array kProfiles{
+    Profile{.name = "darknet2020"},
+    Profile{.name = "cicflowmeter-2021",
+            .any_fin_ends = false,
+            .gaps_part_subflows = true,
+            .absolute_idle = false,
+            .backward_bulk_bytes = true,
+            .cwr_column = "CWR Flag Count"},
+    Profile{.name = "fixed",
+            .any_fin_ends = false,
+            .gaps_part_subflows = true,
+            .absolute_idle = false,
+            .backward_bulk_bytes = true,
+            .first_length_twice = false,
+            .cwr_column = "CWR Flag Count"},
+    Profile{.name = "iscx-15s",
+            .timeout = 15'000'000,
+            .gaps_part_subflows = true,
+            .absolute_idle = false,
+            .cwr_column = "CWR Flag Count"},
+};
+
+}  // namespace etcc::meter

@@ -1,0 +1,257 @@
+#include "meter/text.hpp"
+
+#include <charconv>
+#include <chrono>
+#include <cmath>
+
+namespace etcc::meter {
+
+namespace {
+
+constexpr std::size_t kPort = 0, kTargetPort = 1, kProtocol = 2, kFirstFigure = 3;
+
+double divided(std::int64_t a, std::int64_t b) { return b > 0 ? static_cast<double>(a / b) : 0.0; }
+
+// Fills an array of cells from its begin.
+class Cells {
+ public:
+  void whole(double value) { put({.value = value, .form = Form::whole}); }
+  void whole(std::int64_t value) { whole(static_cast<double>(value)); }
+  void real(double value) { put({.value = value, .form = Form::real}); }
+  void real_or_absent(bool is_there, double value) {
+    put(is_there ? Cell{.value = value, .form = Form::real} : Cell{.value = 0, .form = Form::absent});
+  }
+  void lengths(const Statistics& lengths) {
+    const bool any = lengths.count() > 0;
+    real_or_absent(any, lengths.max());
+    real_or_absent(any, lengths.min());
+    real_or_absent(any, lengths.mean());
+    real_or_absent(any, lengths.deviation());
+  }
+  void gaps(const Statistics& gaps) {
+    const bool any = gaps.count() > 0;
+    real_or_absent(any, gaps.sum());
+    spread(gaps);
+  }
+  void spread(const Statistics& values) {
+    const bool any = values.count() > 0;
+    real_or_absent(any, values.mean());
+    real_or_absent(any, values.deviation());
+    real_or_absent(any, values.max());
+    real_or_absent(any, values.min());
+  }
+  const std::array<Cell, kNumbers>& all() const { return cells_; }
+
+ private:
+  void put(Cell cell) { cells_[size_++] = cell; }
+
+  std::array<Cell, kNumbers> cells_{};
+  std::size_t size_ = 0;
+};
+
+template <class Number>
+void append_whole(std::string& out, Number value) {
+  char digits[24];
+  out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
+
+void append_two(std::string& out, unsigned value) {
+  out += static_cast<char>('0' + value / 10);
+  out += static_cast<char>('0' + value % 10);
+}
+
+void append_address(std::string& out, const Address& address, std::uint8_t version) {
+  if (version == 4) {
+    for (std::size_t i = 0; i < 4; ++i) {
+      if (i != 0) out += '.';
+      append_whole(out, static_cast<unsigned>(address[i]));
+    }
+    return;
+  }
+  char digits[4];
+  for (std::size_t i = 0; i < 16; i += 2) {
+    if (i != 0) out += ':';
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, big16(address, i), 16).ptr);
+  }
+}
+
+void append_time(std::string& out, std::int64_t microseconds, std::int64_t zone) {
+  using namespace std::chrono;
+  const sys_seconds time(floor<seconds>(std::chrono::microseconds(microseconds)) + seconds(zone));
+  const sys_days day = floor<days>(time);
+  const year_month_day date(day);
+  const hh_mm_ss clock(time - day);
+  const auto hour = static_cast<unsigned>(clock.hours().count());
+  append_two(out, static_cast<unsigned>(date.day()));
+  out += '/';
+  append_two(out, static_cast<unsigned>(date.month()));
+  out += '/';
+  append_whole(out, static_cast<int>(date.year()));
+  out += ' ';
+  append_two(out, hour % 12 == 0 ? 12 : hour % 12);
+  out += ':';
+  append_two(out, static_cast<unsigned>(clock.minutes().count()));
+  out += ':';
+  append_two(out, static_cast<unsigned>(clock.seconds().count()));
+  out += hour < 12 ? " AM" : " PM";
+}
+
+void append_cell(std::string& out, const Cell& cell) {
+  if (cell.form == Form::real) {
+    append_real(out, cell.value);
+  } else {
+    append_whole(out, static_cast<std::int64_t>(cell.value));
+  }
+}
+
+}  // namespace
+
+void append_real(std::string& out, double value) {
+  if (std::isnan(value)) {
+    out += "NaN";
+    return;
+  }
+  if (std::signbit(value)) out += '-';
+  value = std::abs(value);
+  if (std::isinf(value)) {
+    out += "Infinity";
+    return;
+  }
+  if (value == 0) {
+    out += "0.0";
+    return;
+  }
+  char text[32];
+  const bool plain = value >= 1e-3 && value < 1e7;
+  const char* end =
+      std::to_chars(text, text + sizeof text, value, plain ? std::chars_format::fixed : std::chars_format::scientific)
+          .ptr;
+  const std::string_view digits(text, static_cast<std::size_t>(end - text));
+  if (plain) {
+    out += digits;
+    if (digits.find('.') == std::string_view::npos) out += ".0";
+    return;
+  }
+  const std::size_t e = digits.find('e');
+  out += digits.substr(0, e);
+  if (e == 1) out += ".0";
+  out += 'E';
+  std::string_view exponent = digits.substr(e + 1);
+  if (exponent.front() == '-') out += '-';
+  exponent.remove_prefix(1);
+  if (exponent.front() == '0') exponent.remove_prefix(1);
+  out += exponent;
+}
+
+std::array<Cell, kNumbers> cells_of(const Flow& flow, const Profile& profile) {
+  const Direction& fwd = flow.forward;
+  const Direction& bwd = flow.backward;
+  const std::int64_t fwd_packets = fwd.lengths.count(), bwd_packets = bwd.lengths.count();
+  const auto fwd_bytes = static_cast<std::int64_t>(fwd.lengths.sum());
+  const auto bwd_bytes = static_cast<std::int64_t>(bwd.lengths.sum());
+  const double seconds = static_cast<double>(flow.duration()) / 1e6;
+  const bool lasts = flow.duration() > 0;
+  Cells cells;
+  cells.whole(std::int64_t{flow.source_port});
+  cells.whole(std::int64_t{flow.target_port});
+  cells.whole(std::int64_t{flow.protocol});
+  cells.whole(flow.duration());
+  cells.whole(fwd_packets);
+  cells.whole(bwd_packets);
+  cells.real(fwd.lengths.sum());
+  cells.real(bwd.lengths.sum());
+  cells.lengths(fwd.lengths);
+  cells.lengths(bwd.lengths);
+  cells.real(static_cast<double>(flow.bytes()) / seconds);
+  cells.real(static_cast<double>(flow.packets()) / seconds);
+  cells.real(flow.gaps.mean());
+  cells.real(flow.gaps.deviation());
+  cells.real(flow.gaps.max());
+  cells.real(flow.gaps.min());
+  cells.gaps(fwd.gaps);
+  cells.gaps(bwd.gaps);
+  cells.whole(std::int64_t{flow.forward_push});
+  cells.whole(std::int64_t{0});
+  cells.whole(std::int64_t{flow.forward_urgent});
+  cells.whole(std::int64_t{0});
+  cells.whole(fwd.header_bytes);
+  cells.whole(bwd.header_bytes);
+  cells.real(lasts ? static_cast<double>(fwd_packets) / seconds : 0.0);
+  cells.real(lasts ? static_cast<double>(bwd_packets) / seconds : 0.0);
+  cells.real(flow.lengths.min());
+  cells.real(flow.lengths.max());
+  cells.real(flow.lengths.mean());
+  cells.real(flow.lengths.deviation());
+  cells.real(flow.lengths.variance());
+  for (const std::size_t bit : {0, 1, 2, 3, 4, 5, 7, 6}) cells.whole(flow.flags[bit]);
+  cells.real(divided(bwd_packets, fwd_packets));
+  cells.real(flow.lengths.sum() / static_cast<double>(flow.packets()));
+  cells.real(fwd_packets > 0 ? fwd.lengths.sum() / static_cast<double>(fwd_packets) : 0.0);
+  cells.real(bwd_packets > 0 ? bwd.lengths.sum() / static_cast<double>(bwd_packets) : 0.0);
+  for (int i = 0; i < 3; ++i) cells.whole(std::int64_t{0});
+  cells.whole(profile.backward_bulk_bytes ? divided(flow.bulk_bytes, flow.bulks) : 0.0);
+  cells.whole(divided(flow.bulk_packets, flow.bulks));
+  cells.whole(flow.bulk_duration != 0
+                  ? std::trunc(static_cast<double>(flow.bulk_bytes) / (static_cast<double>(flow.bulk_duration) / 1e6))
+                  : 0.0);
+  cells.whole(divided(fwd_packets, flow.subflows));
+  cells.whole(divided(fwd_bytes, flow.subflows));
+  cells.whole(divided(bwd_packets, flow.subflows));
+  cells.whole(divided(bwd_bytes, flow.subflows));
+  cells.whole(std::int64_t{flow.first_window});
+  cells.whole(std::int64_t{flow.last_backward_window});
+  cells.whole(flow.forward_data_packets);
+  cells.whole(std::int64_t{flow.least_header});
+  cells.spread(flow.active);
+  cells.spread(flow.idle);
+  return cells.all();
+}
+
+std::string header(const Profile& profile) {
+  std::string out =
+      "Flow ID,Src IP,Src Port,Dst IP,Dst Port,Protocol,Timestamp,Flow Duration,Total Fwd Packet,Total Bwd packets,"
+      "Total Length of Fwd Packet,Total Length of Bwd Packet,Fwd Packet Length Max,Fwd Packet Length Min,"
+      "Fwd Packet Length Mean,Fwd Packet Length Std,Bwd Packet Length Max,Bwd Packet Length Min,"
+      "Bwd Packet Length Mean,Bwd Packet Length Std,Flow Bytes/s,Flow Packets/s,Flow IAT Mean,Flow IAT Std,"
+      "Flow IAT Max,Flow IAT Min,Fwd IAT Total,Fwd IAT Mean,Fwd IAT Std,Fwd IAT Max,Fwd IAT Min,Bwd IAT Total,"
+      "Bwd IAT Mean,Bwd IAT Std,Bwd IAT Max,Bwd IAT Min,Fwd PSH Flags,Bwd PSH Flags,Fwd URG Flags,Bwd URG Flags,"
+      "Fwd Header Length,Bwd Header Length,Fwd Packets/s,Bwd Packets/s,Packet Length Min,Packet Length Max,"
+      "Packet Length Mean,Packet Length Std,Packet Length Variance,FIN Flag Count,SYN Flag Count,RST Flag Count,"
+      "PSH Flag Count,ACK Flag Count,URG Flag Count,";
+  out += profile.cwr_column;
+  out +=
+      ",ECE Flag Count,Down/Up Ratio,Average Packet Size,Fwd Segment Size Avg,Bwd Segment Size Avg,"
+      "Fwd Bytes/Bulk Avg,Fwd Packet/Bulk Avg,Fwd Bulk Rate Avg,Bwd Bytes/Bulk Avg,Bwd Packet/Bulk Avg,"
+      "Bwd Bulk Rate Avg,Subflow Fwd Packets,Subflow Fwd Bytes,Subflow Bwd Packets,Subflow Bwd Bytes,"
+      "FWD Init Win Bytes,Bwd Init Win Bytes,Fwd Act Data Pkts,Fwd Seg Size Min,Active Mean,Active Std,Active Max,"
+      "Active Min,Idle Mean,Idle Std,Idle Max,Idle Min,Label\n";
+  return out;
+}
+
+void append_row(std::string& out, const Flow& flow, const Profile& profile, std::int64_t zone) {
+  const std::array<Cell, kNumbers> cells = cells_of(flow, profile);
+  const auto comma_cell = [&](std::size_t i) {
+    out += ',';
+    append_cell(out, cells[i]);
+  };
+  append_address(out, flow.source, flow.version);
+  out += '-';
+  append_address(out, flow.target, flow.version);
+  for (const std::size_t i : {kPort, kTargetPort, kProtocol}) {
+    out += '-';
+    append_cell(out, cells[i]);
+  }
+  out += ',';
+  append_address(out, flow.source, flow.version);
+  comma_cell(kPort);
+  out += ',';
+  append_address(out, flow.target, flow.version);
+  comma_cell(kTargetPort);
+  comma_cell(kProtocol);
+  out += ',';
+  append_time(out, flow.start, zone);
+  for (std::size_t i = kFirstFigure; i < kNumbers; ++i) comma_cell(i);
+  out += ",NeedManualLabel\n";
+}
+
+}  // namespace etcc::meter

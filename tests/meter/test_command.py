@@ -1,0 +1,47 @@
+"""`etcc-edge meter` writes the flows of captures."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from etcc_edge.cli import main
+
+UDP = bytes.fromhex("45000020 00010000 40110000 0a000001 0a000002 04d20035 000c0000 61626364")
+FRAME = bytes(12) + b"\x08\x00" + UDP
+RECORD = struct.pack("<IIII", 1, 0, len(FRAME), len(FRAME)) + FRAME
+CAPTURE = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1) + 2 * RECORD
+
+
+def run(*words: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, ["meter", *words], input=stdin)
+
+
+def test_standard_input_becomes_rows_in_the_chosen_zone() -> None:
+    done = run("-", "--time-zone", "Etc/GMT-2", "--json", stdin=CAPTURE)
+    assert done.exit_code == 0, done.output
+    header, row = done.stdout.splitlines()
+    assert header.startswith("Flow ID,")
+    assert len(header.split(",")) == len(row.split(",")) == 84
+    assert row.startswith("10.0.0.1-10.0.0.2-1234-53-17,10.0.0.1,1234,10.0.0.2,53,17,01/01/1970 02:00:01 AM,0,2,0,8.0")
+    assert json.loads(done.stderr)["packets"] == 2
+
+
+def test_a_cut_capture_gives_its_flows_a_warning_and_exit_1(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(CAPTURE + RECORD[:-1])
+    done = run(str(path))
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == f"warning: {path}: it is cut within a record; flows up to there\n"
+
+
+def test_what_cannot_be_used_is_one_line() -> None:
+    for words in (("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here")):
+        done = run(*words, stdin=CAPTURE)
+        assert done.exit_code == 1
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
