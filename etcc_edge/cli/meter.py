@@ -23,7 +23,9 @@ from etcc_edge.meter.profiles import DEFAULT, PROFILES
 @click.option("-o", "--output", default="-", type=click.File("wb", lazy=True), help="Default: standard output.")
 @click.option("--profile", default=DEFAULT, show_default=True, type=click.Choice(list(PROFILES)))
 @click.option("--timeout", type=NumberRange(0.001, 1e9), metavar="S", help="Seconds; default: the profile's.")
-@click.option("--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps.")
+@click.option(
+    "--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps; its offset never changes."
+)
 @click.option(
     "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
 )
@@ -50,10 +52,11 @@ def command(
     sources = [
         MeteredCapture(name, profile, timeout=timeout, strict=strict_profile, max_flows=max_flows) for name in captures
     ]
-    output.write(_native.meter_header(profile).encode())
+    header = _native.meter_header(profile).encode()
     for source in sources:
         for flows in source.flows():
-            output.write(flows.text(zone).tobytes())
+            output.write(header + flows.text(zone).tobytes())
+            header = b""
     skipped: Counter[str] = Counter()
     for source in sources:
         skipped.update(source.meter.skipped)
@@ -77,9 +80,13 @@ def command(
 
 
 def _seconds_east(time_zone: str) -> int:
-    """Of UTC, now. Raises FlowsError for an unknown zone."""
+    """East of UTC. Raises FlowsError for an unknown zone, and for one whose offset changed since 2000."""
     try:
-        offset = datetime.now(ZoneInfo(time_zone)).utcoffset()
+        zone = ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as Europe/Berlin") from error
-    return int((offset or timedelta()).total_seconds())
+        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as UTC or Etc/GMT-1") from error
+    months = [datetime(year, month, 1, tzinfo=zone) for year in range(2000, 2038) for month in range(1, 13)]
+    offsets = {month.utcoffset() or timedelta() for month in months}
+    if len(offsets) > 1:
+        raise FlowsError(f"the offset of {time_zone} changes with the date; name a zone such as UTC or Etc/GMT-1")
+    return int(offsets.pop().total_seconds())

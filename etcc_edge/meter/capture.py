@@ -51,17 +51,23 @@ class MeteredCapture:
 
     def flows(self) -> Iterator[_native.Flows]:
         """The flows in pieces, in order of their ends, then the open ones. Raises FlowsError for a file that cannot be
-        opened or decompressed."""
+        opened or decompressed, and for one that is damaged before its first packet."""
         try:
             with open_capture(self.name) as stream:
                 while piece := stream.read(PIECE):
                     self.bytes += len(piece)
                     self.meter.feed(piece)
+                    self._refuse_without_packets()
                     yield self._take()
         except (OSError, EOFError) as error:
             raise FlowsError(f"cannot read {self.name}: {error}") from error
         self.meter.finish()
+        self._refuse_without_packets()
         yield self._take()
+
+    def _refuse_without_packets(self) -> None:
+        if self.problem and not self.meter.packets:
+            raise FlowsError(f"cannot read {self.name}: {self.problem}")
 
     def _take(self) -> _native.Flows:
         flows = self.meter.take()

@@ -40,8 +40,10 @@ def test_a_cut_capture_gives_its_flows_a_warning_and_exit_1(tmp_path: Path) -> N
 
 
 def test_what_cannot_be_used_is_one_line() -> None:
-    for words in (("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here")):
+    wrong = ("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here"), ("-", "--time-zone", "Europe/Berlin"), (__file__,)
+    for words in wrong:
         done = run(*words, stdin=CAPTURE)
+        assert done.stdout == ""
         assert done.exit_code == 1
         assert done.stderr.startswith("Error: ")
         assert done.stderr.count("\n") == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_METER = "turn it into flows with a meter such as CICFlowMeter"
+_METER = "turn it into flows with etcc-edge meter"
 _SAVE = "save it as CSV"
 _UNPACK = "unpack it first"
 

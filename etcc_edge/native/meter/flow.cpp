@@ -37,8 +37,8 @@ void Flow::begin(const Packet& packet, const Profile& profile) {
   forward_push = packet.flags & kPsh;
   forward_urgent = packet.flags & kUrg;
   const double payload = packet.payload;
+  lengths.add(payload);  // the first payload counts twice in CICFlowMeter
   lengths.add(payload);
-  if (profile.first_length_twice) lengths.add(payload);
   forward.lengths.add(payload);
   forward.header_bytes = packet.header;
   forward.last = packet.time;

@@ -14,7 +14,6 @@ struct Profile {
   bool gaps_part_subflows = false;     // more than a second; false: every packet begins a subflow
   bool absolute_idle = true;           // the arithmetic of idle times mixes instants with durations
   bool backward_bulk_bytes = false;    // false: the forward bytes, always 0, stand there
-  bool first_length_twice = true;      // the first payload counts twice in the lengths of the whole flow
   std::string_view cwr_column = "CWE Flag Count";
 };
 
@@ -25,18 +24,6 @@ inline constexpr std::array kProfiles{
             .gaps_part_subflows = true,
             .absolute_idle = false,
             .backward_bulk_bytes = true,
-            .cwr_column = "CWR Flag Count"},
-    Profile{.name = "fixed",
-            .any_fin_ends = false,
-            .gaps_part_subflows = true,
-            .absolute_idle = false,
-            .backward_bulk_bytes = true,
-            .first_length_twice = false,
-            .cwr_column = "CWR Flag Count"},
-    Profile{.name = "iscx-15s",
-            .timeout = 15'000'000,
-            .gaps_part_subflows = true,
-            .absolute_idle = false,
             .cwr_column = "CWR Flag Count"},
 };
 
