@@ -25,7 +25,7 @@ namespace {
 using namespace etcc::meter;
 
 Profile profile_of(const std::string& name) {
-  for (const Profile& profile : kProfiles) {
+  for (const Profile& profile : profiles) {
     if (profile.name == name) return profile;
   }
   throw nb::value_error("unknown profile");
@@ -52,7 +52,7 @@ class PyMeter {
 
   std::map<std::string, std::uint64_t> skipped() const {
     std::map<std::string, std::uint64_t> counts;
-    for (std::size_t i = 1; i < kSkips; ++i) counts[kSkipNames[i]] = meter_.skips()[i];
+    for (std::size_t i = 1; i < skip_reasons; ++i) counts[skip_names[i]] = meter_.skips()[i];
     return counts;
   }
 
@@ -72,7 +72,7 @@ Out<std::uint8_t> text(const Flows& flows, std::int64_t zone) {
 
 Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) {
   for (const std::size_t column : columns) {
-    if (column >= kNumbers) throw nb::index_error("no such column of numbers");
+    if (column >= number_columns) throw nb::index_error("no such column of numbers");
   }
   std::vector<float> out;
   {

@@ -7,24 +7,24 @@ namespace etcc::meter {
 
 namespace {
 
-constexpr std::uint32_t kMicroseconds = 0xa1b2c3d4;
-constexpr std::uint32_t kNanoseconds = 0xa1b23c4d;
-constexpr std::uint32_t kByteOrder = 0x1a2b3c4d;
-constexpr std::size_t kFileHeader = 24;
-constexpr std::size_t kRecordHeader = 16;
-constexpr std::size_t kBlockFrame = 12;  // type, length and the length again
-constexpr std::size_t kMaxFrame = std::size_t{1} << 18;
-constexpr std::size_t kMaxBlock = std::size_t{1} << 24;
-constexpr std::size_t kMaxInterfaces = 65'536;
+constexpr std::uint32_t microsecond_magic = 0xa1b2c3d4;
+constexpr std::uint32_t nanosecond_magic = 0xa1b23c4d;
+constexpr std::uint32_t byte_order = 0x1a2b3c4d;
+constexpr std::size_t file_header = 24;
+constexpr std::size_t record_header = 16;
+constexpr std::size_t block_frame = 12;  // type, length and the length again
+constexpr std::size_t max_frame = std::size_t{1} << 18;
+constexpr std::size_t max_block = std::size_t{1} << 24;
+constexpr std::size_t max_interfaces = 65'536;
 
 enum Block : std::uint32_t {
-  kInterface = 1,
-  kOldPacket = 2,
-  kSimplePacket = 3,
-  kEnhancedPacket = 6,
-  kSection = 0x0a0d0d0a,
+  interface_block = 1,
+  old_packet_block = 2,
+  simple_packet_block = 3,
+  enhanced_packet_block = 6,
+  section_block = 0x0a0d0d0a,
 };
-enum Option : std::uint16_t { kEnd = 0, kResolution = 9, kOffset = 14 };
+enum Option : std::uint8_t { end_of_options = 0, clock_resolution = 9, clock_offset = 14 };
 
 constexpr std::size_t padded(std::size_t size) { return (size + 3) & ~std::size_t{3}; }
 
@@ -76,56 +76,56 @@ bool CaptureReader::next(Frame& frame) {
 bool CaptureReader::start() {
   if (rest().size() < 4) return false;
   const std::uint32_t magic = big32(rest(), 0);
-  if (magic == kSection) {
+  if (magic == section_block) {
     form_ = Form::pcapng;
     return true;
   }
   const std::uint32_t swapped = little32(rest(), 0);
-  big_endian_ = magic == kMicroseconds || magic == kNanoseconds;
-  nanoseconds_ = magic == kNanoseconds || swapped == kNanoseconds;
-  if (!big_endian_ && !nanoseconds_ && swapped != kMicroseconds) return fail("it is neither pcap nor pcapng");
-  if (rest().size() < kFileHeader) return false;
+  big_endian_ = magic == microsecond_magic || magic == nanosecond_magic;
+  nanoseconds_ = magic == nanosecond_magic || swapped == nanosecond_magic;
+  if (!big_endian_ && !nanoseconds_ && swapped != microsecond_magic) return fail("it is neither pcap nor pcapng");
+  if (rest().size() < file_header) return false;
   snap_length_ = number(16);
   link_ = number(20) & 0x0fff'ffff;  // the upper bits say how long a checksum is
-  begin_ += kFileHeader;
+  begin_ += file_header;
   form_ = Form::pcap;
   return true;
 }
 
 bool CaptureReader::next_record(Frame& frame) {
-  if (rest().size() < kRecordHeader) return false;
+  if (rest().size() < record_header) return false;
   const std::size_t size = number(8);
-  if (size > kMaxFrame) return fail("a record's length is impossible");
-  if (rest().size() < kRecordHeader + size) return false;
+  if (size > max_frame) return fail("a record's length is impossible");
+  if (rest().size() < record_header + size) return false;
   const std::int64_t fraction = number(4);
   frame = {
       .time = std::int64_t{number(0)} * 1'000'000 + (nanoseconds_ ? fraction / 1000 : fraction),
       .link = link_,
-      .bytes = rest().subspan(kRecordHeader, snap_length_ == 0 ? size : std::min<std::size_t>(size, snap_length_))};
-  begin_ += kRecordHeader + size;
+      .bytes = rest().subspan(record_header, snap_length_ == 0 ? size : std::min<std::size_t>(size, snap_length_))};
+  begin_ += record_header + size;
   return true;
 }
 
 bool CaptureReader::next_block(Frame& frame) {
-  while (rest().size() >= kBlockFrame) {
-    if (big32(rest(), 0) == kSection) {
+  while (rest().size() >= block_frame) {
+    if (big32(rest(), 0) == section_block) {
       const std::uint32_t order = big32(rest(), 8);
-      if (order != kByteOrder && little32(rest(), 8) != kByteOrder) return fail("a section has no byte order");
-      big_endian_ = order == kByteOrder;
+      if (order != byte_order && little32(rest(), 8) != byte_order) return fail("a section has no byte order");
+      big_endian_ = order == byte_order;
     }
     const std::uint32_t type = number(0);
     const std::size_t size = number(4);
-    if (size < kBlockFrame || size % 4 != 0 || size > kMaxBlock) return fail("a block's length is impossible");
+    if (size < block_frame || size % 4 != 0 || size > max_block) return fail("a block's length is impossible");
     if (rest().size() < size) return false;
     if (number(size - 4) != size) return fail("a block's two lengths differ");
     bool whole = true;
     bool is_packet = false;
     switch (type) {
-      case kSection: whole = read_section(size); break;
-      case kInterface: whole = read_interface(size); break;
-      case kOldPacket:
-      case kSimplePacket:
-      case kEnhancedPacket: whole = is_packet = read_packet(type, size, frame); break;
+      case section_block: whole = read_section(size); break;
+      case interface_block: whole = read_interface(size); break;
+      case old_packet_block:
+      case simple_packet_block:
+      case enhanced_packet_block: whole = is_packet = read_packet(type, size, frame); break;
       default: break;
     }
     if (!whole) return false;
@@ -144,15 +144,15 @@ bool CaptureReader::read_section(std::size_t size) {
 
 bool CaptureReader::read_interface(std::size_t size) {
   if (size < 20) return fail("an interface's block is too short");
-  if (interfaces_.size() == kMaxInterfaces) return fail("it has too many interfaces");
+  if (interfaces_.size() == max_interfaces) return fail("it has too many interfaces");
   Interface interface{.link = short_number(8), .snap_length = number(12)};
   const std::size_t end = size - 4;
   for (std::size_t at = 16; at + 4 <= end;) {
     const std::uint16_t code = short_number(at);
     const std::size_t length = short_number(at + 2);
-    if (code == kEnd || at + 4 + length > end) break;
-    if (code == kResolution && length >= 1) interface.ticks_a_second = ticks(rest()[at + 4]);
-    if (code == kOffset && length >= 8) {
+    if (code == end_of_options || at + 4 + length > end) break;
+    if (code == clock_resolution && length >= 1) interface.ticks_a_second = ticks(rest()[at + 4]);
+    if (code == clock_offset && length >= 8) {
       const std::uint64_t first = number(at + 4);
       const std::uint64_t second = number(at + 8);
       interface.offset = static_cast<std::int64_t>(big_endian_ ? first << 32 | second : second << 32 | first);
@@ -165,10 +165,10 @@ bool CaptureReader::read_interface(std::size_t size) {
 }
 
 bool CaptureReader::read_packet(std::uint32_t type, std::size_t size, Frame& frame) {
-  const bool simple = type == kSimplePacket;
+  const bool simple = type == simple_packet_block;
   const std::size_t header = simple ? 12 : 28;
   if (size < header + 4) return fail("a packet's block is too short");
-  const std::size_t place = simple ? 0 : type == kOldPacket ? short_number(8) : number(8);
+  const std::size_t place = simple ? 0 : type == old_packet_block ? short_number(8) : number(8);
   if (place >= interfaces_.size()) return fail("a packet's interface is unknown");
   const Interface& interface = interfaces_[place];
   const std::size_t room = size - header - 4;
@@ -177,7 +177,7 @@ bool CaptureReader::read_packet(std::uint32_t type, std::size_t size, Frame& fra
     if (interface.snap_length != 0) length = std::min<std::size_t>(length, interface.snap_length);
     length = std::min(length, room);
   }
-  if (length > room || length > kMaxFrame) return fail("a packet's length is impossible");
+  if (length > room || length > max_frame) return fail("a packet's length is impossible");
   std::int64_t time = 0;  // a simple packet has none
   if (!simple) {
     const std::uint64_t tick = std::uint64_t{number(12)} << 32 | number(16);
@@ -190,8 +190,8 @@ bool CaptureReader::read_packet(std::uint32_t type, std::size_t size, Frame& fra
     // Unsigned: a lying clock wraps round instead of overflowing.
     time = static_cast<std::int64_t>((second + static_cast<std::uint64_t>(interface.offset)) * 1'000'000 +
                                      static_cast<std::uint64_t>(micros));
-    constexpr std::int64_t kLatest = std::numeric_limits<std::int64_t>::max() / 1024;
-    time = std::clamp(time, -kLatest, kLatest);
+    constexpr std::int64_t latest_time = std::numeric_limits<std::int64_t>::max() / 1024;
+    time = std::clamp(time, -latest_time, latest_time);
   }
   frame = {.time = time, .link = interface.link, .bytes = rest().subspan(header, length)};
   return true;

@@ -11,14 +11,14 @@ namespace etcc::meter {
 using Address = std::array<std::uint8_t, 16>;  // IPv4 in the first four bytes, zeros behind
 
 enum Flag : std::uint8_t {
-  kFin = 0x01,
-  kSyn = 0x02,
-  kRst = 0x04,
-  kPsh = 0x08,
-  kAck = 0x10,
-  kUrg = 0x20,
-  kEce = 0x40,
-  kCwr = 0x80,
+  fin_flag = 0x01,
+  syn_flag = 0x02,
+  rst_flag = 0x04,
+  psh_flag = 0x08,
+  ack_flag = 0x10,
+  urg_flag = 0x20,
+  ece_flag = 0x40,
+  cwr_flag = 0x80,
 };
 
 struct Packet {
@@ -35,14 +35,14 @@ struct Packet {
   std::uint32_t header = 0;   // bytes of that header
 };
 
-inline constexpr std::uint8_t kTcp = 6;
-inline constexpr std::uint8_t kUdp = 17;
+inline constexpr std::uint8_t tcp_protocol = 6;
+inline constexpr std::uint8_t udp_protocol = 17;
 
 // Why a frame is no packet; `none`: it is one.
 enum class Skip : std::uint8_t { none, link_type, not_ip, too_short, ip_header };
-inline constexpr std::size_t kSkips = 5;
-inline constexpr std::array<const char*, kSkips> kSkipNames{"", "unknown link type", "not IP", "too short",
-                                                            "damaged IP header"};
+inline constexpr std::size_t skip_reasons = 5;
+inline constexpr std::array<const char*, skip_reasons> skip_names{"", "unknown link type", "not IP", "too short",
+                                                                  "damaged IP header"};
 
 // `strict`: the quirks of the Java meter's decoder as well; every frame is taken for Ethernet.
 Skip decode(const Frame& frame, bool strict, Packet& packet);

@@ -4,9 +4,9 @@ namespace etcc::meter {
 
 namespace {
 
-constexpr std::int64_t kIdle = 5'000'000;  // microseconds
-constexpr double kSecond = 1e6;
-constexpr std::int64_t kBulk = 4;  // packets
+constexpr std::int64_t idle_after = 5'000'000;  // microseconds
+constexpr double one_second = 1e6;
+constexpr std::int64_t bulk = 4;  // packets
 
 }  // namespace
 
@@ -34,8 +34,8 @@ void Flow::begin(const Packet& packet, const Profile& profile) {
   protocol = packet.protocol;
   least_header = packet.header;
   first_window = packet.window;
-  forward_push = packet.flags & kPsh;
-  forward_urgent = packet.flags & kUrg;
+  forward_push = packet.flags & psh_flag;
+  forward_urgent = packet.flags & urg_flag;
   const double payload = packet.payload;
   lengths.add(payload);  // the first payload counts twice in CICFlowMeter
   lengths.add(payload);
@@ -64,7 +64,7 @@ void Flow::add(const Packet& packet, const Profile& profile) {
 }
 
 void Flow::note_activity(std::int64_t time) {
-  if (time - active_end_ > kIdle) {
+  if (time - active_end_ > idle_after) {
     if (active_end_ > active_start_) active.add(static_cast<double>(active_end_ - active_start_));
     idle.add(static_cast<double>(time - active_end_));
     active_start_ = time;
@@ -78,8 +78,8 @@ void Flow::note(const Packet& packet, const Profile& profile) {
   const std::int64_t gap = packet.time - subflow_last_;
   const auto time = static_cast<double>(packet.time);
   // The Java meter of 2020 divides the earlier time alone.
-  const double seconds = profile.gaps_part_subflows ? static_cast<double>(gap) / kSecond
-                                                    : time - static_cast<double>(subflow_last_) / kSecond;
+  const double seconds = profile.gaps_part_subflows ? static_cast<double>(gap) / one_second
+                                                    : time - static_cast<double>(subflow_last_) / one_second;
   if (seconds > 1.0) {
     ++subflows;
     note_activity(profile.absolute_idle ? gap : packet.time);
@@ -92,19 +92,19 @@ void Flow::note(const Packet& packet, const Profile& profile) {
 void Flow::note_bulk(const Packet& packet) {
   if (bulk_start_ < 0) bulk_start_ = 0;
   if (packet.payload == 0) return;
-  if (bulk_start_ == 0 || static_cast<double>(packet.time - bulk_last_) / kSecond > 1.0) {
+  if (bulk_start_ == 0 || static_cast<double>(packet.time - bulk_last_) / one_second > 1.0) {
     bulk_start_ = packet.time;
     open_bulk_packets_ = 1;
     open_bulk_bytes_ = packet.payload;
   } else {
     ++open_bulk_packets_;
     open_bulk_bytes_ += packet.payload;
-    if (open_bulk_packets_ == kBulk) {
+    if (open_bulk_packets_ == bulk) {
       ++bulks;
-      bulk_packets += kBulk;
+      bulk_packets += bulk;
       bulk_bytes += open_bulk_bytes_;
       bulk_duration += packet.time - bulk_start_;
-    } else if (open_bulk_packets_ > kBulk) {
+    } else if (open_bulk_packets_ > bulk) {
       ++bulk_packets;
       bulk_bytes += packet.payload;
       bulk_duration += packet.time - bulk_last_;

@@ -42,7 +42,7 @@ class Meter {
   const CaptureReader& capture() const { return capture_; }
   const FlowTable& table() const { return table_; }
   std::uint64_t frames() const { return frames_; }
-  const std::array<std::uint64_t, kSkips>& skips() const { return skips_; }
+  const std::array<std::uint64_t, skip_reasons>& skips() const { return skips_; }
 
  private:
   bool strict_;
@@ -50,7 +50,7 @@ class Meter {
   FlowTable table_;
   std::vector<Flow> finished_;
   std::uint64_t frames_ = 0;
-  std::array<std::uint64_t, kSkips> skips_{};
+  std::array<std::uint64_t, skip_reasons> skips_{};
 };
 
 }  // namespace etcc::meter

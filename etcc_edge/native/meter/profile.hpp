@@ -17,7 +17,7 @@ struct Profile {
   std::string_view cwr_column = "CWE Flag Count";
 };
 
-inline constexpr std::array kProfiles{
+inline constexpr std::array profiles{
     Profile{.name = "darknet2020"},
     Profile{.name = "cicflowmeter-2021",
             .any_fin_ends = false,

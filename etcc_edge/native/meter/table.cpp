@@ -8,7 +8,7 @@ namespace etcc::meter {
 
 namespace {
 
-constexpr std::size_t kFirstCells = 1024;
+constexpr std::size_t first_cells = 1024;
 
 std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   __extension__ using Wide = unsigned __int128;
@@ -36,7 +36,7 @@ bool belongs(const Packet& packet, const Flow& flow) {
 }  // namespace
 
 FlowTable::FlowTable(const Profile& profile, std::size_t max_flows, std::uint64_t seed)
-    : profile_(profile), max_flows_(std::max<std::size_t>(max_flows, 1)), seed_(seed), cells_(kFirstCells, kNone) {}
+    : profile_(profile), max_flows_(std::max<std::size_t>(max_flows, 1)), seed_(seed), cells_(first_cells, no_place) {}
 
 // The same for both directions.
 std::uint64_t FlowTable::hash(const Packet& packet) const {
@@ -49,7 +49,7 @@ std::uint64_t FlowTable::hash(const Packet& packet) const {
 std::size_t FlowTable::find(const Packet& packet, std::uint64_t hash) const {
   const std::size_t mask = cells_.size() - 1;
   std::size_t cell = hash & mask;
-  while (cells_[cell] != kNone) {
+  while (cells_[cell] != no_place) {
     const Slot& slot = slots_[cells_[cell]];
     if (slot.hash == hash && belongs(packet, slot.flow)) break;
     cell = (cell + 1) & mask;
@@ -60,7 +60,7 @@ std::size_t FlowTable::find(const Packet& packet, std::uint64_t hash) const {
 void FlowTable::add(const Packet& packet, std::vector<Flow>& finished) {
   const std::uint64_t key = hash(packet);
   const std::size_t cell = find(packet, key);
-  if (cells_[cell] == kNone) {
+  if (cells_[cell] == no_place) {
     if (used_ == max_flows_) evict(finished);
     open(packet, key);
     return;
@@ -81,12 +81,12 @@ void FlowTable::add(const Packet& packet, std::vector<Flow>& finished) {
     append(place);
     return;
   }
-  const bool fin = packet.flags & kFin;
+  const bool fin = packet.flags & fin_flag;
   bool ends = fin;
   if (!profile_.any_fin_ends) {
     const bool forward_fin = fin && flow.is_forward(packet);
     if (forward_fin && std::exchange(flow.fin_forward, true)) return;  // Java drops a second one
-    ends = fin ? !forward_fin : (packet.flags & kRst) != 0;
+    ends = fin ? !forward_fin : (packet.flags & rst_flag) != 0;
   }
   if (!ends) flow.note_activity(packet.time);
   flow.add(packet, profile_);
@@ -106,19 +106,19 @@ void FlowTable::open(const Packet& packet, std::uint64_t hash) {
   slot.flow = Flow(packet, profile_);
   slot.flow.number = flows_++;
   slot.hash = hash;
-  slot.is_bare_syn = packet.protocol == kTcp && (packet.flags & (kSyn | kAck)) == kSyn;
+  slot.is_bare_syn = packet.protocol == tcp_protocol && (packet.flags & (syn_flag | ack_flag)) == syn_flag;
   append(place);
   cells_[find(packet, hash)] = place;
   ++used_;
 }
 
 void FlowTable::grow() {
-  std::vector<Place> cells(cells_.size() * 2, kNone);
+  std::vector<Place> cells(cells_.size() * 2, no_place);
   const std::size_t mask = cells.size() - 1;
   for (const Place place : cells_) {
-    if (place == kNone) continue;
+    if (place == no_place) continue;
     std::size_t cell = slots_[place].hash & mask;
-    while (cells[cell] != kNone) cell = (cell + 1) & mask;
+    while (cells[cell] != no_place) cell = (cell + 1) & mask;
     cells[cell] = place;
   }
   cells_ = std::move(cells);
@@ -145,18 +145,18 @@ void FlowTable::remove(std::size_t cell) {
   --used_;
   const std::size_t mask = cells_.size() - 1;
   std::size_t hole = cell;
-  for (std::size_t next = (hole + 1) & mask; cells_[next] != kNone; next = (next + 1) & mask) {
+  for (std::size_t next = (hole + 1) & mask; cells_[next] != no_place; next = (next + 1) & mask) {
     const std::size_t home = slots_[cells_[next]].hash & mask;
     if (((next - home) & mask) >= ((next - hole) & mask)) {
       cells_[hole] = cells_[next];
       hole = next;
     }
   }
-  cells_[hole] = kNone;
+  cells_[hole] = no_place;
 }
 
 void FlowTable::evict(std::vector<Flow>& finished) {
-  const Place place = bare_syns_.first != kNone ? bare_syns_.first : others_.first;
+  const Place place = bare_syns_.first != no_place ? bare_syns_.first : others_.first;
   const std::size_t mask = cells_.size() - 1;
   std::size_t cell = slots_[place].hash & mask;
   while (cells_[cell] != place) cell = (cell + 1) & mask;
@@ -168,26 +168,26 @@ void FlowTable::append(Place place) {
   Slot& slot = slots_[place];
   Queue& queue = queue_of(slot);
   slot.before = queue.last;
-  slot.after = kNone;
-  (queue.last == kNone ? queue.first : slots_[queue.last].after) = place;
+  slot.after = no_place;
+  (queue.last == no_place ? queue.first : slots_[queue.last].after) = place;
   queue.last = place;
 }
 
 void FlowTable::unlink(Place place) {
   const Slot& slot = slots_[place];
   Queue& queue = queue_of(slot);
-  (slot.before == kNone ? queue.first : slots_[slot.before].after) = slot.after;
-  (slot.after == kNone ? queue.last : slots_[slot.after].before) = slot.before;
+  (slot.before == no_place ? queue.first : slots_[slot.before].after) = slot.after;
+  (slot.after == no_place ? queue.last : slots_[slot.after].before) = slot.before;
 }
 
 void FlowTable::finish(std::vector<Flow>& finished) {
   std::vector<Place> places;
   for (const Place place : cells_) {
-    if (place != kNone) places.push_back(place);
+    if (place != no_place) places.push_back(place);
   }
   std::ranges::sort(places, {}, [this](Place place) { return slots_[place].flow.number; });
   for (const Place place : places) give(slots_[place].flow, finished);
-  std::ranges::fill(cells_, kNone);
+  std::ranges::fill(cells_, no_place);
   slots_.clear();
   free_.clear();
   bare_syns_ = others_ = {};

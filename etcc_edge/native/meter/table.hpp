@@ -27,16 +27,16 @@ class FlowTable {
 
  private:
   using Place = std::uint32_t;
-  static constexpr Place kNone = std::numeric_limits<Place>::max();
+  static constexpr Place no_place = std::numeric_limits<Place>::max();
 
   struct Slot {
     Flow flow;
     std::uint64_t hash = 0;
-    Place before = kNone, after = kNone;  // in the slot's queue
+    Place before = no_place, after = no_place;  // in the slot's queue
     bool is_bare_syn = false;
   };
   struct Queue {
-    Place first = kNone, last = kNone;
+    Place first = no_place, last = no_place;
   };
 
   std::uint64_t hash(const Packet& packet) const;

@@ -8,9 +8,12 @@ namespace etcc::meter {
 
 namespace {
 
-constexpr std::size_t kPort = 0, kTargetPort = 1, kProtocol = 2, kFirstFigure = 3;
+constexpr std::size_t port_column = 0, target_port_column = 1, protocol_column = 2, first_figure_column = 3;
 
-double divided(std::int64_t a, std::int64_t b) { return b > 0 ? static_cast<double>(a / b) : 0.0; }
+double divided(std::int64_t a, std::int64_t b) {
+  const std::int64_t whole = b > 0 ? a / b : 0;  // the Java program divides whole numbers
+  return static_cast<double>(whole);
+}
 
 // Fills an array of cells from its begin.
 class Cells {
@@ -40,12 +43,12 @@ class Cells {
     real_or_absent(any, values.max());
     real_or_absent(any, values.min());
   }
-  const std::array<Cell, kNumbers>& all() const { return cells_; }
+  const std::array<Cell, number_columns>& all() const { return cells_; }
 
  private:
   void put(Cell cell) { cells_[size_++] = cell; }
 
-  std::array<Cell, kNumbers> cells_{};
+  std::array<Cell, number_columns> cells_{};
   std::size_t size_ = 0;
 };
 
@@ -143,7 +146,7 @@ void append_real(std::string& out, double value) {
   out += exponent;
 }
 
-std::array<Cell, kNumbers> cells_of(const Flow& flow, const Profile& profile) {
+std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profile) {
   const Direction& fwd = flow.forward;
   const Direction& bwd = flow.backward;
   const std::int64_t fwd_packets = fwd.lengths.count(), bwd_packets = bwd.lengths.count();
@@ -229,7 +232,7 @@ std::string header(const Profile& profile) {
 }
 
 void append_row(std::string& out, const Flow& flow, const Profile& profile, std::int64_t zone) {
-  const std::array<Cell, kNumbers> cells = cells_of(flow, profile);
+  const std::array<Cell, number_columns> cells = cells_of(flow, profile);
   const auto comma_cell = [&](std::size_t i) {
     out += ',';
     append_cell(out, cells[i]);
@@ -237,20 +240,20 @@ void append_row(std::string& out, const Flow& flow, const Profile& profile, std:
   append_address(out, flow.source, flow.version);
   out += '-';
   append_address(out, flow.target, flow.version);
-  for (const std::size_t i : {kPort, kTargetPort, kProtocol}) {
+  for (const std::size_t i : {port_column, target_port_column, protocol_column}) {
     out += '-';
     append_cell(out, cells[i]);
   }
   out += ',';
   append_address(out, flow.source, flow.version);
-  comma_cell(kPort);
+  comma_cell(port_column);
   out += ',';
   append_address(out, flow.target, flow.version);
-  comma_cell(kTargetPort);
-  comma_cell(kProtocol);
+  comma_cell(target_port_column);
+  comma_cell(protocol_column);
   out += ',';
   append_time(out, flow.start, zone);
-  for (std::size_t i = kFirstFigure; i < kNumbers; ++i) comma_cell(i);
+  for (std::size_t i = first_figure_column; i < number_columns; ++i) comma_cell(i);
   out += ",NeedManualLabel\n";
 }
 

@@ -20,8 +20,8 @@ struct Cell {
 };
 
 // The columns that hold numbers: ports, protocol, duration, and all that follow.
-inline constexpr std::size_t kNumbers = 79;
-std::array<Cell, kNumbers> cells_of(const Flow& flow, const Profile& profile);
+inline constexpr std::size_t number_columns = 79;
+std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profile);
 
 // The header's line: the names of all columns.
 std::string header(const Profile& profile);
