@@ -18,7 +18,7 @@ from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.engines.gpu.cache import EngineCache
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
-from etcc_edge.flows.text.stream import STDIN
+from etcc_edge.flows.stream import STDIN
 
 GATE_FAILED = 3
 

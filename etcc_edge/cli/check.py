@@ -17,7 +17,7 @@ from etcc_edge.checking.leakage import twins_across
 from etcc_edge.checking.result import Check, to_json
 from etcc_edge.cli.terminal import byte_progress, print_table, shown, status, test_share_option
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.text.stream import STDIN
+from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
 
 NO_BUNDLE_FITS = 3

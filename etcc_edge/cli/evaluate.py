@@ -13,7 +13,7 @@ from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.report import FORMATS, as_json, write_report
 from etcc_edge.evaluation.tables import confusion_tables, remarks, score_table, titles
-from etcc_edge.flows.text.stream import STDIN
+from etcc_edge.flows.stream import STDIN
 
 
 @click.command()

@@ -6,21 +6,25 @@ import json
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import BinaryIO
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
 
 from etcc_edge import _native
-from etcc_edge.cli.terminal import NumberRange, note
+from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, check_is_new, note
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.stream import STDIN
+from etcc_edge.flows.text.writer import open_output
 from etcc_edge.meter.capture import MAX_FLOWS, MeteredCapture
 from etcc_edge.meter.profiles import DEFAULT, PROFILES
 
 
 @click.command()
 @click.argument("captures", nargs=-1, required=True)
-@click.option("-o", "--output", default="-", type=click.File("wb", lazy=True), help="Default: standard output.")
+@click.option(
+    "-o", "--output", default=STDIN, metavar="OUT", help="CSV (.gz compresses), or - for standard output, the default."
+)
 @click.option("--profile", default=DEFAULT, show_default=True, type=click.Choice(list(PROFILES)))
 @click.option("--timeout", type=NumberRange(0.001, 1e9), metavar="S", help="Seconds; default: the profile's.")
 @click.option(
@@ -30,53 +34,72 @@ from etcc_edge.meter.profiles import DEFAULT, PROFILES
     "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
 )
 @click.option("--strict-profile", is_flag=True, help="With the quirks of the Java meter's decoder.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on standard error.")
 def command(
     captures: tuple[str, ...],
-    output: BinaryIO,
+    output: str,
     profile: str,
     timeout: float | None,
     time_zone: str,
     max_flows: int,
     strict_profile: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
-    """Cut CAPTURES (pcap, pcapng, .gz, .zst; - is standard input) into flows in CICFlowMeter's form.
+    """Cut CAPTURES (pcap or pcapng, also in gzip or zip; - is standard input) into flows in CICFlowMeter's form.
 
     \b
     Examples:
       etcc-edge meter capture.pcap -o flows.csv
       tcpdump -w - | etcc-edge meter - > flows.csv
     """
+    check_csv_name(output)
+    check_is_new(output, force=force)
+    if any(name != STDIN and Path(name).exists() and _is_same(name, output) for name in captures):
+        raise click.UsageError(f"-o {output}: is a capture to be read; name another file")
     zone = _seconds_east(time_zone)
     sources = [
         MeteredCapture(name, profile, timeout=timeout, strict=strict_profile, max_flows=max_flows) for name in captures
     ]
     header = _native.meter_header(profile).encode()
-    for source in sources:
-        for flows in source.flows():
-            output.write(header + flows.text(zone).tobytes())
-            header = b""
+    with open_output(output) as out:
+        for name, source in zip(captures, sources, strict=True):
+            with byte_progress(name, hidden=output == STDIN) as progress:
+                for flows in source.flows(progress):
+                    if len(flows):
+                        out.write(header + flows.text(zone).tobytes())
+                        out.flush()  # a capture may be live
+                        header = b""
+        out.write(header)
+    for name, source in zip(captures, sources, strict=True):
+        if source.problem:
+            note(f"Error: {name}: {source.problem}; its flows up to there were written")
+        if evicted := source.meter.evicted:
+            note(f"{name}: warning: {evicted} flows ended early, since {max_flows} were open")
+    if as_json:
+        note(json.dumps(_summary(profile, sources)))
+    if any(source.problem for source in sources):
+        sys.exit(1)
+
+
+def _is_same(name: str, output: str) -> bool:
+    return output != STDIN and Path(output).exists() and Path(name).samefile(output)
+
+
+def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, object]:
     skipped: Counter[str] = Counter()
     for source in sources:
         skipped.update(source.meter.skipped)
-        if source.problem:
-            note(f"warning: {source.name}: {source.problem}; flows up to there")
-        if source.meter.evicted:
-            note(f"warning: {source.name}: {source.meter.evicted} flows ended early for want of room")
-    if as_json:
-        summary = {
-            "profile": profile,
-            "packets": sum(source.meter.packets for source in sources),
-            "bytes": sum(source.bytes for source in sources),
-            "skipped": dict(skipped),
-            "flows": sum(source.rows for source in sources),
-            "flows_of_one_packet": sum(source.meter.lone for source in sources),
-            "evicted": sum(source.meter.evicted for source in sources),
-        }
-        note(json.dumps(summary))
-    if any(source.problem for source in sources):
-        sys.exit(1)
+    return {
+        "profile": profile,
+        "packets": sum(source.meter.packets for source in sources),
+        "bytes": sum(source.bytes for source in sources),
+        "skipped": dict(skipped),
+        "flows": sum(source.rows for source in sources),
+        "flows_of_one_packet": sum(source.meter.lone for source in sources),
+        "evicted": sum(source.meter.evicted for source in sources),
+    }
 
 
 def _seconds_east(time_zone: str) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from etcc_edge.cli.terminal import check_csv_name
+from etcc_edge.cli.terminal import check_csv_name, check_is_new
 from etcc_edge.flows.generated import sample_rows
-from etcc_edge.flows.text.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 
 
@@ -28,8 +25,7 @@ def command(flows: int, seed: int, output: str, force: bool) -> None:
       etcc-edge sample -n 1000 --seed 1 -o generated.csv
     """
     check_csv_name(output)
-    if output != STDIN and Path(output).is_file() and not force:
-        raise click.UsageError(f"{output} exists already; use --force to write over it")
+    check_is_new(output, force=force)
     with open_output(output) as out:
         for block in sample_rows(flows, seed):
             out.write(block.encode())

@@ -11,7 +11,7 @@ import click
 from etcc_edge.cli.terminal import note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
-from etcc_edge.flows.text.stream import STDIN
+from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.reports.numbers import percent
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from etcc_edge.flows.text.stream import STDIN
+from etcc_edge.flows.stream import STDIN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -103,6 +103,12 @@ def check_csv_name(output: str) -> None:
             f"-o {output}: only CSV can be written, Parquet and others not yet; name a file that ends in .csv or "
             ".csv.gz or has no ending, or - for standard output"
         )
+
+
+def check_is_new(output: str, *, force: bool) -> None:
+    """Raises UsageError for a file that is there already, unless ``force``."""
+    if output != STDIN and Path(output).is_file() and not force:
+        raise click.UsageError(f"{output} exists already; use --force to write over it")
 
 
 @contextlib.contextmanager

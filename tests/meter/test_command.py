@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -36,7 +37,39 @@ def test_a_cut_capture_gives_its_flows_a_warning_and_exit_1(tmp_path: Path) -> N
     done = run(str(path))
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 2
-    assert done.stderr == f"warning: {path}: it is cut within a record; flows up to there\n"
+    assert done.stderr == f"Error: {path}: it is cut within a record; its flows up to there were written\n"
+
+
+def test_gzip_that_is_cut_gives_the_flows_that_could_be_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(CAPTURE + 20_000 * RECORD, 0)
+    path, out = tmp_path / "cut.gz", tmp_path / "flows.csv"
+    path.write_bytes(packed[:-9])
+    done = run(str(path), "-o", str(out))
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"Error: {path}: cannot be read to its end: the gzip data is damaged or cut short; its flows up to there were "
+        "written\n"
+    )
+    assert len(out.read_text().splitlines()) == 2
+
+
+def test_a_capture_without_flows_has_a_header() -> None:
+    done = run("-", stdin=CAPTURE[: 24 + len(RECORD)])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("Flow ID,")
+    assert done.stdout.count("\n") == 1
+
+
+def test_no_file_is_lost(tmp_path: Path) -> None:
+    capture, other = tmp_path / "capture", tmp_path / "other.csv"
+    capture.write_bytes(CAPTURE)
+    other.write_text("mine")
+    for words in (("-o", str(other)), ("-o", str(capture), "--force"), ("-o", str(tmp_path / "flows.parquet"))):
+        assert run(str(capture), *words).exit_code == 2
+    assert run(str(capture), "no-such.pcap", "-o", str(other), "--force").exit_code == 1
+    assert (capture.read_bytes(), other.read_text()) == (CAPTURE, "mine")
+    assert run(str(capture), "-o", str(other), "--force").exit_code == 0
+    assert other.read_text().startswith("Flow ID,")
 
 
 def test_what_cannot_be_used_is_one_line() -> None:

@@ -3,10 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
-#include <cmath>
-#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -70,32 +67,12 @@ Out<std::uint8_t> text(const Flows& flows, std::int64_t zone) {
   return to_numpy<std::uint8_t>(std::move(out), {size});
 }
 
-Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) {
-  for (const std::size_t column : columns) {
-    if (column >= number_columns) throw nb::index_error("no such column of numbers");
-  }
-  std::vector<float> out;
-  {
-    const nb::gil_scoped_release release;
-    out.reserve(flows.flows.size() * columns.size());
-    for (const Flow& flow : flows.flows) {
-      const auto cells = cells_of(flow, flows.profile);
-      for (const std::size_t column : columns) {
-        const auto value = static_cast<float>(cells[column].value);
-        out.push_back(std::isfinite(value) ? value : std::numeric_limits<float>::quiet_NaN());
-      }
-    }
-  }
-  return to_numpy<float>(std::move(out), {flows.flows.size(), columns.size()});
-}
-
 }  // namespace
 
 void bind_meter(nb::module_& m) {
   nb::class_<Flows>(m, "Flows")
       .def("__len__", [](const Flows& flows) { return flows.flows.size(); })
-      .def("text", text, "zone"_a)
-      .def("numbers", numbers, "columns"_a);
+      .def("text", text, "zone"_a);
   nb::class_<PyMeter>(m, "Meter")
       .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t>(), "profile"_a, "timeout"_a,
            "strict"_a, "max_flows"_a, "seed"_a)

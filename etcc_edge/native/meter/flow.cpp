@@ -103,11 +103,11 @@ void Flow::note_bulk(const Packet& packet) {
       ++bulks;
       bulk_packets += bulk;
       bulk_bytes += open_bulk_bytes_;
-      bulk_duration += packet.time - bulk_start_;
+      lengthen_bulks(packet.time - bulk_start_);
     } else if (open_bulk_packets_ > bulk) {
       ++bulk_packets;
       bulk_bytes += packet.payload;
-      bulk_duration += packet.time - bulk_last_;
+      lengthen_bulks(packet.time - bulk_last_);
     }
   }
   bulk_last_ = packet.time;

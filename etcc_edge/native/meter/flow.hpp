@@ -87,6 +87,12 @@ class Flow {
   void note(const Packet& packet, const Profile& profile);
   void note_bulk(const Packet& packet);
 
+  // Wraps round, as Java's sum does: clocks that jump back and forth may exceed 64 bits.
+  void lengthen_bulks(std::int64_t time) {
+    bulk_duration =
+        static_cast<std::int64_t>(static_cast<std::uint64_t>(bulk_duration) + static_cast<std::uint64_t>(time));
+  }
+
   std::int64_t active_start_ = 0, active_end_ = 0;
   std::int64_t subflow_last_ = -1;
   std::int64_t bulk_start_ = 0, bulk_last_ = 0, open_bulk_packets_ = 0, open_bulk_bytes_ = 0;

@@ -1,14 +1,23 @@
 #include "meter/text.hpp"
 
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <string_view>
 
 namespace etcc::meter {
 
 namespace {
 
+// The columns that hold numbers: ports, protocol, duration, and all that follow.
+constexpr std::size_t number_columns = 79;
 constexpr std::size_t port_column = 0, target_port_column = 1, protocol_column = 2, first_figure_column = 3;
+
+struct Cell {
+  double value = 0;
+  bool is_real = false;  // written as a double; else as a whole number, as is the literal 0 for what a flow has none of
+};
 
 double divided(std::int64_t a, std::int64_t b) {
   const std::int64_t whole = b > 0 ? a / b : 0;  // the Java program divides whole numbers
@@ -18,12 +27,10 @@ double divided(std::int64_t a, std::int64_t b) {
 // Fills an array of cells from its begin.
 class Cells {
  public:
-  void whole(double value) { put({.value = value, .form = Form::whole}); }
+  void whole(double value) { put({.value = value}); }
   void whole(std::int64_t value) { whole(static_cast<double>(value)); }
-  void real(double value) { put({.value = value, .form = Form::real}); }
-  void real_or_absent(bool is_there, double value) {
-    put(is_there ? Cell{.value = value, .form = Form::real} : Cell{.value = 0, .form = Form::absent});
-  }
+  void real(double value) { put({.value = value, .is_real = true}); }
+  void real_or_absent(bool is_there, double value) { put(is_there ? Cell{.value = value, .is_real = true} : Cell{}); }
   void lengths(const Statistics& lengths) {
     const bool any = lengths.count() > 0;
     real_or_absent(any, lengths.max());
@@ -99,16 +106,7 @@ void append_time(std::string& out, std::int64_t microseconds, std::int64_t zone)
   out += hour < 12 ? " AM" : " PM";
 }
 
-void append_cell(std::string& out, const Cell& cell) {
-  if (cell.form == Form::real) {
-    append_real(out, cell.value);
-  } else {
-    append_whole(out, static_cast<std::int64_t>(cell.value));
-  }
-}
-
-}  // namespace
-
+// As Java's Double.toString, always in its shortest form.
 void append_real(std::string& out, double value) {
   if (std::isnan(value)) {
     out += "NaN";
@@ -144,6 +142,14 @@ void append_real(std::string& out, double value) {
   exponent.remove_prefix(1);
   if (exponent.front() == '0') exponent.remove_prefix(1);
   out += exponent;
+}
+
+void append_cell(std::string& out, const Cell& cell) {
+  if (cell.is_real) {
+    append_real(out, cell.value);
+  } else {
+    append_whole(out, static_cast<std::int64_t>(cell.value));
+  }
 }
 
 std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profile) {
@@ -209,6 +215,8 @@ std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profi
   cells.spread(flow.idle);
   return cells.all();
 }
+
+}  // namespace
 
 std::string header(const Profile& profile) {
   std::string out =

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _METER = "turn it into flows with etcc-edge meter"
 _SAVE = "save it as CSV"
 _UNPACK = "unpack it first"
@@ -36,7 +38,14 @@ SIGNATURE_BYTES = max(len(signature) for signature, _, _ in _BINARIES)
 def name_binary(first: bytes) -> str:
     """What a file with these first bytes is, and what to do with it, as a clause; empty for text, and for what is not
     known. Its packing, gzip or zip, is taken off already."""
-    for signature, kind, remedy in _BINARIES:
-        if first.startswith(signature):
-            return f"is {kind}; {remedy}"
-    return ""
+    return _clause(first, _BINARIES)
+
+
+def name_packed(first: bytes) -> str:
+    """The same for packings alone: of a file that is no text."""
+    return _clause(first, [row for row in _BINARIES if row[2].startswith(_UNPACK)])
+
+
+def _clause(first: bytes, binaries: Iterable[tuple[bytes, str, str]]) -> str:
+    clauses = (f"is {kind}; {remedy}" for signature, kind, remedy in binaries if first.startswith(signature))
+    return next(clauses, "")

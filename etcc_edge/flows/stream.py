@@ -1,4 +1,4 @@
-"""Where a flows file's bytes come from: a path, gzip, a zip file, or standard input."""
+"""Where the bytes of a flows file or a capture come from: a path, gzip, a zip file, or standard input."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import os
 import select
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.binaries import SIGNATURE_BYTES, name_binary
+from etcc_edge.flows.binaries import SIGNATURE_BYTES, name_binary
 
 STDIN = "-"
 PAUSE_SECONDS = 0.2
@@ -54,17 +55,19 @@ class _Bounded:
 
 
 class ByteStream:
-    """A flows file opened for reading once, front to back. Gzip, and a zip file that holds one file, are recognised by
-    their first bytes. Raises FlowsError, also for a binary of another kind, which it names.
+    """A file opened for reading once, front to back. Gzip, and a zip file that holds one file, are recognised by their
+    first bytes. ``name_foreign`` says what a file with given first bytes is and what to do with it, where it is none
+    that is read. Raises FlowsError, also for a foreign file.
 
     ``ended``: no more bytes come. ``paused``: the last `read` ended since nothing came for `PAUSE_SECONDS`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, name_foreign: Callable[[bytes], str] = name_binary) -> None:
         self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
         self._packing = ""
+        self._name_foreign = name_foreign
         self._damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
         try:
             self._raw = self._open(path)
@@ -82,7 +85,7 @@ class ByteStream:
                 fcntl.fcntl(sys.stdin.buffer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             return cast(io.BufferedReader, sys.stdin.buffer)
         if Path(path).is_dir():
-            raise FlowsError(f"{self.name}: is a folder; name a flows file")
+            raise FlowsError(f"{self.name}: is a folder; name a file")
         stream = open(path, "rb")  # noqa: SIM115
         self.size = os.fstat(stream.fileno()).st_size or None
         return stream
@@ -101,13 +104,13 @@ class ByteStream:
         if self._packing:
             self._ahead = b""
             self._ahead = self.read(SIGNATURE_BYTES)
-        if kind := name_binary(self._ahead):
+        if kind := self._name_foreign(self._ahead):
             raise FlowsError(f"{self.name}: {kind}")
 
     def _only_member(self) -> BinaryIO:
         """The one file of a zip file. It ends where the zip file says, whatever it would unpack to."""
         if not self._raw.seekable():
-            raise FlowsError(f"{self.name}: is a zip file, which no pipe can hold; name the file, or pipe its CSV")
+            raise FlowsError(f"{self.name}: is a zip file, which no pipe can hold; name the file, or pipe what is in it")
         import zipfile
 
         self._damage += (zipfile.BadZipFile,)
@@ -124,7 +127,7 @@ class ByteStream:
                 names = ", ".join(repr(entry.filename) for entry in files[:_NAMED])
                 more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
                 holds = f"{len(files)} files ({names}{more})" if files else "no file"
-                raise FlowsError(f"{self.name}: is a zip file that holds {holds}; one CSV is expected, unpack it first")
+                raise FlowsError(f"{self.name}: is a zip file that holds {holds}; one is expected, unpack it first")
             if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FlowsError(f"{self.name}: is compressed by another method than deflate; unpack it first")
             return cast(BinaryIO, archive.open(files[0]))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.stream import ByteStream
+from etcc_edge.flows.stream import ByteStream
 
 TEXT = b"Flow ID,Src IP\n" * 1000
 
@@ -122,7 +122,7 @@ def test_gzip_on_standard_input_is_recognised_however_it_comes(stdin):
 
 
 def test_a_folder_is_no_flows_file(tmp_path):
-    with pytest.raises(FlowsError, match="is a folder; name a flows file"):
+    with pytest.raises(FlowsError, match="is a folder; name a file"):
         ByteStream(tmp_path)
 
 
@@ -155,9 +155,9 @@ def test_a_zip_file_on_standard_input_is_read_where_it_is_a_file(stdin, tmp_path
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (zipped(("a.csv", TEXT), ("b.csv", TEXT)), r"holds 2 files \('a\.csv', 'b\.csv'\); one CSV is expected"),
+        (zipped(("a.csv", TEXT), ("b.csv", TEXT)), r"holds 2 files \('a\.csv', 'b\.csv'\); one is expected"),
         (zipped(*((f"{i}.csv", TEXT) for i in range(6))), r"holds 6 files \('0\.csv', .*'3\.csv' and 2 more\)"),
-        (zipped(("day/", b""), ("__MACOSX/._f", b"x")), r"holds no file; one CSV is expected"),
+        (zipped(("day/", b""), ("__MACOSX/._f", b"x")), r"holds no file; one is expected"),
         (zipped(("xl/workbook.xml", b""), ("a", b"")), r"is an Excel workbook \(xlsx\); save it as CSV"),
         (zipped(("f.csv", TEXT), method=zipfile.ZIP_BZIP2), "is compressed by another method than deflate"),
         (zipped(("f.csv", TEXT))[:-30], "is a damaged zip file"),
