@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from etcc_edge.flows.text.header import read_header
 from etcc_edge.flows.stream import ByteStream
+from etcc_edge.flows.text.header import read_header
 
 from .contenders.backends import BASELINE, EXTRA, Contender
 from .figures import ProcessFigures

@@ -18,9 +18,9 @@ from etcc_edge.cli.preview import print_preview
 from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, note, print_table, printed, silence
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.stream import STDIN, ByteStream
 from etcc_edge.flows.text.columns import ALL
 from etcc_edge.flows.text.header import read_header
-from etcc_edge.flows.stream import STDIN, ByteStream
 from etcc_edge.infer.file import Summary, label_file
 
 _PREVIEW_ROWS = "10"

@@ -16,8 +16,7 @@ from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, c
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
-from etcc_edge.meter.capture import MAX_FLOWS, MeteredCapture
-from etcc_edge.meter.profiles import DEFAULT, PROFILES
+from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
 
 
 @click.command()
@@ -25,8 +24,15 @@ from etcc_edge.meter.profiles import DEFAULT, PROFILES
 @click.option(
     "-o", "--output", default=STDIN, metavar="OUT", help="CSV (.gz compresses), or - for standard output, the default."
 )
-@click.option("--profile", default=DEFAULT, show_default=True, type=click.Choice(list(PROFILES)))
-@click.option("--timeout", type=NumberRange(0.001, 1e9), metavar="S", help="Seconds; default: the profile's.")
+@click.option("--profile", default=PROFILES[0], show_default=True, type=click.Choice(PROFILES))
+@click.option(
+    "--timeout",
+    default=TIMEOUT,
+    show_default=True,
+    type=NumberRange(0.001, 1e9),
+    metavar="S",
+    help="Seconds of a flow at most.",
+)
 @click.option(
     "--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps; its offset never changes."
 )
@@ -40,7 +46,7 @@ def command(
     captures: tuple[str, ...],
     output: str,
     profile: str,
-    timeout: float | None,
+    timeout: float,
     time_zone: str,
     max_flows: int,
     strict_profile: bool,

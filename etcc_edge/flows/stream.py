@@ -110,7 +110,9 @@ class ByteStream:
     def _only_member(self) -> BinaryIO:
         """The one file of a zip file. It ends where the zip file says, whatever it would unpack to."""
         if not self._raw.seekable():
-            raise FlowsError(f"{self.name}: is a zip file, which no pipe can hold; name the file, or pipe what is in it")
+            raise FlowsError(
+                f"{self.name}: is a zip file, which no pipe can hold; name the file, or pipe what is in it"
+            )
         import zipfile
 
         self._damage += (zipfile.BadZipFile,)

@@ -1,6 +1,5 @@
 """Captures cut into flows, as CICFlowMeter does."""
 
-from etcc_edge.meter.capture import MeteredCapture
-from etcc_edge.meter.profiles import PROFILES, Profile
+from etcc_edge.meter.capture import PROFILES, MeteredCapture
 
-__all__ = ["PROFILES", "MeteredCapture", "Profile"]
+__all__ = ["PROFILES", "MeteredCapture"]

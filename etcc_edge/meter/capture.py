@@ -11,16 +11,18 @@ from etcc_edge import _native
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.binaries import name_packed
 from etcc_edge.flows.stream import ByteStream
-from etcc_edge.meter.profiles import DEFAULT, PROFILES
 
 _PIECE = 1 << 20  # bytes of a read
+PROFILES = _native.meter_profiles()
+"""The states of CICFlowMeter that can be followed; the first is that of CICDarknet2020."""
+TIMEOUT = 120.0  # seconds from a flow's first packet, in all of them
 MAX_FLOWS = 1_000_000  # open at once: about 1 GB
 
 
 class MeteredCapture:
     """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input).
 
-    ``timeout``: seconds, the profile's own where None. ``strict``: with the quirks of the Java meter's decoder.
+    ``timeout``: seconds from a flow's first packet. ``strict``: with the quirks of the Java meter's decoder.
     ``bytes`` were read, unpacked, and ``rows`` flows given. ``problem``: what ended the capture early, in a clause;
     empty where it is whole. Raises FlowsError for an unknown profile.
     """
@@ -28,17 +30,16 @@ class MeteredCapture:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        profile: str = DEFAULT,
+        profile: str = PROFILES[0],
         *,
-        timeout: float | None = None,
+        timeout: float = TIMEOUT,
         strict: bool = False,
         max_flows: int = MAX_FLOWS,
     ) -> None:
         if profile not in PROFILES:
             raise FlowsError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
         self.path = path
-        seconds = PROFILES[profile].timeout if timeout is None else timeout
-        self.meter = _native.Meter(profile, round(seconds * 1e6), strict, max_flows, secrets.randbits(64))
+        self.meter = _native.Meter(profile, round(timeout * 1e6), strict, max_flows, secrets.randbits(64))
         self.rows = 0
         self.bytes = 0
         self.problem = ""

@@ -21,9 +21,9 @@ from etcc_edge.flows.dialect import FEWEST_NAMES, Reading, recognise
 from etcc_edge.flows.features import dialects, features, header_key
 from etcc_edge.flows.identity import IDENTIFIERS
 from etcc_edge.flows.relations import BROKEN_SHARE, Relation, relations_of
+from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.contradictions import likely_cause
 from etcc_edge.flows.text.header import Header, occurrences, read_header
-from etcc_edge.flows.stream import ByteStream
 
 _BLOCK_BYTES = 1 << 20
 _START_BYTES = 2 << 20  # holds the header and the first row

@@ -16,9 +16,9 @@ import numpy as np
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I8, I32, U8
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.header import Header, csv_cell
 from etcc_edge.flows.text.reader import TextBatch
-from etcc_edge.flows.stream import STDIN
 
 STDOUT = STDIN
 

@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <map>
 #include <string>
@@ -37,7 +38,7 @@ struct Flows {
 class PyMeter {
  public:
   PyMeter(const std::string& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed)
-      : profile_(profile_of(profile)), meter_((profile_.timeout = timeout, profile_), strict, max_flows, seed) {}
+      : profile_(profile_of(profile)), meter_(profile_, timeout, strict, max_flows, seed) {}
 
   void feed(const nb::bytes& bytes) {
     const Bytes span(reinterpret_cast<const std::uint8_t*>(bytes.c_str()), bytes.size());
@@ -84,5 +85,10 @@ void bind_meter(nb::module_& m) {
       .def_prop_ro("skipped", &PyMeter::skipped)
       .def_prop_ro("lone", [](const PyMeter& self) { return self.meter_.table().lone(); })
       .def_prop_ro("evicted", [](const PyMeter& self) { return self.meter_.table().evicted(); });
+  m.def("meter_profiles", [] {
+    std::vector<std::string> names;
+    for (const Profile& profile : profiles) names.emplace_back(profile.name);
+    return names;
+  });
   m.def("meter_header", [](const std::string& profile) { return header(profile_of(profile)); }, "profile"_a);
 }

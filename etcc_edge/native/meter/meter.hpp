@@ -16,8 +16,9 @@ namespace etcc::meter {
 
 class Meter {
  public:
-  Meter(const Profile& profile, bool strict, std::size_t max_flows, std::uint64_t seed)
-      : strict_(strict), table_(profile, max_flows, seed) {}
+  // `timeout`: microseconds from a flow's first packet.
+  Meter(const Profile& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed)
+      : strict_(strict), table_(profile, timeout, max_flows, seed) {}
 
   void feed(Bytes bytes) {
     capture_.feed(bytes);

@@ -2,18 +2,16 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
 #include <string_view>
 
 namespace etcc::meter {
 
 struct Profile {
   std::string_view name;
-  std::int64_t timeout = 120'000'000;  // microseconds from a flow's first packet
-  bool any_fin_ends = true;            // false: a FIN from the server or any RST ends a flow
-  bool gaps_part_subflows = false;     // more than a second; false: every packet begins a subflow
-  bool absolute_idle = true;           // the arithmetic of idle times mixes instants with durations
-  bool backward_bulk_bytes = false;    // false: the forward bytes, always 0, stand there
+  bool any_fin_ends = true;          // false: a FIN from the server or any RST ends a flow
+  bool gaps_part_subflows = false;   // more than a second; false: every packet begins a subflow
+  bool absolute_idle = true;         // the arithmetic of idle times mixes instants with durations
+  bool backward_bulk_bytes = false;  // false: the forward bytes, always 0, stand there
   std::string_view cwr_column = "CWE Flag Count";
 };
 

@@ -35,8 +35,12 @@ bool belongs(const Packet& packet, const Flow& flow) {
 
 }  // namespace
 
-FlowTable::FlowTable(const Profile& profile, std::size_t max_flows, std::uint64_t seed)
-    : profile_(profile), max_flows_(std::max<std::size_t>(max_flows, 1)), seed_(seed), cells_(first_cells, no_place) {}
+FlowTable::FlowTable(const Profile& profile, std::int64_t timeout, std::size_t max_flows, std::uint64_t seed)
+    : profile_(profile),
+      timeout_(timeout),
+      max_flows_(std::max<std::size_t>(max_flows, 1)),
+      seed_(seed),
+      cells_(first_cells, no_place) {}
 
 // The same for both directions.
 std::uint64_t FlowTable::hash(const Packet& packet) const {
@@ -73,7 +77,7 @@ void FlowTable::add(const Packet& packet, std::vector<Flow>& finished) {
     slot.is_bare_syn = false;
     append(place);
   }
-  if (packet.time - flow.start > profile_.timeout) {
+  if (packet.time - flow.start > timeout_) {
     give(flow, finished);
     flow = Flow(packet, profile_, Flow(flow));
     flow.number = flows_++;

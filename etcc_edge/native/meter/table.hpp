@@ -13,7 +13,7 @@ namespace etcc::meter {
 class FlowTable {
  public:
   // At most `max_flows` flows are open. `seed` is any number that senders cannot know.
-  FlowTable(const Profile& profile, std::size_t max_flows, std::uint64_t seed);
+  FlowTable(const Profile& profile, std::int64_t timeout, std::size_t max_flows, std::uint64_t seed);
 
   // A flow that the packet ends is appended to `finished`.
   void add(const Packet& packet, std::vector<Flow>& finished);
@@ -51,6 +51,7 @@ class FlowTable {
   void give(const Flow& flow, std::vector<Flow>& finished);
 
   Profile profile_;
+  std::int64_t timeout_;  // microseconds
   std::size_t max_flows_;
   std::uint64_t seed_;
   std::vector<Place> cells_;  // by hash, linear probing; a power of two of them
