@@ -120,25 +120,6 @@ def _tents(model: onnx.ModelProto) -> set[str]:
     return tents
 
 
-def integer_kernels(model: bytes, scaled: F32) -> dict[str, int]:
-    """Kernels that ONNX Runtime ran on integers, by name with their number, from its own profile of one run."""
-    ort = silent_library()
-
-    with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        options.log_severity_level = 3
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        session.run(None, {session.get_inputs()[0].name: scaled})
-        events = json.loads(Path(session.end_profiling()).read_bytes())
-    names = [event["args"]["op_name"] for event in events if "op_name" in event.get("args", {})]
-    return {name: names.count(name) for name in sorted(set(names)) if name in _INTEGER_KERNELS}
-
-
-_INTEGER_KERNELS = ("MatMulIntegerToFloat", "QLinearConv")
-
-
 def needs_ranges(model: onnx.ModelProto) -> bool:
     """Does some quantized layer read anything but tents, whose range is known, or write int8 as a Conv does?"""
     tents, chosen = _tents(model), quantizable(model)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from etcc_edge.bench.contenders.backends import BACKEND
 from etcc_edge.bench.figures import MEASURED, ContenderFigures
 from etcc_edge.bundle import Bundle, FlowDefinition, Node, Scaler
 from etcc_edge.bundle.network import Network, parameter_shapes
+from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.truth import LabelledFlows
@@ -130,3 +134,18 @@ def contender_figures(key: str, **parts: Any) -> ContenderFigures:
         "chosen": {},
     }
     return ContenderFigures(name=name, precision=precision, **{**unknown, **parts})
+
+
+def integer_kernels(model: bytes, scaled: np.ndarray) -> dict[str, int]:
+    """Kernels that ONNX Runtime ran on integers, by name with their number, from its own profile of one run."""
+    ort = silent_library()
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        options.log_severity_level = 3
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session.run(None, {session.get_inputs()[0].name: scaled})
+        events = json.loads(Path(session.end_profiling()).read_bytes())
+    names = [event["args"]["op_name"] for event in events if "op_name" in event.get("args", {})]
+    return {name: names.count(name) for name in sorted(set(names)) if name in ("MatMulIntegerToFloat", "QLinearConv")}

@@ -22,13 +22,6 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="module")
-def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("bundle") / "tiny"
-    save_bundle(tiny_bundle, path)
-    return str(path)
-
-
 @pytest.fixture
 def shell(bundle: str, tmp_path: Path) -> Shell:
     """Runs a line of bash, where $infer is the command, in a folder with a.csv and b.csv. The first command of a

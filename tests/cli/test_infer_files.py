@@ -38,13 +38,6 @@ def rows(n: int) -> list[bytes]:
     return [b"%d,%d,%r,%d,%d,%d,n%d\n" % (d, i, 2e6 / d, d, d, d, i) for i in range(n) for d in [(i + 1) * 1000]]
 
 
-@pytest.fixture(scope="module")
-def bundle(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("bundle") / "tiny"
-    save_bundle(tiny_bundle, path)
-    return str(path)
-
-
 @pytest.fixture
 def infer(bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Infer:
     """Runs the command in an otherwise empty folder that holds flows.csv."""

@@ -15,7 +15,8 @@ from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
 from etcc_edge.export.forms import node_labels
 from etcc_edge.export.lint import refusals
-from etcc_edge.export.quantize import integer_kernels, quantizable
+from making import integer_kernels
+from etcc_edge.export.quantize import quantizable
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import Split, split

@@ -13,12 +13,12 @@ from onnx import numpy_helper
 
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.export.graph import build_onnx
+from making import integer_kernels
 from etcc_edge.export.quantize import (
     METHODS,
     Exported,
     calibrate,
     export_forms,
-    integer_kernels,
     logit_difference,
     quantizable,
     quantize,

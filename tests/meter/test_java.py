@@ -10,9 +10,6 @@ import pytest
 
 from etcc_edge.meter import MeteredCapture
 
-CAPTURES = Path(__file__).parents[3] / "shared" / "data" / "meter"
-pytestmark = pytest.mark.skipif(not CAPTURES.exists(), reason="needs the shared captures")
-
 ID, TIME = 0, 6
 
 
@@ -26,16 +23,16 @@ def equal(ours: str, java: str) -> bool:
 
 
 @pytest.mark.parametrize(("profile", "folder"), [("darknet2020", "darknet2020"), ("cicflowmeter-2021", "2021")])
-def test_nearly_every_row_equals_java_in_every_column(profile: str, folder: str) -> None:
+def test_nearly_every_row_equals_java_in_every_column(real_flows: Path, profile: str, folder: str) -> None:
     rows = same = own = 0
-    for path in sorted((CAPTURES / "pcap").glob("*.pcap")):
+    for path in sorted((real_flows / "meter" / "pcap").glob("*.pcap")):
         flows = defaultdict(list)
         for piece in MeteredCapture(str(path), profile, strict=True).flows():
             for line in piece.text(0).tobytes().decode().splitlines():
                 cells = line.split(",")
                 flows[cells[ID], cells[TIME]].append(cells)
                 own += 1
-        for line in (CAPTURES / folder / f"{path.stem}.csv").read_text().splitlines()[1:]:
+        for line in (real_flows / "meter" / folder / f"{path.stem}.csv").read_text().splitlines()[1:]:
             java = line.split(",")
             candidates = flows[java[ID], java[TIME]]
             rows += 1
