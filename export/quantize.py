@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping

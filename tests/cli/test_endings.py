@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from etcc_edge.bundle import Bundle
-from etcc_edge.bundle.store import save_bundle
-
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat\n"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.store import save_bundle
 from etcc_edge.cli import main
 from etcc_edge.infer.classifier import Classifier

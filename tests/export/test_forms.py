@@ -15,11 +15,11 @@ from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
 from etcc_edge.export.forms import node_labels
 from etcc_edge.export.lint import refusals
-from making import integer_kernels
 from etcc_edge.export.quantize import quantizable
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import Split, split
+from making import integer_kernels
 
 FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
 REDUCED = [form for form in FORMS if form != "fp32"]

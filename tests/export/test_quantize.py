@@ -13,7 +13,6 @@ from onnx import numpy_helper
 
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.export.graph import build_onnx
-from making import integer_kernels
 from etcc_edge.export.quantize import (
     METHODS,
     Exported,
@@ -25,6 +24,7 @@ from etcc_edge.export.quantize import (
     to_fp16,
 )
 from etcc_edge.training.networks import PAPER, TorchNetwork
+from making import integer_kernels
 
 WIDE = "tent 32, conv 80 41, relu, flatten, dropout 0.3, dense 64, relu, dense 5"
 CONVOLUTIONS = {
