@@ -87,6 +87,7 @@ class BenchPlan:
     bound_seconds: float = 0.01
     max_drift: float = MAX_DRIFT  # points
     seed: int = 0
+    command: str = ""  # as typed, for the report
     contenders: Sequence[Contender] | None = None
     clock: Clock = time.perf_counter
     cpu_clock: Clock = time.process_time

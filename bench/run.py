@@ -41,7 +41,7 @@ from .figures import (
     TurnFigures,
 )
 from .machine import roofline
-from .machine.environment import OthersWatch, as_typed, environment
+from .machine.environment import OthersWatch, environment
 from .prepare import BenchPlan, Material, prepare
 from .recommend import Candidate, recommend
 from .speeds import MANY_THREADS_FROM, open_all, protocol_mix, serve_all, take_cells
@@ -83,7 +83,7 @@ def _empty_report(plan: BenchPlan, material: Material, start: str) -> Report:
         schema=SCHEMA,
         complete=False,
         made=start,
-        command=as_typed(),
+        command=plan.command,
         left_out=list(plan.effort.left_out),
         settings=Settings(
             seed=plan.seed,

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meter": GROUND | {"flows"},
     "bundle": GROUND | {"flows"},
     "engines": GROUND | {"flows", "bundle"},
-    "infer": GROUND | {"flows", "meter", "bundle", "engines"},
+    "infer": GROUND | {"flows", "bundle", "engines"},
     "reports": GROUND,
     "evaluation": GROUND | {"flows", "bundle", "engines", "infer", "reports"},
     "checking": GROUND | {"flows", "bundle", "engines", "infer", "reports"},

@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -120,8 +119,3 @@ def _read(path: str | Path) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
-
-
-def as_typed() -> str:
-    """The command line with the last part of each path: the record names no folder of this machine."""
-    return " ".join(["etcc-edge", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])

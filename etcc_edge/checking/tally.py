@@ -14,6 +14,7 @@ from etcc_edge.checking.result import AbsoluteTimes, FeatureValues
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import feature_hashes, row_hashes
+from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 _ABSOLUTE_US = (1e15, 5e15)  # times since 1970 in the years 2001 to 2128; no flow lasts 30 years
@@ -141,19 +142,12 @@ def _are_absolute(values: Floats) -> Bools:
 
 def _is_infinite(cell: str) -> bool:
     """Whether a cell without a value is a number, too large for one; else it is empty, ? or NaN."""
-    value = _number(cell)
+    value = cell_number(cell)
     return value == value
 
 
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
-
-
 def _numbers(cells: list[str]) -> F64:
-    return np.fromiter(map(_number, cells), np.float64, len(cells))
+    return np.fromiter(map(cell_number, cells), np.float64, len(cells))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -12,7 +12,7 @@ from etcc_edge.bench.report.compare import changes, differences
 from etcc_edge.bench.report.files import FORMATS, as_json, read, write
 from etcc_edge.bench.report.tables import cautions, change_table, recommended, summary
 from etcc_edge.bench.run import Bench
-from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, step_progress
+from etcc_edge.cli.terminal import NumberRange, as_typed, note, print_table, shown, step_progress
 
 REGRESSED = 3
 
@@ -81,7 +81,7 @@ def command(
             raise click.UsageError(f"--report {path}: name a file that ends in {', '.join(FORMATS)}")
         if not Path(path).parent.is_dir():
             raise click.UsageError(f"--report {path}: there is no folder {Path(path).parent}")
-    bench = Bench(BenchPlan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000))
+    bench = Bench(BenchPlan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000, command=as_typed()))
     try:
         with step_progress() as progress:
             bench.run(progress)

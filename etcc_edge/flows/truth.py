@@ -14,6 +14,7 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes
 from etcc_edge.flows.labels import label_key, spell
+from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 
@@ -166,7 +167,7 @@ class _Identity:
                 values[:, i] = batch.features[:, self._numbers[name]]
         with np.errstate(over="ignore"):
             for (name, factor), cells in zip(self._factors.items(), texts[len(identifiers) :], strict=True):
-                values[:, IDENTITY_FEATURES.index(name)] = np.array([_number(cell) for cell in cells]) * factor
+                values[:, IDENTITY_FEATURES.index(name)] = np.array([cell_number(cell) for cell in cells]) * factor
         hashes = flow_hashes(identifiers, values)
         self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]
         return identifiers.get("flow_id", [""] * len(batch))
@@ -174,13 +175,6 @@ class _Identity:
     def hashes(self) -> U64 | None:
         """uint64 [n], of all batches; None where the flows have neither addresses nor Flow IDs."""
         return None if self._hashes is None else np.concatenate([np.empty(0, np.uint64), *self._hashes])
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
 
 
 def _label_column(file: FlowFile, option: str, given: str | None, usual: str) -> int:

@@ -16,7 +16,7 @@ _PIECE = 1 << 20  # bytes of a read
 PROFILES = _native.meter_profiles()
 """The states of CICFlowMeter that can be followed; the first is that of CICDarknet2020."""
 TIMEOUT = 120.0  # seconds from a flow's first packet, in all of them
-MAX_FLOWS = 1_000_000  # open at once: about 1 GB
+MAX_FLOWS = 1_000_000  # open at once: about 0.7 GB
 
 
 class MeteredCapture:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from etcc_edge.arrays import F64
+from etcc_edge.flows.text.header import cell_number
 
 # A point before each group of three digits, as in 1.234.567.
 _POINTS = re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}")
@@ -20,7 +21,7 @@ def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float) -> str:
     """
     if any(_POINTS.fullmatch(cell.strip()) for row in rows for cell in row.values()):
         return "numbers are written with points for thousands; write them without"
-    values = {name: np.array([_number(row.get(name, "")) for row in rows]) for name in rows[0]} if rows else {}
+    values = {name: np.array([cell_number(row.get(name, "")) for row in rows]) for name in rows[0]} if rows else {}
     # Ports and IP protocol are often left as they are.
     measured = [column for name, column in values.items() if name not in ("src_port", "dst_port", "ip_protocol")]
     numbers = np.concatenate([*measured, np.empty(0)])
@@ -52,10 +53,3 @@ def _unit(values: Mapping[str, F64]) -> str:
         if seconds.size and np.mean(np.abs(np.log(seconds / size)) < 0.05) > 0.5:
             return unit
     return ""
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")

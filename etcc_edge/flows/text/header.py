@@ -82,6 +82,14 @@ def csv_cell(text: str) -> str:
     return text
 
 
+def cell_number(cell: str) -> float:
+    """The number in a cell; NaN where there is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
+
+
 def occurrences(cells: tuple[str, ...]) -> tuple[str, ...]:
     """Names made unique the way pandas does it: a second ``Label`` is ``Label.1``."""
     seen: dict[str, int] = {}

@@ -166,7 +166,7 @@ class FlowFile:
             return ""
         cells = (next(csv.reader([row.decode("utf-8", "replace")])) for _, row in self._faulty)
         rows = [{name: row[place] for name, place in self.reading.columns.items()} for row in cells]
-        broken = ", ".join(f"{relation.text} in {rows}" for relation, rows in self._broken.most_common(3))
+        broken = ", ".join(f"{relation.text} in {count}" for relation, count in self._broken.most_common(3))
         share = counts.contradictory / whole
         return (
             f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
