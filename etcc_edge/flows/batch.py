@@ -20,7 +20,7 @@ def has_enough_values(features: F32) -> Bools:
 
     With fewer, a label would rest on what stands in for the others, the training flows' medians.
     """
-    missing = np.count_nonzero(np.isnan(features), axis=1)
+    missing = np.einsum("ij->i", np.isnan(features).astype(np.int32))  # faster than count_nonzero by row
     enough: Bools = (2 * missing <= features.shape[1]) & (missing < features.shape[1])
     return enough
 

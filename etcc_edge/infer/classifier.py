@@ -68,7 +68,8 @@ class Classifier:
                 raw = np.stack([np.asarray(table[name], np.float32) for name in self.features], axis=1)
             else:
                 raw = np.asarray(features, np.float32)
-        raw = np.where(np.isfinite(raw), raw, np.float32(np.nan))
+        if np.isinf(raw).any():
+            raw = np.where(np.isinf(raw), np.float32(np.nan), raw)
         return answer(self.bundle, self.open(), raw)
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <unordered_map>
 #include <utility>
@@ -91,13 +92,21 @@ void Scaler::transform(std::span<const float> raw, std::size_t features, std::sp
 void Scaler::outside(std::span<const float> raw, std::size_t features, std::span<std::uint8_t> out) const {
   check_width(features);
   if (raw.size() != out.size() * features) throw std::invalid_argument("one flag a row is needed");
+  // By feature, so that a row is compared as it lies in memory.
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> low(features, -infinity);
+  std::vector<float> high(features, infinity);
+  for (std::size_t j = 0; j < inputs(); ++j) {
+    low[sources_[j]] = low_[j];
+    high[sources_[j]] = high_[j];
+  }
   for (std::size_t i = 0; i < out.size(); ++i) {
-    bool any = false;
-    for (std::size_t j = 0; j < inputs(); ++j) {
-      const float v = raw[i * features + sources_[j]];
-      any |= v < low_[j] || v > high_[j];
+    const float* row = raw.data() + i * features;
+    unsigned any = 0;
+    for (std::size_t j = 0; j < features; ++j) {
+      any |= static_cast<unsigned>(row[j] < low[j]) | static_cast<unsigned>(row[j] > high[j]);
     }
-    out[i] = any ? 1 : 0;
+    out[i] = any != 0 ? 1 : 0;
   }
 }
 
