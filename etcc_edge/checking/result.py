@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from etcc_edge.flows.text.reader import ReadCounts
+from etcc_edge.flows.batch import ReadCounts
 
 
 @dataclass

@@ -11,8 +11,8 @@ import numpy as np
 
 from etcc_edge.arrays import F32, U8, Bools
 
-OK = 0
-"""The status of a row that could be read; a source has others of its own."""
+OK, SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE, CONTRADICTION = range(6)
+"""What became of a row, as native/rows/reader.hpp defines it; only `OK` ones are labelled."""
 
 
 def has_enough_values(features: F32) -> Bools:
@@ -56,6 +56,25 @@ class Batch:
     def valued(self) -> Bools:
         """bool [n]: the row could be read and has enough values; the others get no label."""
         return self.readable & has_enough_values(self.features)
+
+
+@dataclass
+class ReadCounts:
+    """What a source met so far; every data row is in ``rows``, whatever became of it."""
+
+    rows: int = 0
+    short: int = 0
+    long: int = 0
+    not_a_number: int = 0
+    stray_quote: int = 0
+    contradictory: int = 0
+    with_missing_values: int = 0
+    blank_lines: int = 0
+    repeated_headers: int = 0
+
+    @property
+    def unlabelled(self) -> int:
+        return self.short + self.long + self.not_a_number + self.stray_quote + self.contradictory
 
 
 class Counts(Protocol):

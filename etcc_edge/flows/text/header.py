@@ -88,15 +88,3 @@ def cell_number(cell: str) -> float:
         return float(cell)
     except ValueError:
         return float("nan")
-
-
-def occurrences(cells: tuple[str, ...]) -> tuple[str, ...]:
-    """Names made unique the way pandas does it: a second ``Label`` is ``Label.1``."""
-    seen: dict[str, int] = {}
-    unique = []
-    for cell in cells:
-        cell = cell.strip()
-        count = seen.get(cell, 0)
-        seen[cell] = count + 1
-        unique.append(f"{cell}.{count}" if count else cell)
-    return tuple(unique)

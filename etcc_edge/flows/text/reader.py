@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from types import TracebackType
 
 import numpy as np
 
 import etcc_edge._native as _native
 from etcc_edge.arrays import F64, I32, I64
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.batch import OK, Batch
-from etcc_edge.flows.dialect import FEWEST_NAMES, Reading, recognise
-from etcc_edge.flows.features import dialects, features, header_key
-from etcc_edge.flows.identity import IDENTIFIERS
-from etcc_edge.flows.relations import BROKEN_SHARE, Relation, relations_of
+from etcc_edge.flows.batch import CONTRADICTION, LONG, NOT_A_NUMBER, OK, SHORT, STRAY_QUOTE, Batch
+from etcc_edge.flows.columns import EXAMPLES, ColumnFlows
+from etcc_edge.flows.dialect import FEWEST_NAMES
+from etcc_edge.flows.features import dialects, header_key
+from etcc_edge.flows.relations import Relation
 from etcc_edge.flows.stream import ByteStream
-from etcc_edge.flows.text.contradictions import likely_cause
-from etcc_edge.flows.text.header import Header, occurrences, read_header
+from etcc_edge.flows.text.header import Header, read_header
 
 _BLOCK_BYTES = 1 << 20
 _START_BYTES = 2 << 20  # holds the header and the first row
 _SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
-_LACK_NAMED = 4  # absent features that a message names
-_EXAMPLES = 100  # of rows that contradict themselves, to guess why
-
-SHORT, LONG, NOT_A_NUMBER, STRAY_QUOTE, CONTRADICTION = range(OK + 1, OK + 6)
 
 
 @dataclass(frozen=True)
@@ -66,26 +59,7 @@ def _unquoted(cell: bytes) -> bytes:
     return cell
 
 
-@dataclass
-class ReadCounts:
-    """What the reader met so far; every data row is in ``rows``, whatever became of it."""
-
-    rows: int = 0
-    short: int = 0
-    long: int = 0
-    not_a_number: int = 0
-    stray_quote: int = 0
-    contradictory: int = 0
-    with_missing_values: int = 0
-    blank_lines: int = 0
-    repeated_headers: int = 0
-
-    @property
-    def unlabelled(self) -> int:
-        return self.short + self.long + self.not_a_number + self.stray_quote + self.contradictory
-
-
-class FlowFile:
+class FlowFile(ColumnFlows[TextBatch]):
     """A flows file whose header is understood; `batches` reads its rows, once.
 
     Raises FlowsError for a file that cannot be read, is empty, or has the header of no known dialect.
@@ -93,10 +67,8 @@ class FlowFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._stream = ByteStream(path)
-        self.name = self._stream.name
-        self.counts = ReadCounts()
+        super().__init__(self._stream.name)
         self._faulty: list[tuple[int, bytes]] = []  # the first rows with wrong numbers, by line
-        self._broken: Counter[Relation] = Counter()
         self._counting = Lock()
         try:
             self._read_start()
@@ -109,26 +81,12 @@ class FlowFile:
         while self._stream.paused and self._start.count(b"\n") < 2:  # without a row, its units cannot be seen
             self._start += self._stream.read(_START_BYTES)
         self.header: Header = read_header(self._start, self.name, whole=self._stream.ended)
-        self.columns = occurrences(self.header.cells)
-        reading = recognise(self.header.cells, self._sample)
-        if reading is None:
-            first = ", ".join(repr(cell.strip()[:30]) for cell in self.header.cells[:4])
-            other = [mark for mark in ";\t|" if self.header.cells[0].count(mark) >= _FEWEST_SEPARATORS]
-            hint = f", separated by {other[0]!r} instead of commas" if other else ""
-            raise FlowsError(
-                f"{self.place}: is not the header of a known meter (it starts {first}{hint}); "
-                "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
-            )
-        self.reading: Reading = reading
+        cells = self.header.cells
+        other = [mark for mark in ";\t|" if cells[0].count(mark) >= _FEWEST_SEPARATORS]
+        self._recognise(cells, self._sample, f", separated by {other[0]!r} instead of commas" if other else "")
         self._header_keys = frozenset().union(map(header_key, self.columns), *(d.header_keys for d in dialects()))
 
-    def __enter__(self) -> FlowFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    _expected = "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"
 
     def close(self) -> None:
         self._stream.close()
@@ -143,106 +101,14 @@ class FlowFile:
         """The header's last line, for messages."""
         return f"{self.name}:{self.header.lines}"
 
-    @property
-    def form(self) -> str:
-        """The dialect's name."""
-        return self.reading.dialect.name
-
-    @property
-    def meter(self) -> str:
-        return self.reading.dialect.meter
-
-    @property
-    def relations(self) -> tuple[Relation, ...]:
-        """Those that every row is checked for."""
-        return relations_of(self.reading.columns.keys() - self.reading.repeated.keys())
-
-    def contradiction(self) -> str:
-        """Why the file as a whole is not what it seems; empty where at most `BROKEN_SHARE` of the rows read so far
-        break a relation."""
-        counts = self.counts
-        whole = counts.rows - counts.unlabelled + counts.contradictory
-        if counts.contradictory <= BROKEN_SHARE * whole:
-            return ""
-        cells = (next(csv.reader([row.decode("utf-8", "replace")])) for _, row in self._faulty)
-        rows = [{name: row[place] for name, place in self.reading.columns.items()} for row in cells]
-        broken = ", ".join(f"{relation.text} in {count}" for relation, count in self._broken.most_common(3))
-        share = counts.contradictory / whole
-        return (
-            f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
-            f"{likely_cause(rows, share)}"
-        )
-
-    @property
-    def identifiers(self) -> dict[str, int]:
-        """The column of each of `identity.IDENTIFIERS` that the file has, the first of several."""
-        keys = [header_key(column) for column in self.columns]
-        places = {name: [i for i, key in enumerate(keys) if key in known] for name, known in IDENTIFIERS.items()}
-        return {name: columns[0] for name, columns in places.items() if columns}
-
     def position(self) -> int:
         """Bytes on disk that were read so far."""
         return self._stream.position()
 
-    def missing_features(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name not in self.reading.columns]
-
-    def lack(self, names: Sequence[str]) -> str:
-        """One clause that names the absent features, the first few with the nearest column or the reason.
-
-        Raises FlowsError where two columns could be one of the features.
-        """
-        for name in names:
-            if places := self.reading.repeated.get(name):
-                columns = " and ".join(f"{self.header.cells[i].strip()!r} (column {i + 1})" for i in places)
-                raise FlowsError(f"{self.place}: {columns} could both be {name}; remove or rename one of them")
-        missing = self.missing_features(names)
-        clauses = []
-        for name in missing[:_LACK_NAMED]:
-            reason = self.reading.dialect.unusable.get(features()[name].family) if name in features() else None
-            near = self._nearest(self.reading.dialect.columns.get(name, (name,))[0])
-            clauses.append(name + (f" ({reason})" if reason else f" (nearest column: {near!r})" if near else ""))
-        if more := missing[_LACK_NAMED:]:
-            clauses.append(f"and {len(more)} more of {len(names)} features")
-        return ", ".join(clauses)
-
-    def _nearest(self, name: str) -> str:
-        import difflib
-
-        keys = {header_key(column): column for column in self.columns}
-        near = difflib.get_close_matches(header_key(name), keys, n=1)
-        return keys[near[0]] if near else ""
-
-    def column_index(self, name: str) -> int:
-        """Index of a column by header name; the second of two equal names is NAME.1. Raises FlowsError."""
-        keys = [header_key(column) for column in self.columns]
-        if header_key(name) in keys:
-            return keys.index(header_key(name))
-        near = self._nearest(name)
-        hint = f"; the nearest is {near!r}" if near else ""
-        raise FlowsError(f"{self.place}: has no column {name!r}{hint}")
-
-    def batches(
-        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[TextBatch]:
-        """The file's flows with these features, in this order, and the places of these text columns.
-
-        Raises FlowsError for a feature that the file lacks, a row without end, or, with ``strict``, the first
-        row that will not be labelled.
-        """
-        if lack := self.lack(features):
-            raise FlowsError(f"{self.place}: lacks {lack}")
-        for parse in self.unparsed_batches(features, texts, strict=strict):
-            if parse is not None and len(batch := parse()):
-                yield batch
-
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
     ) -> Iterator[Callable[[], TextBatch] | None]:
-        """What `batches` gives, a call for each batch, which may have no rows, and None where the input pauses. The
-        calls may be made in any order, in several threads at once, and raise what `batches` raises."""
-        if lack := self.lack(features):
-            raise FlowsError(f"{self.place}: lacks {lack}")
+        self._check_has(features)
         names = tuple(features)
         parser = self._parser(names, self.reading.columns, self.reading.factors, texts, self.relations)
         line = self.header.lines + 1
@@ -344,10 +210,14 @@ class FlowFile:
             broken = batch._fault[batch.status == CONTRADICTION].tolist()
             self._broken.update(self.relations[i] for i in broken)
         if by_status[CONTRADICTION] or by_status[NOT_A_NUMBER]:
-            faulty = np.flatnonzero((batch.status == CONTRADICTION) | (batch.status == NOT_A_NUMBER))[:_EXAMPLES]
+            faulty = np.flatnonzero((batch.status == CONTRADICTION) | (batch.status == NOT_A_NUMBER))[:EXAMPLES]
             spans = [(int(batch.line[row]), slice(*batch.spans[row].tolist())) for row in faulty.tolist()]
             # Batches come in any order.
-            self._faulty = sorted([*self._faulty, *((line, batch.block[span]) for line, span in spans)])[:_EXAMPLES]
+            self._faulty = sorted([*self._faulty, *((line, batch.block[span]) for line, span in spans)])[:EXAMPLES]
+
+    def _contradictory(self) -> list[Mapping[str, str]]:
+        cells = (next(csv.reader([row.decode("utf-8", "replace")])) for _, row in self._faulty)
+        return [{name: row[place] for name, place in self.reading.columns.items()} for row in cells]
 
     def _refuse_header(self, batch: TextBatch, row: int) -> None:
         """Raises FlowsError where a row is a header of other columns: no row after it may be read by the first."""

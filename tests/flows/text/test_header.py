@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.header import csv_cell, occurrences, read_header
+from etcc_edge.flows.columns import occurrences
+from etcc_edge.flows.text.header import csv_cell, read_header
 
 
 def test_the_line_is_kept_as_it_was_written_and_the_rows_start_after_it():
