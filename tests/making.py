@@ -79,12 +79,13 @@ def raw_flows(n: int, seed: int = 0) -> np.ndarray:
 
 
 def labelled_flows(names: tuple[str, ...], features: np.ndarray, **parts: Any) -> LabelledFlows:
-    """Flows of CICDarknet2020's dialect, no two of which are the same. Labels and groups are empty where not given."""
+    """Flows of CICDarknet2020's dialect, no two the same. Labels and sessions are empty where not given."""
     n = len(features)
     empty: dict[str, Any] = {
         "name": "made",
         "dialect": dialect_named("cicdarknet2020"),
-        **dict.fromkeys(("protocol", "application", "flow_id", "group"), np.full(n, "")),
+        **dict.fromkeys(("protocol", "application", "flow_id", "capture", "session"), np.full(n, "")),
+        "start": np.full(n, -1, np.int64),
         "identity": np.arange(n, dtype=np.uint64),
         "ignored": 0,
     }

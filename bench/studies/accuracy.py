@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from etcc_edge.evaluation.result import to_json
 from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes
-from etcc_edge.flows.truth import LabelledFlows, read_labelled
+from etcc_edge.flows.truth import LabelledFlows, read_labelled_files
 from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.splits import KINDS
@@ -27,7 +28,7 @@ from etcc_edge.training.train import train
 
 from ..contenders.trees import TREES, TreesCascade, fit_trees
 
-MIN_GROUPS = 3  # of a pair of labels, so that a split by groups can train, validate and test it
+FOLDS = 5  # of a split by session; every session tests in one of them
 
 
 def without_repeats(flows: LabelledFlows) -> LabelledFlows:
@@ -35,13 +36,6 @@ def without_repeats(flows: LabelledFlows) -> LabelledFlows:
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
     _, first = np.unique(feature_hashes(flows.features[:, kept]), return_index=True)
     return flows.take(np.sort(first))
-
-
-def in_enough_groups(flows: LabelledFlows) -> tuple[LabelledFlows, list[str]]:
-    """Without the pairs of labels that come from fewer than `MIN_GROUPS` groups, and the names of those."""
-    pair = np.char.add(np.char.add(flows.protocol, " "), flows.application)
-    few = [name for name in np.unique(pair).tolist() if len(np.unique(flows.group[pair == name])) < MIN_GROUPS]
-    return flows.take(np.flatnonzero(~np.isin(pair, few))), few
 
 
 def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -62,11 +56,13 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
 
             test = parts.test
             labels = flows.protocol[test], flows.application[test]
-            figures = to_json(evaluate(bundle, trees, flows.features[test], *labels, flows.flow_id[test]))
+            ids, session = flows.flow_id[test], flows.session[test]
+            figures = to_json(evaluate(bundle, trees, flows.features[test], *labels, ids, session=session))
         yield {
             "model": model,
             "split": plan.split,
             "seed": plan.seed,
+            "fold": plan.fold,
             "test": len(parts.test),
             "protocol": figures["protocol"]["accuracy"],
             "protocol_known_application": figures["end_to_end"]["protocol_accuracy"],
@@ -77,8 +73,8 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
 
 
 @click.command()
-@click.argument("flows")
-@click.option("--groups", metavar="FILE")
+@click.argument("flows", nargs=-1, required=True)
+@click.option("--groups", multiple=True, metavar="FILE", help="Of each of FLOWS, in their order.")
 @click.option("--features", default="paper", show_default=True, metavar="PRESET")
 @click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
 @click.option("--recipe", default="default", show_default=True, type=click.Choice(list(RECIPES)))
@@ -88,8 +84,8 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
 @click.option("--repeats", default="kept", show_default=True, type=click.Choice(["kept", "removed"]))
 @click.option("--model", "models", multiple=True, type=click.Choice(["networks", *TREES]), help="Default: all.")
 def main(
-    flows: str,
-    groups: str | None,
+    flows: tuple[str, ...],
+    groups: tuple[str, ...],
     features: str,
     applications: str,
     recipe: str,
@@ -99,16 +95,15 @@ def main(
     repeats: str,
     models: tuple[str, ...],
 ) -> None:
-    """Accuracy of the networks and of trees on one kind of split of FLOWS, for seeds 0, 1, …"""
+    """Accuracy of the networks and of trees on one kind of split of FLOWS, for seeds 0, 1, …; by session, in each of
+    5 folds, which stand for leaving out one session at a time."""
     try:
-        labelled = read_labelled(flows, features, groups=groups, to_split=True)
+        labelled = read_labelled_files(flows, features, groups=groups, to_split=True)
         if repeats == "removed":
             labelled = without_repeats(labelled)
-        if kind == "groups" and groups:
-            labelled, few = in_enough_groups(labelled)
-            click.echo(f"left out, from fewer than {MIN_GROUPS} groups: {', '.join(few) or 'none'}", err=True)
-        for seed in range(seeds):
-            plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation, seed=seed)
+        plan = Plan("measured", recipe, applications=applications, split=kind, validation=validation)
+        for seed, fold in product(range(seeds), range(FOLDS if kind == "session" else 1)):
+            plan = replace(plan, seed=seed, fold=fold, test_share=1 / FOLDS)
             for figures in runs(labelled, plan, models or ("networks", *TREES)):
                 options = {"file": labelled.name, "features": features, "recipe": recipe, "repeats": repeats}
                 # Trees take training and validation flows together, so how those are parted is no matter to them.

@@ -33,11 +33,11 @@ _SEVERITY_WIDTH = max(map(len, _COLOURS))
 @click.option(
     "--split",
     "kind",
-    type=click.Choice(["random", "flow-id", "groups"]),
+    type=click.Choice(["random", "flow-id", "session"]),
     help="Count the test flows of train's split that have a twin among its training flows.",
 )
 @test_share_option
-@click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option("--groups", metavar="FILE", help="The name of each flow's capture, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
 @click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
@@ -66,8 +66,8 @@ def command(
       etcc-edge check Darknet.CSV --split random
       zcat flows.csv.gz | etcc-edge check - --columns
     """
-    if (groups is not None) != (kind == "groups"):
-        raise click.UsageError("--groups FILE and --split groups go together")
+    if (groups is not None) != (kind == "session"):
+        raise click.UsageError("--groups FILE and --split session go together")
     if kind and flows == STDIN:
         raise click.UsageError("--split reads the flows twice; name a file instead of standard input")
     split = _split() if kind else None

@@ -12,7 +12,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.report import FORMATS, as_json, write_report
-from etcc_edge.evaluation.tables import confusion_tables, remarks, score_table, titles
+from etcc_edge.evaluation.tables import UNITS, confusion_tables, remarks, score_table, titles
 from etcc_edge.flows.stream import STDIN
 
 
@@ -31,6 +31,9 @@ from etcc_edge.flows.stream import STDIN
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
+@click.option(
+    "--groups", metavar="FILE", help="The name of each flow's capture, line by line: intervals go by session."
+)
 @click.option(
     "--rows",
     default="all",
@@ -54,6 +57,7 @@ def command(
     precision: str,
     protocol_column: str | None,
     application_column: str | None,
+    groups: str | None,
     rows: str,
     reports: tuple[str, ...],
     confusion: bool,
@@ -87,6 +91,7 @@ def command(
             precision=precision,
             protocol_column=protocol_column,
             application_column=application_column,
+            groups=groups,
             rows=rows,
             command=as_typed(),
         )
@@ -101,7 +106,7 @@ def command(
         click.echo(as_json(evaluations))
         return
     for evaluation in evaluations:
-        unit = "Flow ID" if evaluation.scores.bootstrap.unit == "flow-id" else "flow"
+        unit = UNITS[evaluation.scores.bootstrap.unit][0]
         note(
             f"{flows}: {evaluation.scores.flows} flows, {evaluation.flows_ignored} without label or unreadable; bundle "
             f"{evaluation.bundle}, {evaluation.backend} at {evaluation.precision}; 95 % intervals by {unit}"

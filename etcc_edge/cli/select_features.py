@@ -43,9 +43,9 @@ from etcc_edge.reports.numbers import percent
     type=click.Choice(["paper", "all"]),
     help="Flows that count where the target is an application.",
 )
-@click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
+@click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "session"]))
 @test_share_option
-@click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option("--groups", metavar="FILE", help="The name of each flow's capture, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="The choice, and the accuracy at each size, as JSON.")
@@ -91,8 +91,8 @@ def command(
         raise click.UsageError(f"-o {output} is a file that is read; name another")
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
-    if (groups is not None) != (split == "groups"):
-        raise click.UsageError("--groups FILE and --split groups go together")
+    if (groups is not None) != (split == "session"):
+        raise click.UsageError("--groups FILE and --split session go together")
     goal = Goal(target, applications, split, test_share, seed)
     state = Path(f"{output}.unfinished")
     with status() as tell:

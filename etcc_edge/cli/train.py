@@ -26,7 +26,7 @@ COLLAPSED = 3
 
 
 @click.command()
-@click.argument("flows")
+@click.argument("flows", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
 @click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper"]))
 @click.option("--network", default="cnn", show_default=True, type=click.Choice(["cnn", "lstm"]))
@@ -44,14 +44,19 @@ COLLAPSED = 3
     type=click.Choice(["paper", "all"]),
     help="The paper's five or all. Default: all, where the five leave out any that has enough flows.",
 )
-@click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "groups"]))
+@click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "session"]))
 @test_share_option
 @click.option(
     "--validation",
-    type=click.Choice(["random", "flow-id", "groups"]),
+    type=click.Choice(["random", "flow-id", "session"]),
     help="How the flows that choose epochs and thresholds are split off. Default: like the test flows.",
 )
-@click.option("--groups", metavar="FILE", help="A group's name (such as its capture) for each flow, line by line.")
+@click.option(
+    "--groups",
+    multiple=True,
+    metavar="FILE",
+    help="The name of each flow's capture, line by line; of several FLOWS, one --groups each, in their order.",
+)
 @click.option(
     "--leave-one-out", is_flag=True, help="Measure how unknown protocols are met: train without each in turn."
 )
@@ -70,7 +75,7 @@ COLLAPSED = 3
 @click.pass_context
 def command(
     ctx: click.Context,
-    flows: str,
+    flows: tuple[str, ...],
     output: str,
     recipe: str,
     network: str,
@@ -81,7 +86,7 @@ def command(
     split: str,
     test_share: float,
     validation: str | None,
-    groups: str | None,
+    groups: tuple[str, ...],
     leave_one_out: bool,
     seed: int,
     timeout: float | None,
@@ -90,7 +95,7 @@ def command(
     name: str | None,
     force: bool,
 ) -> None:
-    """Train, export and measure a bundle on the labelled flows of FLOWS.
+    """Train, export and measure a bundle on the labelled flows of FLOWS, one or several files.
 
     CICDarknet2020's Darknet.CSV trains as downloaded. Exit status 3: a network gives one label to nearly all test
     flows. Needs the extra: pip install 'etcc-edge[train]'.
@@ -99,9 +104,10 @@ def command(
     Examples:
       etcc-edge train Darknet.CSV -o my-bundle
       etcc-edge train Darknet.CSV -o paper.zip --recipe paper --network lstm
+      etcc-edge train a.csv b.csv --groups a.txt --groups b.txt --split session -o my-bundle
     """
     try:
-        from etcc_edge.flows.truth import read_labelled
+        from etcc_edge.flows.truth import read_labelled_files
         from etcc_edge.training.card import collapses
         from etcc_edge.training.plan import Plan, Usual, check_feature_count, check_plan
         from etcc_edge.training.stage import other_applications
@@ -112,8 +118,10 @@ def command(
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists already; use --force to replace it")
     check_target(target, force=force)
+    if len(groups) > len(flows):
+        raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
     # A pipe is read once, so nothing is known of it before.
-    reading = _reading(flows) if Path(flows).is_file() else None
+    reading = _reading(flows[0]) if Path(flows[0]).is_file() else None
     usual = Usual.of(reading.dialect.name) if reading else Usual()
     plan = Plan(
         name=name or target.stem,
@@ -131,16 +139,17 @@ def command(
     )
     check_plan(plan)
     chosen = _feature_list(wanted or usual.features)
+    names: list[str] = []
     if reading:
         names = preset(chosen, list(reading.columns)) if isinstance(chosen, str) else chosen
         check_feature_count(plan, len(names))
         inferred = [f"--features {usual.features}"] if wanted is None else []
         inferred += [f"--timeout {usual.timeout_s:g}"] if timeout is None else []
         if inferred and usual != Usual():
-            note(f"{flows}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
+            note(f"{flows[0]}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
     with progress() as tell:
-        tell(f"reading {flows}")
-        labelled = read_labelled(
+        tell(f"reading {', '.join(flows)}")
+        labelled = read_labelled_files(
             flows,
             chosen,
             protocol_column=protocol_column,
@@ -148,6 +157,8 @@ def command(
             groups=groups,
             to_split=True,
         )
+    if isinstance(chosen, str) and (lacking := [name for name in names if name not in labelled.feature_names]):
+        note(f"features left out, as not all files have them: {', '.join(lacking)}")
     plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))
     with progress() as tell:
         bundle = train(labelled, plan, tell)

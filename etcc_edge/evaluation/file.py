@@ -32,12 +32,14 @@ def evaluate_file(
     precision: str = "auto",
     protocol_column: str | None = None,
     application_column: str | None = None,
+    groups: str | os.PathLike[str] | None = None,
     rows: str = "all",
     command: str = "",
 ) -> list[FileEvaluation]:
     """`evaluate` of each bundle on the same rows of a labelled flows file.
 
-    The file is read three times, so it cannot be a stream. ``command``: what was typed, for the record.
+    The file is read three times, so it cannot be a stream. ``groups``: as `read_labelled` takes it.
+    ``command``: what was typed, for the record.
     ``rows`` is ``all``, or ``test``: without the flows that any of the bundles was trained on; where no identifiers say
     which those are, without all twins (`Seen`). Raises FlowsError, BundleError, BackendError.
     """
@@ -49,7 +51,9 @@ def evaluate_file(
     choices = [choose(backend, precision, bundle) for bundle in chosen]
     # One reading for all, so that all are scored on the same rows.
     names = list(dict.fromkeys(name for bundle in chosen for name in bundle.features))
-    flows = read_labelled(path, names, protocol_column=protocol_column, application_column=application_column)
+    flows = read_labelled(
+        path, names, protocol_column=protocol_column, application_column=application_column, groups=groups
+    )
     raw = [flows.features[:, [names.index(name) for name in bundle.features]] for bundle in chosen]
     kept = np.ones(len(flows), bool)
     if rows == "test":
@@ -79,6 +83,7 @@ def evaluate_file(
                 flows.application[kept],
                 flows.flow_id[kept],
                 bundle.root.thresholds.get(choice.precision),
+                flows.session[kept],
             ),
         )
         for bundle, choice, features in zip(chosen, choices, raw, strict=True)

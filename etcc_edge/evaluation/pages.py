@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from etcc_edge.evaluation.plots import coverage_plots, recall_plots, reliability_plots
 from etcc_edge.evaluation.result import FileEvaluation
 from etcc_edge.evaluation.tables import (
+    UNITS,
     application_tables,
     attribution_table,
     calibration_table,
@@ -28,7 +29,7 @@ def _heading(evaluations: Sequence[FileEvaluation]) -> str:
 def _introduction(evaluations: Sequence[FileEvaluation]) -> list[str]:
     first = evaluations[0]
     bootstrap = first.scores.bootstrap
-    units = f"{bootstrap.units} Flow IDs, since flows of one are alike" if bootstrap.unit == "flow-id" else "flows"
+    units = f"{bootstrap.units} {UNITS[bootstrap.unit][1]}"
     rows = "without any that was trained on" if first.rows == "test" else "all of the file"
     paragraphs = [
         f"{first.scores.flows} flows, {rows}; {first.flows_ignored} more had no label or could not be read. Run by "

@@ -134,7 +134,7 @@ class Known:
 class Bootstrap:
     """How the intervals were drawn."""
 
-    unit: str  # flow-id where some flows have one, since flows of one are no independent draws; else flow
+    unit: str  # session where that is known, else flow-id, since flows of one are no independent draws; else flow
     units: int
     resamples: int
     seed: int

@@ -28,7 +28,7 @@ from etcc_edge.evaluation.result import (
     LabelScore,
     Score,
 )
-from etcc_edge.flows.truth import conversation
+from etcc_edge.flows.identity import conversation
 
 REFUSED = np.arange(20) / 20  # shares of the least sure flows, for the curves
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
@@ -58,11 +58,13 @@ def evaluate(
     application: Text,
     flow_id: Text | None = None,
     threshold: float | None = None,
+    session: Text | None = None,
 ) -> Evaluation:
     """The figures of a two-level bundle on raw features float32 [n, f] and their true labels [n].
 
     ``cascade_of`` gives what runs the bundle, and what runs the part below each protocol. Accuracies have intervals,
-    for which whole Flow IDs are drawn where ``flow_id`` [n] has some, else flows. ``threshold``: of the first stage's
+    for which whole sessions are drawn where ``session`` [n] has some, else Flow IDs of ``flow_id`` [n], else flows.
+    ``threshold``: of the first stage's
     energy, beyond which a flow is called unknown.
     """
     result = answer(bundle, cascade_of(bundle), raw)
@@ -74,7 +76,7 @@ def evaluate(
             below = bundle.below(label)
             answers[label] = answer(below, cascade_of(below), raw[own])
     accuracies = _accuracies(truth, result, answers)
-    unit, units = _units(flow_id, len(raw))
+    unit, units = _units(session, flow_id, len(raw))
     draws = _draws(accuracies, units)
     limits = {name: _interval(resampled) for name, resampled in draws.items()}
     stage2 = {
@@ -171,14 +173,18 @@ def _interval(draws: F64) -> Interval | None:
     return None if limits is None else list(limits)
 
 
-def _units(flow_id: Text | None, n: int) -> tuple[str, I64]:
-    """The kind of unit that is drawn anew, and each flow's number; a flow without Flow ID is one by itself."""
+def _units(session: Text | None, flow_id: Text | None, n: int) -> tuple[str, I64]:
+    """The kind of unit that is drawn anew, and each flow's number; a flow that is in none is one by itself."""
     alone = np.arange(n, dtype=np.int64)
-    if flow_id is None or not (flow_id != "").any():
+    if session is not None and (session != "").any():
+        kind, of_flow = "session", session
+    elif flow_id is not None and (flow_id != "").any():
+        kind, of_flow = "flow-id", np.array([conversation(name) for name in flow_id.tolist()], np.str_)
+    else:
         return "flow", alone
-    names, which = np.unique([conversation(name) for name in flow_id.tolist()], return_inverse=True)
-    which = np.where(flow_id == "", len(names) + alone, which)
-    return "flow-id", np.unique(which, return_inverse=True)[1].astype(np.int64)
+    names, which = np.unique(of_flow, return_inverse=True)
+    which = np.where(of_flow == "", len(names) + alone, which)
+    return kind, np.unique(which, return_inverse=True)[1].astype(np.int64)
 
 
 def _known(threshold: float, result: Result, of_known_protocol: Bools) -> Known:

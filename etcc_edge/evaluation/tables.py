@@ -12,6 +12,12 @@ from etcc_edge.reports.numbers import NONE, percent
 from etcc_edge.reports.tables import Table
 
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+# What is drawn anew for intervals: one, and several with the reason.
+UNITS = {
+    "session": ("session", "sessions, since flows of one are alike"),
+    "flow-id": ("Flow ID", "Flow IDs, since flows of one are alike"),
+    "flow": ("flow", "flows"),
+}
 _LABEL_SCORES = [SCORES[name] for name in ("precision", "recall", "f1")]
 
 

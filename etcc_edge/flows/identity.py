@@ -57,6 +57,16 @@ def flow_hashes(identifiers: Mapping[str, Sequence[str]], features: F32) -> U64 
     return _hashes(identities())
 
 
+def conversation(flow_id: str) -> str:
+    """A CICFlowMeter Flow ID (source, destination, both ports, IP protocol) without its direction, so that the
+    two halves of one exchange are one group. Any other text is itself."""
+    parts = flow_id.split("-")
+    if len(parts) != 5:
+        return flow_id
+    ends = sorted([(parts[0], parts[2]), (parts[1], parts[3])])
+    return "-".join([*ends[0], *ends[1], parts[4]])
+
+
 def feature_hashes(values: F32) -> U64:
     """uint64 [n], equal for rows of ``values`` [n, f] with equal values; NaN equals NaN, and -0 equals 0."""
     plain = _plain(values)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from etcc_edge.arrays import F32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import Dialect, preset
-from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes
+from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, instant
 from etcc_edge.flows.labels import label_key, spell
+from etcc_edge.flows.sessions import sessions
 from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import FlowFile, TextBatch
+
+_BY_FLOW = ("features", "protocol", "application", "flow_id", "capture", "start", "session", "identity")
 
 
 @dataclass(frozen=True)
 class LabelledFlows:
     """n flows with their truth. ``features``: float32 [n, f], NaN for no value; the rest is [n].
 
-    ``protocol`` and ``application`` hold label spellings; ``flow_id`` and ``group`` are empty where the file
-    has none. ``identity``: uint64 [n], `flow_hashes`; None where the file has neither addresses nor Flow IDs.
-    ``ignored`` rows could not be read or had no label.
+    ``protocol`` and ``application`` hold label spellings; ``flow_id``, ``capture`` and ``session`` (`sessions`) are
+    empty where nothing gives them. ``start``: int64 [n], µs since 1970, -1 where that is not known. ``identity``:
+    uint64 [n], `flow_hashes`; None where the file has neither addresses nor Flow IDs. ``ignored`` rows could not be
+    read or had no label.
     """
 
     name: str
@@ -34,7 +40,9 @@ class LabelledFlows:
     protocol: Text
     application: Text
     flow_id: Text
-    group: Text
+    capture: Text
+    start: I64
+    session: Text
     identity: U64 | None
     ignored: int
 
@@ -43,22 +51,11 @@ class LabelledFlows:
 
     def take(self, rows: I64) -> LabelledFlows:
         """The flows of these row numbers; ``ignored`` stays that of the file."""
-        arrays = ("features", "protocol", "application", "flow_id", "group", "identity")
-        return replace(self, **{name: array[rows] for name in arrays if (array := getattr(self, name)) is not None})
+        return replace(self, **{name: array[rows] for name in _BY_FLOW if (array := getattr(self, name)) is not None})
 
     def hashes(self) -> U64:
         """uint64 [n]: each flow's identity, or, without identifiers, the hash of its features."""
         return feature_hashes(self.features) if self.identity is None else self.identity
-
-
-def conversation(flow_id: str) -> str:
-    """A CICFlowMeter Flow ID (source, destination, both ports, IP protocol) without its direction, so that the
-    two halves of one exchange are one group. Any other text is itself."""
-    parts = flow_id.split("-")
-    if len(parts) != 5:
-        return flow_id
-    ends = sorted([(parts[0], parts[2]), (parts[1], parts[3])])
-    return "-".join([*ends[0], *ends[1], parts[4]])
 
 
 def read_labelled(
@@ -72,10 +69,10 @@ def read_labelled(
 ) -> LabelledFlows:
     """Reads a labelled flows file: a preset's or the named features, and both label columns.
 
-    ``groups``: a text file with a group's name for each data row, line by line. ``to_split`` ignores flows without
-    any value, and flows with text in any feature of the file: then the same flows are left whatever
-    ``features``, and a split parts them alike. Raises FlowsError for missing columns or features, for a file without
-    labels or whose numbers contradict each other, and for a group file of another length.
+    ``groups``: a text file with the name of the capture that each data row comes from, line by line; captures make
+    `sessions`. ``to_split`` ignores flows without any value, and flows with text in any feature of the file: then
+    the same flows are left whatever ``features``, and a split parts them alike. Raises FlowsError for missing columns
+    or features, for a file without labels or whose numbers contradict each other, and for ``groups`` of another length.
     """
     with FlowFile(path) as file:
         dialect = file.reading.dialect
@@ -92,23 +89,24 @@ def read_labelled(
         identity = _Identity(file, read, texts)
         parts: list[F32] = []
         readable: list[Bools] = []
-        cells: list[list[str]] = [[], [], []]
+        labels: list[list[str]] = [[], []]
         for batch in file.batches(read, texts + identity.texts):
             parts.append(batch.features[:, : len(names)])
             readable.append(batch.valued if to_split else batch.readable)
-            cells[0] += batch.text(0)
-            cells[1] += batch.text(1)
-            cells[2] += identity.add(batch)
+            labels[0] += batch.text(0)
+            labels[1] += batch.text(1)
+            identity.add(batch)
         if contradiction := file.contradiction():
             raise FlowsError(f"{file.name}: {contradiction}")
     if not parts:
         raise FlowsError(f"{path}: holds a header but no flows")
-    group = _read_groups(groups, sum(map(len, parts))) if groups is not None else [""] * len(cells[0])
-    protocol, application = (_spelled(column) for column in cells[:2])
+    captures = _read_groups(groups, sum(map(len, parts))) if groups is not None else [""] * len(labels[0])
+    protocol, application = (_spelled(column) for column in labels)
     keep = np.concatenate(readable) & (protocol != "") & (application != "")
     if not keep.any():
         raise FlowsError(f"{path}: no readable row has both labels")
     hashes = identity.hashes()
+    capture, flow_id, start = np.array(captures, np.str_), np.array(identity.flow_id, np.str_), identity.start()
     return LabelledFlows(
         name="/".join(Path(path).absolute().parts[-2:]),
         dialect=dialect,
@@ -116,11 +114,74 @@ def read_labelled(
         features=np.concatenate(parts)[keep],
         protocol=protocol[keep],
         application=application[keep],
-        flow_id=np.array(cells[2], np.str_)[keep],
-        group=np.array(group, np.str_)[keep],
+        flow_id=flow_id[keep],
+        capture=capture[keep],
+        start=start[keep],
+        session=sessions(capture[keep], flow_id[keep], start[keep]),
         identity=None if hashes is None else hashes[keep],
         ignored=int((~keep).sum()),
     )
+
+
+def read_labelled_files(
+    paths: Sequence[str | os.PathLike[str]],
+    features: str | Sequence[str] = "paper",
+    *,
+    protocol_column: str | None = None,
+    application_column: str | None = None,
+    groups: Sequence[str | os.PathLike[str]] = (),
+    to_split: bool = False,
+) -> LabelledFlows:
+    """`read_labelled` of each file, joined. Of a preset, the features that all files have; the n-th of ``groups``
+    belongs to the n-th file. Raises FlowsError as `read_labelled` does, and for files of different meters."""
+    names: str | Sequence[str] = features
+    if len(paths) > 1 and isinstance(features, str):
+        available = []
+        for path in paths:
+            with FlowFile(path) as file:
+                available.append(file.reading.columns)
+        names = [name for name in preset(features, list(available[0])) if all(name in columns for columns in available)]
+    return joined(
+        [
+            read_labelled(
+                path,
+                names,
+                protocol_column=protocol_column,
+                application_column=application_column,
+                groups=own,
+                to_split=to_split,
+            )
+            for path, own in zip_longest(paths, groups)
+        ]
+    )
+
+
+def joined(parts: Sequence[LabelledFlows]) -> LabelledFlows:
+    """The flows of several files with the same features, as one. Their sessions are found among all of them: captures
+    of one name are one. Where some files have captures, each of the others counts as one; where some have identities,
+    feature hashes stand for those of the others. Raises FlowsError for files of different meters."""
+    first, *others = parts
+    for other in others:
+        if other.dialect.meter != first.dialect.meter:
+            raise FlowsError(
+                f"{first.name} holds {first.dialect.meter} flows and {other.name} {other.dialect.meter}'s; "
+                "train on each apart"
+            )
+    if not others:
+        return first
+    some = any((part.capture != "").any() for part in parts)
+    columns = {name: [getattr(part, name) for part in parts] for name in _BY_FLOW}
+    if some:
+        columns["capture"] = [np.where(part.capture == "", part.name, part.capture) for part in parts]
+    if any(part.identity is not None for part in parts):
+        columns["identity"] = [part.hashes() for part in parts]
+    else:
+        del columns["identity"]
+    whole: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in columns.items()}
+    whole |= {name: _spelled(whole[name].tolist()) for name in ("protocol", "application")}
+    whole["session"] = sessions(whole["capture"], whole["flow_id"], whole["start"])
+    name = " + ".join(part.name for part in parts)
+    return replace(first, name=name, ignored=sum(part.ignored for part in parts), **whole)
 
 
 def read_features(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[F32, U64 | None]:
@@ -156,9 +217,11 @@ class _Identity:
         self._factors = {name: file.reading.factors[name] for name in as_text}
         self.texts = [*self._identifiers.values(), *(columns[name] for name in as_text)]
         self._hashes: list[U64] | None = []
+        self.flow_id: list[str] = []  # empty texts where the file has none
+        self._time: list[str] = []
 
-    def add(self, batch: TextBatch) -> list[str]:
-        """Takes a batch, and returns its Flow IDs, empty texts where it has none."""
+    def add(self, batch: TextBatch) -> None:
+        """Takes a batch."""
         texts = [batch.text(self._first + i) for i in range(len(self.texts))]
         identifiers = dict(zip(self._identifiers, texts, strict=False))
         values = np.full((len(batch), len(IDENTITY_FEATURES)), np.nan, np.float32)
@@ -170,7 +233,13 @@ class _Identity:
                 values[:, IDENTITY_FEATURES.index(name)] = np.array([cell_number(cell) for cell in cells]) * factor
         hashes = flow_hashes(identifiers, values)
         self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]
-        return identifiers.get("flow_id", [""] * len(batch))
+        self.flow_id += identifiers.get("flow_id", [""] * len(batch))
+        self._time += identifiers.get("time", [""] * len(batch))
+
+    def start(self) -> I64:
+        """int64 [n]: µs since 1970, -1 for a time that is not known."""
+        instants = (instant(text) for text in self._time)
+        return np.array([int(text) if text.isascii() and text.isdigit() else -1 for text in instants], np.int64)
 
     def hashes(self) -> U64 | None:
         """uint64 [n], of all batches; None where the flows have neither addresses nor Flow IDs."""

@@ -158,7 +158,7 @@ def _limits(bundle: Bundle) -> list[str]:
             "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "
             "outside are not recognised"
         )
-    if training["split"]["kind"] != "groups":
+    if training["split"]["kind"] != "session":
         limits.append(
             "its test flows come from the same sessions as its training flows; flows of sessions never seen score far "
             "lower"

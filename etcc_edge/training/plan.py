@@ -39,6 +39,7 @@ class Plan:
     applications: str = "paper"  # or all
     split: str = "random"
     test_share: float = 0.2
+    fold: int = 0  # of a split by session: which of its folds tests
     validation: str | None = None  # how the flows that choose epochs and thresholds are split off; None: as test
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
@@ -51,7 +52,7 @@ class Plan:
 def parts_of(flows: LabelledFlows, plan: Plan) -> Split:
     """Which flows train, validate and test by the plan."""
     share = RECIPES[plan.recipe].validation_share
-    return split(flows, plan.split, plan.seed, share, plan.validation, plan.test_share)
+    return split(flows, plan.split, plan.seed, share, plan.validation, plan.test_share, plan.fold)
 
 
 def check_feature_count(plan: Plan, count: int) -> None:

@@ -61,11 +61,11 @@ def taught_protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...],
     in_training = set(flows.protocol[train].tolist())
     for protocol in sorted(set(flows.protocol.tolist())):
         rows = flows.protocol == protocol
-        groups = set(flows.group[rows].tolist()) - {""}
+        sessions = set(flows.session[rows].tolist()) - {""}
         if rows.sum() < MIN_PROTOCOL_FLOWS:
             left_out.append(f"{protocol} has {rows.sum()} flows, fewer than {MIN_PROTOCOL_FLOWS}: no class for it")
-        elif len(groups) == 1:
-            left_out.append(f"{protocol}'s {rows.sum()} flows come from one capture: no class for it")
+        elif len(sessions) == 1:
+            left_out.append(f"{protocol}'s {rows.sum()} flows come from one session: no class for it")
         elif protocol not in in_training:
             left_out.append(f"{protocol} has no flow among the training rows: no class for it")
         else:

@@ -119,6 +119,7 @@ def _record(
         "file": flows.name,
         "flows": len(flows),
         "flows_ignored": flows.ignored,
+        "sessions": len(set(flows.session.tolist()) - {""}) or None,
         "fingerprint": fingerprint(flows.hashes()),
         "repeated_share": _repeated_share(flows),
         "recipe": plan.recipe,
@@ -135,6 +136,8 @@ def _record(
             "train": len(parts.train),
             "validation": len(parts.validation),
             "test": len(parts.test),
+            "dropped": len(parts.dropped),
+            "untested": list(parts.untested),
             "test_fingerprint": fingerprint(flows.hashes()[parts.test]),
         },
         "stages": {stage.node.id: stage.notes for stage in fitted},
@@ -153,6 +156,7 @@ def _test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, 
             flows.application[test],
             flows.flow_id[test],
             bundle.root.thresholds.get("fp32"),
+            flows.session[test],
         )
     )
     return figures

@@ -71,12 +71,12 @@ def test_a_stream_and_a_gzip_file_give_the_same_figures(tmp_path: Path) -> None:
         assert {**figures, "file": ""} == {**expected, "file": ""}
 
 
-@pytest.mark.parametrize("kind", ["random", "flow-id", "groups"])
+@pytest.mark.parametrize("kind", ["random", "flow-id", "session"])
 def test_a_split_is_audited(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("sklearn")
     groups = tmp_path / "groups.txt"
     groups.write_text("".join(f"{i % 10}\n" for i in range(200)))
-    words = ["--groups", str(groups)] if kind == "groups" else []
+    words = ["--groups", str(groups)] if kind == "session" else []
     split = json.loads(run(GENERATED, "--split", kind, *words, "--json").stdout)["leakage"]["split"]
     assert (split["kind"], split["seed"], split["train"] + split["test"]) == (kind, 0, 200)
     assert 0 <= split["twins"] <= split["near_twins"] <= split["test"]
@@ -87,8 +87,8 @@ def test_a_split_is_audited(tmp_path: Path, kind: str) -> None:
     ("words", "status", "said"),
     [
         (["-", "--split", "random"], 2, "--split reads the flows twice; name a file"),
-        ([GENERATED, "--split", "groups"], 2, "--groups FILE and --split groups go together"),
-        ([GENERATED, "--groups", GENERATED], 2, "--groups FILE and --split groups go together"),
+        ([GENERATED, "--split", "session"], 2, "--groups FILE and --split session go together"),
+        ([GENERATED, "--groups", GENERATED], 2, "--groups FILE and --split session go together"),
         ([GENERATED, "--protocol-column", "Labels"], 1, "has no column 'Labels'; the nearest is 'Label'"),
         (["nothing.csv"], 1, "nothing.csv: cannot be read: No such file"),
     ],

@@ -91,17 +91,17 @@ def test_the_second_of_two_equal_columns_has_a_suffix(flows: Path) -> None:
     assert set(swapped.application) <= {"Tor", "VPN", "Non-VPN"}
 
 
-def test_groups_come_line_by_line(flows: Path, tmp_path: Path) -> None:
+def test_captures_come_line_by_line(flows: Path, tmp_path: Path) -> None:
     groups = tmp_path / "groups.txt"
     groups.write_text("".join(f"capture {i % 3}\n" for i in range(50)))
-    assert read_labelled(flows, groups=groups).group[:4].tolist() == [
+    assert read_labelled(flows, groups=groups).capture[:4].tolist() == [
         "capture 0",
         "capture 1",
         "capture 2",
         "capture 0",
     ]
     groups.write_bytes(b"\xef\xbb\xbf" + b"capture\n" * 50)
-    assert set(read_labelled(flows, groups=groups).group) == {"capture"}
+    assert set(read_labelled(flows, groups=groups).session) == {"capture"}
     groups.write_text("capture\n" * 49)
     with pytest.raises(FlowsError, match="has 49 lines for 50 flows"):
         read_labelled(flows, groups=groups)

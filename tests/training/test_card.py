@@ -38,6 +38,6 @@ def test_it_says_that_vpn_means_seen_inside_where_the_flows_cited_were() -> None
 
 def test_it_says_that_sessions_never_seen_score_lower_unless_the_test_flows_are_of_such() -> None:
     bundle = load_bundle("default")
-    captures = {**bundle.training, "split": {**bundle.training["split"], "kind": "groups"}}
+    captures = {**bundle.training, "split": {**bundle.training["split"], "kind": "session"}}
     assert "sessions never seen score far lower" in model_card(bundle)
     assert "sessions never seen" not in model_card(replace(bundle, training=captures))

@@ -1,9 +1,8 @@
-"""Splits part the flows, the same way each time, and keep Flow IDs and groups on one side."""
+"""Splits part the flows, the same way each time, and keep Flow IDs and sessions on one side."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,20 +23,21 @@ def flows() -> LabelledFlows:
         protocol=rng.choice(["VPN", "Non-VPN"], n),
         application=np.append(rng.choice(["Chat", "Email"], n - 1), "Rare"),
         flow_id=rng.integers(0, 200, n).astype(np.str_),
-        group=rng.integers(0, 12, n).astype(np.str_),
+        session=rng.integers(0, 12, n).astype(np.str_),
     )
 
 
-@pytest.mark.parametrize("kind", ["random", "flow-id", "groups"])
+@pytest.mark.parametrize("kind", ["random", "flow-id", "session"])
 @pytest.mark.parametrize("validation", [0.0, 0.15])
 def test_every_flow_is_on_one_side(flows: LabelledFlows, kind: str, validation: float) -> None:
     parts = split(flows, kind, 0, validation)
-    assert np.sort(np.concatenate([parts.train, parts.validation, parts.test])).tolist() == list(range(len(flows)))
+    everything = np.concatenate([parts.train, parts.validation, parts.test, parts.dropped])
+    assert np.sort(everything).tolist() == list(range(len(flows)))
     assert len(parts.test) == pytest.approx(200, abs=1 if kind == "random" else 100)
     assert bool(len(parts.validation)) == bool(validation)
 
 
-@pytest.mark.parametrize(("kind", "field"), [("flow-id", "flow_id"), ("groups", "group")])
+@pytest.mark.parametrize(("kind", "field"), [("flow-id", "flow_id"), ("session", "session")])
 def test_a_group_is_on_one_side(flows: LabelledFlows, kind: str, field: str) -> None:
     parts = split(flows, kind, 1, 0.15)
     names = [set(getattr(flows, field)[rows]) for rows in (parts.train, parts.validation, parts.test)]
@@ -71,12 +71,12 @@ def test_a_smaller_share_tests_and_the_rest_trains(flows: LabelledFlows, kind: s
     assert np.sort(np.concatenate([parts.train, parts.validation, parts.test])).tolist() == list(range(len(flows)))
 
 
-@pytest.mark.parametrize(("kind", "n"), [("random", 5), ("groups", 40)])
+@pytest.mark.parametrize(("kind", "n"), [("random", 5), ("session", 40)])
 def test_a_large_share_leaves_something_to_train(flows: LabelledFlows, kind: str, n: int) -> None:
-    few = replace(flows.take(np.arange(n)), group=np.array(["a", "b", "c", "d"] * (n // 4) + ["a"] * (n % 4)))
+    few = replace(flows.take(np.arange(n)), session=np.array(["a", "b", "c", "d"] * (n // 4) + ["a"] * (n % 4)))
     parts = split(few, kind, 0, 0.0, test_share=0.9)
     assert len(parts.train) >= 1
-    assert len(parts.train) + len(parts.test) == n
+    assert len(parts.train) + len(parts.test) + len(parts.dropped) == n
 
 
 def test_a_random_split_keeps_the_shares_of_the_labels(flows: LabelledFlows) -> None:
@@ -97,7 +97,53 @@ def test_few_flows_are_split_without_strata_and_one_flow_not_at_all(flows: Label
         split(flows.take(np.arange(1)), "random", 0, 0.0)
 
 
-def test_a_split_by_groups_needs_groups(flows: LabelledFlows, tmp_path: Path) -> None:
-    bare = replace(flows, group=np.full(len(flows), ""))
-    with pytest.raises(EtccError, match="a split by groups needs --groups"):
-        split(bare, "groups", 0, 0.15)
+def test_a_split_by_session_needs_captures(flows: LabelledFlows) -> None:
+    bare = replace(flows, session=np.full(len(flows), ""))
+    with pytest.raises(EtccError, match="a split by session needs --groups"):
+        split(bare, "session", 0, 0.15)
+
+
+@pytest.fixture
+def sessions() -> LabelledFlows:
+    """Forty sessions of ten flows each, whose Flow IDs are their own but for one that all share."""
+    session = np.repeat(np.arange(40), 10)
+    n = len(session)
+    return labelled_flows(
+        ("flow_duration",),
+        np.arange(n, dtype=np.float32)[:, None],
+        protocol=np.where(session % 2, "VPN", "Non-VPN"),
+        application=np.where(session == 3, "P2P", np.where(session % 4 < 2, "Chat", "Email")),
+        flow_id=np.where(np.arange(n) % 10 == 0, "shared", np.char.mod("flow %d", np.arange(n))),
+        session=np.char.mod("session %02d", session),
+    )
+
+
+def test_flows_whose_flow_id_occurs_in_a_test_session_are_dropped(sessions: LabelledFlows) -> None:
+    parts = split(sessions, "session", 0, 0.2)
+    assert "shared" in sessions.flow_id[parts.test]
+    assert "shared" not in sessions.flow_id[np.concatenate([parts.train, parts.validation])]
+    assert set(sessions.flow_id[parts.dropped]) == {"shared"}
+    everything = np.concatenate([parts.train, parts.validation, parts.test, parts.dropped])
+    assert np.sort(everything).tolist() == list(range(len(sessions)))
+
+
+def test_a_class_of_a_single_session_is_named_and_trains(sessions: LabelledFlows) -> None:
+    for fold in range(5):
+        parts = split(sessions, "session", 0, 0.2, fold=fold)
+        assert parts.untested == ("VPN P2P",)
+        assert "P2P" in sessions.application[np.concatenate([parts.train, parts.validation])]
+        assert "P2P" not in sessions.application[parts.test]
+
+
+def test_every_other_session_tests_in_one_fold(sessions: LabelledFlows) -> None:
+    tests = [split(sessions, "session", 0, 0.0, fold=fold).test for fold in range(5)]
+    tested = [name for rows in tests for name in np.unique(sessions.session[rows]).tolist()]
+    assert sorted(tested) == sorted(set(sessions.session) - {"session 03"})
+
+
+def test_folds_by_session_hold_every_pair_of_labels(sessions: LabelledFlows) -> None:
+    for fold in range(5):
+        rows = split(sessions, "session", 0, 0.0, fold=fold).test
+        assert {"Non-VPN Chat", "VPN Email"} <= set(
+            np.char.add(np.char.add(sessions.protocol[rows], " "), sessions.application[rows])
+        )

@@ -187,11 +187,11 @@ def test_the_scaler_sees_training_rows_only(flows: LabelledFlows) -> None:
     assert bundle.root.scaler.x.max() < 9e9
 
 
-def test_a_protocol_from_one_capture_gets_no_class(flows: LabelledFlows) -> None:
-    group = np.where(flows.protocol == "Tor", "only", np.arange(len(flows)) % 7)
-    bundle = train(replace(flows, group=group), Plan("made"))
+def test_a_protocol_from_one_session_gets_no_class(flows: LabelledFlows) -> None:
+    session = np.where(flows.protocol == "Tor", "only", np.arange(len(flows)) % 7)
+    bundle = train(replace(flows, session=session), Plan("made"))
     assert bundle.root.labels == ("Non-VPN", "VPN")
-    assert any("come from one capture" in line for line in bundle.training["left_out"])
+    assert any("come from one session" in line for line in bundle.training["left_out"])
 
 
 def test_the_threshold_is_that_of_the_validation_flows(bundle: Bundle, flows: LabelledFlows) -> None:
