@@ -103,14 +103,42 @@ def format_rows(
 ) -> npt.NDArray[np.uint8]: ...
 
 class Flows:
-    """Flows that have ended. ``zone``: seconds to add to UTC."""
+    """Flows that have ended, and early looks at open ones. ``zone``: seconds to add to UTC."""
 
     def __len__(self) -> int: ...
+    @property
+    def early(self) -> npt.NDArray[np.bool_]:
+        """Which are early looks; the flow itself follows when it has ended."""
+
+    @property
+    def lone(self) -> npt.NDArray[np.bool_]:
+        """Which have one packet."""
+
     def text(self, zone: int) -> npt.NDArray[np.uint8]: ...
 
 class Meter:
-    def __init__(self, profile: str, timeout: int, strict: bool, max_flows: int, seed: int) -> None: ...
+    """A capture's bytes in, flows out. All times in microseconds.
+
+    ``strict``: as the Java meter. ``lone``: flows of one packet are given too. ``after_packets``, ``after_time``: an
+    early look at each open flow of two packets or more, once it has so many, or once so much time has passed since its
+    first packet by the packets' clock, whichever comes first; 0: none.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        timeout: int,
+        strict: bool,
+        max_flows: int,
+        seed: int,
+        lone: bool = False,
+        after_packets: int = 0,
+        after_time: int = 0,
+    ) -> None: ...
     def feed(self, bytes: bytes) -> None: ...
+    def expire(self, now: int) -> None:
+        """Time has passed, with or without packets: ends the flows whose time is over, and takes early looks."""
+
     def finish(self) -> None: ...
     def take(self) -> Flows: ...
     @property

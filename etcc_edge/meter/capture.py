@@ -22,7 +22,10 @@ MAX_FLOWS = 1_000_000  # open at once: about 0.7 GB
 class MeteredCapture:
     """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input).
 
-    ``timeout``: seconds from a flow's first packet. ``strict``: with the quirks of the Java meter's decoder.
+    ``timeout``: seconds from a flow's first packet. ``strict``: with the quirks of the Java meter's decoder, and no
+    flow ends before a packet of it comes. ``lone``: flows of one packet are given too. ``after_packets``,
+    ``after_seconds``: an early look at each open flow of two packets or more, once it has so many packets, or is so
+    many seconds old by the packets' clock, whichever comes first; 0: none.
     ``bytes`` were read, unpacked, and ``rows`` flows given. ``problem``: what ended the capture early, in a clause;
     empty where it is whole. Raises FlowsError for an unknown profile.
     """
@@ -35,11 +38,23 @@ class MeteredCapture:
         timeout: float = TIMEOUT,
         strict: bool = False,
         max_flows: int = MAX_FLOWS,
+        lone: bool = False,
+        after_packets: int = 0,
+        after_seconds: float = 0.0,
     ) -> None:
         if profile not in PROFILES:
             raise FlowsError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
         self.path = path
-        self.meter = _native.Meter(profile, round(timeout * 1e6), strict, max_flows, secrets.randbits(64))
+        self.meter = _native.Meter(
+            profile,
+            round(timeout * 1e6),
+            strict,
+            max_flows,
+            secrets.randbits(64),
+            lone=lone,
+            after_packets=after_packets,
+            after_time=round(after_seconds * 1e6),
+        )
         self.rows = 0
         self.bytes = 0
         self.problem = ""

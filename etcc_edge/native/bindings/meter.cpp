@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -37,8 +38,17 @@ struct Flows {
 
 class PyMeter {
  public:
-  PyMeter(const std::string& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed)
-      : profile_(profile_of(profile)), meter_(profile_, timeout, strict, max_flows, seed) {}
+  PyMeter(const std::string& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed,
+          bool lone, std::uint32_t after_packets, std::int64_t after_time)
+      : profile_(profile_of(profile)),
+        meter_(profile_,
+               {.timeout = timeout,
+                .max_flows = max_flows,
+                .seed = seed,
+                .gives_lone = lone,
+                .after_packets = after_packets,
+                .after_time = after_time},
+               strict) {}
 
   void feed(const nb::bytes& bytes) {
     const Bytes span(reinterpret_cast<const std::uint8_t*>(bytes.c_str()), bytes.size());
@@ -68,16 +78,34 @@ Out<std::uint8_t> text(const Flows& flows, std::int64_t zone) {
   return to_numpy<std::uint8_t>(std::move(out), {size});
 }
 
+template <class Mark>
+Out<bool> marks(const Flows& flows, Mark mark) {
+  std::vector<std::uint8_t> values(flows.flows.size());
+  std::ranges::transform(flows.flows, values.begin(), mark);
+  const std::size_t size = values.size();
+  return to_numpy<bool>(std::move(values), {size});
+}
+
 }  // namespace
 
 void bind_meter(nb::module_& m) {
   nb::class_<Flows>(m, "Flows")
       .def("__len__", [](const Flows& flows) { return flows.flows.size(); })
+      .def_prop_ro(
+          "early", [](const Flows& flows) { return marks(flows, [](const Flow& f) { return f.is_early; }); },
+          nb::rv_policy::move)
+      .def_prop_ro(
+          "lone", [](const Flows& flows) { return marks(flows, [](const Flow& f) { return f.packets() == 1; }); },
+          nb::rv_policy::move)
       .def("text", text, "zone"_a);
   nb::class_<PyMeter>(m, "Meter")
-      .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t>(), "profile"_a, "timeout"_a,
-           "strict"_a, "max_flows"_a, "seed"_a)
+      .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t, bool, std::uint32_t,
+                    std::int64_t>(),
+           "profile"_a, "timeout"_a, "strict"_a, "max_flows"_a, "seed"_a, "lone"_a = false, "after_packets"_a = 0,
+           "after_time"_a = 0)
       .def("feed", &PyMeter::feed, "bytes"_a)
+      .def(
+          "expire", [](PyMeter& self, std::int64_t now) { self.meter_.expire(now); }, "now"_a)
       .def("finish", [](PyMeter& self) { self.meter_.finish(); })
       .def("take", &PyMeter::take)
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })

@@ -10,25 +10,12 @@ constexpr std::int64_t bulk = 4;  // packets
 
 }  // namespace
 
-Flow::Flow(const Packet& packet, const Profile& profile)
-    : source(packet.source),
-      target(packet.target),
-      source_port(packet.source_port),
-      target_port(packet.target_port),
+Flow::Flow(const Packet& packet, const Profile& profile, bool reversed)
+    : source(reversed ? packet.target : packet.source),
+      target(reversed ? packet.source : packet.target),
+      source_port(reversed ? packet.target_port : packet.source_port),
+      target_port(reversed ? packet.source_port : packet.target_port),
       version(packet.version) {
-  begin(packet, profile);
-}
-
-Flow::Flow(const Packet& packet, const Profile& profile, const Flow& before)
-    : source(before.source),
-      target(before.target),
-      source_port(before.source_port),
-      target_port(before.target_port),
-      version(before.version) {
-  begin(packet, profile);
-}
-
-void Flow::begin(const Packet& packet, const Profile& profile) {
   note(packet, profile);
   start = last = active_start_ = active_end_ = packet.time;
   protocol = packet.protocol;

@@ -49,10 +49,9 @@ struct Direction {
 class Flow {
  public:
   Flow() = default;
-  Flow(const Packet& packet, const Profile& profile);
-
-  // A flow in place of one that is over: its packets keep that one's direction, but the first counts as forward.
-  Flow(const Packet& packet, const Profile& profile, const Flow& before);
+  // `reversed`: the packet's target is the flow's source, as where a flow takes the place of one whose time is over.
+  // The first packet counts as forward all the same.
+  Flow(const Packet& packet, const Profile& profile, bool reversed);
 
   bool is_forward(const Packet& packet) const { return packet.source == source; }
   void add(const Packet& packet, const Profile& profile);
@@ -70,10 +69,12 @@ class Flow {
   std::uint16_t source_port = 0, target_port = 0;
   std::uint8_t version = 4, protocol = 0;
   bool fin_forward = false;
+  bool is_looked_at = false;  // a copy of it was given early
+  bool is_early = false;      // it is such a copy, of a flow that was open
   bool forward_push = false, forward_urgent = false;
   std::uint16_t first_window = 0, last_backward_window = 0;
   std::int64_t start = 0, last = 0;  // microseconds
-  std::uint64_t number = 0;          // of flows in order of their first packets
+  std::uint64_t number = 0;          // of its first packet
   Direction forward, backward;
   Statistics lengths, gaps, active, idle;
   std::array<std::int64_t, 8> flags{};  // packets with each bit of TCP's flags
@@ -83,7 +84,6 @@ class Flow {
   std::int64_t bulks = 0, bulk_packets = 0, bulk_bytes = 0, bulk_duration = 0;
 
  private:
-  void begin(const Packet& packet, const Profile& profile);
   void note(const Packet& packet, const Profile& profile);
   void note_bulk(const Packet& packet);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 namespace etcc::meter {
@@ -9,6 +11,7 @@ namespace etcc::meter {
 namespace {
 
 constexpr std::size_t first_cells = 1024;
+constexpr int most_moved = 64;  // flows whose clock is not the others', in one search for what is over
 
 std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   __extension__ using Wide = unsigned __int128;
@@ -23,68 +26,71 @@ std::uint64_t end_hash(const Address& address, std::uint16_t port, std::uint64_t
   return mix(first ^ halves[1], seed | 1) ^ first;
 }
 
+// Of a packet or a flow; the same for both directions.
+template <class Ends>
+std::uint64_t hash_of(const Ends& ends, std::uint64_t seed) {
+  const std::uint64_t source = end_hash(ends.source, ends.source_port, seed);
+  const std::uint64_t target = end_hash(ends.target, ends.target_port, seed);
+  return mix(source + target + ends.protocol, (source ^ target ^ seed) | 1);
+}
+
+// One of the two directions between two ends.
+template <class Ends>
+bool way_of(const Ends& ends) {
+  return std::tie(ends.source, ends.source_port) < std::tie(ends.target, ends.target_port);
+}
+
+bool is_same_way(const Packet& packet, const Flow& flow) {
+  return packet.source == flow.source && packet.source_port == flow.source_port && packet.target == flow.target &&
+         packet.target_port == flow.target_port;
+}
+
 bool belongs(const Packet& packet, const Flow& flow) {
   if (packet.protocol != flow.protocol || packet.version != flow.version) return false;
-  if (packet.source == flow.source && packet.source_port == flow.source_port && packet.target == flow.target &&
-      packet.target_port == flow.target_port) {
-    return true;
-  }
-  return packet.source == flow.target && packet.source_port == flow.target_port && packet.target == flow.source &&
-         packet.target_port == flow.source_port;
+  return is_same_way(packet, flow) || (packet.source == flow.target && packet.source_port == flow.target_port &&
+                                       packet.target == flow.source && packet.target_port == flow.source_port);
 }
 
 }  // namespace
 
-FlowTable::FlowTable(const Profile& profile, std::int64_t timeout, std::size_t max_flows, std::uint64_t seed)
-    : profile_(profile),
-      timeout_(timeout),
-      max_flows_(std::max<std::size_t>(max_flows, 1)),
-      seed_(seed),
-      cells_(first_cells, no_place) {}
-
-// The same for both directions.
-std::uint64_t FlowTable::hash(const Packet& packet) const {
-  const std::uint64_t source = end_hash(packet.source, packet.source_port, seed_);
-  const std::uint64_t target = end_hash(packet.target, packet.target_port, seed_);
-  return mix(source + target + packet.protocol, (source ^ target ^ seed_) | 1);
+FlowTable::FlowTable(const Profile& profile, const Settings& settings)
+    : profile_(profile), settings_(settings), cells_(first_cells), directions_(settings.max_flows) {
+  settings_.max_flows = std::clamp<std::size_t>(settings.max_flows, 1, no_place - 1);
 }
 
 // The cell of the packet's flow, or the free cell where one would go.
 std::size_t FlowTable::find(const Packet& packet, std::uint64_t hash) const {
   const std::size_t mask = cells_.size() - 1;
+  const auto tag = static_cast<std::uint32_t>(hash);
   std::size_t cell = hash & mask;
-  while (cells_[cell] != no_place) {
-    const Slot& slot = slots_[cells_[cell]];
-    if (slot.hash == hash && belongs(packet, slot.flow)) break;
+  while (cells_[cell].place != no_place &&
+         (cells_[cell].tag != tag || !belongs(packet, slot(cells_[cell].place).flow))) {
     cell = (cell + 1) & mask;
   }
   return cell;
 }
 
-void FlowTable::add(const Packet& packet, std::vector<Flow>& finished) {
-  const std::uint64_t key = hash(packet);
-  const std::size_t cell = find(packet, key);
-  if (cells_[cell] == no_place) {
-    if (used_ == max_flows_) evict(finished);
-    open(packet, key);
+void FlowTable::add(const Packet& packet, std::uint64_t number, std::vector<Flow>& finished) {
+  const std::uint64_t hash = hash_of(packet, settings_.seed);
+  const std::size_t cell = find(packet, hash);
+  if (cells_[cell].place == no_place) {
+    if (used_ == settings_.max_flows) evict(finished);
+    open(packet, number, hash);
     return;
   }
-  const Place place = cells_[cell];
-  Slot& slot = slots_[place];
-  Flow& flow = slot.flow;
-  if (slot.is_bare_syn) {
-    unlink(place);
-    slot.is_bare_syn = false;
-    append(place);
-  }
-  if (packet.time - flow.start > timeout_) {
+  const Place place = cells_[cell].place;
+  Slot& own = slot(place);
+  Flow& flow = own.flow;
+  const std::int64_t age = packet.time - flow.start;
+  if (age > settings_.timeout) {
     give(flow, finished);
-    flow = Flow(packet, profile_, Flow(flow));
-    flow.number = flows_++;
     unlink(place);
-    append(place);
+    begin(place, packet, number, !is_same_way(packet, flow));
     return;
   }
+  const bool is_old = settings_.after_time != 0 && age >= settings_.after_time;
+  if (is_old) give_early(flow, finished);
+  own.is_bare_syn = false;
   const bool fin = packet.flags & fin_flag;
   bool ends = fin;
   if (!profile_.any_fin_ends) {
@@ -94,107 +100,166 @@ void FlowTable::add(const Packet& packet, std::vector<Flow>& finished) {
   }
   if (!ends) flow.note_activity(packet.time);
   flow.add(packet, profile_);
-  if (ends) close(cell, finished);
+  if (ends) {
+    close(cell, finished);
+  } else if (is_old || flow.packets() == settings_.after_packets) {
+    give_early(flow, finished);
+  }
 }
 
-void FlowTable::open(const Packet& packet, std::uint64_t hash) {
+void FlowTable::open(const Packet& packet, std::uint64_t number, std::uint64_t hash) {
   if ((used_ + 1) * 2 > cells_.size()) grow();
-  Place place = static_cast<Place>(slots_.size());
-  if (free_.empty()) {
-    slots_.emplace_back();
+  Place place = free_;
+  if (place != no_place) {
+    free_ = slot(place).after;
   } else {
-    place = free_.back();
-    free_.pop_back();
+    place = slots_++;
+    if (place % chunk == 0) chunks_.push_back(std::make_unique<Slot[]>(chunk));
   }
-  Slot& slot = slots_[place];
-  slot.flow = Flow(packet, profile_);
-  slot.flow.number = flows_++;
-  slot.hash = hash;
-  slot.is_bare_syn = packet.protocol == tcp_protocol && (packet.flags & (syn_flag | ack_flag)) == syn_flag;
-  append(place);
-  cells_[find(packet, hash)] = place;
+  const std::optional<bool> way = directions_.take(hash);
+  begin(place, packet, number, way && *way != way_of(packet));
+  const std::size_t mask = cells_.size() - 1;
+  std::size_t cell = hash & mask;
+  while (cells_[cell].place != no_place) cell = (cell + 1) & mask;
+  cells_[cell] = {.tag = static_cast<std::uint32_t>(hash), .place = place};
   ++used_;
 }
 
+void FlowTable::begin(Place place, const Packet& packet, std::uint64_t number, bool reversed) {
+  Slot& own = slot(place);
+  own.flow = Flow(packet, profile_, reversed);
+  own.flow.number = number;
+  own.is_bare_syn = packet.protocol == tcp_protocol && (packet.flags & (syn_flag | ack_flag)) == syn_flag;
+  append(place);
+}
+
 void FlowTable::grow() {
-  std::vector<Place> cells(cells_.size() * 2, no_place);
+  std::vector<Cell> cells(cells_.size() * 2);
   const std::size_t mask = cells.size() - 1;
-  for (const Place place : cells_) {
-    if (place == no_place) continue;
-    std::size_t cell = slots_[place].hash & mask;
-    while (cells[cell] != no_place) cell = (cell + 1) & mask;
-    cells[cell] = place;
+  for (const Cell& old : cells_) {
+    if (old.place == no_place) continue;
+    std::size_t cell = old.tag & mask;
+    while (cells[cell].place != no_place) cell = (cell + 1) & mask;
+    cells[cell] = old;
   }
   cells_ = std::move(cells);
 }
 
 void FlowTable::give(const Flow& flow, std::vector<Flow>& finished) {
-  if (flow.packets() > 1) {
-    finished.push_back(flow);
-  } else {
-    ++lone_;
-  }
+  const bool is_lone = flow.packets() == 1;
+  lone_ += is_lone;
+  if (!is_lone || settings_.gives_lone) finished.push_back(flow);
+}
+
+// Once a flow, and not before its second packet.
+void FlowTable::give_early(Flow& flow, std::vector<Flow>& finished) const {
+  if (flow.is_looked_at || flow.packets() == 1) return;
+  flow.is_looked_at = true;
+  finished.push_back(flow);
+  finished.back().is_early = true;
 }
 
 void FlowTable::close(std::size_t cell, std::vector<Flow>& finished) {
-  give(slots_[cells_[cell]].flow, finished);
+  give(slot(cells_[cell].place).flow, finished);
   remove(cell);
+}
+
+void FlowTable::close_place(Place place, std::uint64_t hash, std::vector<Flow>& finished) {
+  const std::size_t mask = cells_.size() - 1;
+  std::size_t cell = hash & mask;
+  while (cells_[cell].place != place) cell = (cell + 1) & mask;
+  close(cell, finished);
 }
 
 // Flows behind the freed cell move up, so that a search needs no marks of what was there.
 void FlowTable::remove(std::size_t cell) {
-  const Place place = cells_[cell];
+  const Place place = cells_[cell].place;
   unlink(place);
-  free_.push_back(place);
+  slot(place).after = free_;
+  free_ = place;
   --used_;
   const std::size_t mask = cells_.size() - 1;
   std::size_t hole = cell;
-  for (std::size_t next = (hole + 1) & mask; cells_[next] != no_place; next = (next + 1) & mask) {
-    const std::size_t home = slots_[cells_[next]].hash & mask;
+  for (std::size_t next = (hole + 1) & mask; cells_[next].place != no_place; next = (next + 1) & mask) {
+    const std::size_t home = cells_[next].tag & mask;
     if (((next - home) & mask) >= ((next - hole) & mask)) {
       cells_[hole] = cells_[next];
       hole = next;
     }
   }
-  cells_[hole] = no_place;
+  cells_[hole] = {};
 }
 
 void FlowTable::evict(std::vector<Flow>& finished) {
-  const Place place = bare_syns_.first != no_place ? bare_syns_.first : others_.first;
-  const std::size_t mask = cells_.size() - 1;
-  std::size_t cell = slots_[place].hash & mask;
-  while (cells_[cell] != place) cell = (cell + 1) & mask;
+  while (next_syn_ != no_place && !slot(next_syn_).is_bare_syn) next_syn_ = slot(next_syn_).after;
+  const Place place = next_syn_ != no_place ? next_syn_ : first_;
   ++evicted_;
-  close(cell, finished);
+  close_place(place, hash_of(slot(place).flow, settings_.seed), finished);
+}
+
+void FlowTable::expire(std::int64_t clock, std::vector<Flow>& finished) {
+  int moved = 0;
+  while (first_ != no_place) {
+    const Place place = first_;
+    const Flow& flow = slot(place).flow;
+    const std::int64_t age = clock - flow.start;
+    if (age > settings_.timeout) {
+      const std::uint64_t hash = hash_of(flow, settings_.seed);
+      directions_.keep(hash, way_of(flow));
+      close_place(place, hash, finished);
+    } else if (age < -settings_.timeout && moved < most_moved) {
+      // A clock that jumped must not keep the flows behind for ever.
+      unlink(place);
+      append(place);
+      ++moved;
+    } else {
+      break;
+    }
+  }
+}
+
+void FlowTable::look(std::int64_t clock, std::vector<Flow>& finished) {
+  if (settings_.after_time == 0) return;
+  for (; next_look_ != no_place; next_look_ = slot(next_look_).after) {
+    Flow& flow = slot(next_look_).flow;
+    const std::int64_t age = clock - flow.start;
+    if (age >= settings_.after_time) {
+      give_early(flow, finished);
+    } else if (age >= -settings_.timeout) {
+      break;
+    }
+  }
 }
 
 void FlowTable::append(Place place) {
-  Slot& slot = slots_[place];
-  Queue& queue = queue_of(slot);
-  slot.before = queue.last;
-  slot.after = no_place;
-  (queue.last == no_place ? queue.first : slots_[queue.last].after) = place;
-  queue.last = place;
+  Slot& own = slot(place);
+  own.before = last_;
+  own.after = no_place;
+  (last_ == no_place ? first_ : slot(last_).after) = place;
+  last_ = place;
+  for (Place* next : {&next_syn_, &next_look_}) {
+    if (*next == no_place) *next = place;
+  }
 }
 
 void FlowTable::unlink(Place place) {
-  const Slot& slot = slots_[place];
-  Queue& queue = queue_of(slot);
-  (slot.before == no_place ? queue.first : slots_[slot.before].after) = slot.after;
-  (slot.after == no_place ? queue.last : slots_[slot.after].before) = slot.before;
+  const Slot& own = slot(place);
+  (own.before == no_place ? first_ : slot(own.before).after) = own.after;
+  (own.after == no_place ? last_ : slot(own.after).before) = own.before;
+  for (Place* next : {&next_syn_, &next_look_}) {
+    if (*next == place) *next = own.after;
+  }
 }
 
 void FlowTable::finish(std::vector<Flow>& finished) {
   std::vector<Place> places;
-  for (const Place place : cells_) {
-    if (place != no_place) places.push_back(place);
-  }
-  std::ranges::sort(places, {}, [this](Place place) { return slots_[place].flow.number; });
-  for (const Place place : places) give(slots_[place].flow, finished);
-  std::ranges::fill(cells_, no_place);
-  slots_.clear();
-  free_.clear();
-  bare_syns_ = others_ = {};
+  for (Place place = first_; place != no_place; place = slot(place).after) places.push_back(place);
+  std::ranges::sort(places, {}, [this](Place place) { return slot(place).flow.number; });
+  for (const Place place : places) give(slot(place).flow, finished);
+  std::ranges::fill(cells_, Cell{});
+  chunks_.clear();
+  slots_ = 0;
+  free_ = first_ = last_ = next_syn_ = next_look_ = no_place;
   used_ = 0;
 }
 

@@ -4,62 +4,90 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <vector>
 
+#include "meter/directions.hpp"
 #include "meter/flow.hpp"
 
 namespace etcc::meter {
 
+// What is asked of a table. Times in microseconds.
+struct Settings {
+  std::int64_t timeout = 0;         // from a flow's first packet
+  std::size_t max_flows = 1;        // open at once
+  std::uint64_t seed = 0;           // any number that senders cannot know
+  bool gives_lone = false;          // flows of one packet too
+  std::uint32_t after_packets = 0;  // an early look at an open flow once it has so many; 0: none
+  std::int64_t after_time = 0;      // or once so much time has passed since its first packet; 0: none
+};
+
 class FlowTable {
  public:
-  // At most `max_flows` flows are open. `seed` is any number that senders cannot know.
-  FlowTable(const Profile& profile, std::int64_t timeout, std::size_t max_flows, std::uint64_t seed);
+  FlowTable(const Profile& profile, const Settings& settings);
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
 
-  // A flow that the packet ends is appended to `finished`.
-  void add(const Packet& packet, std::vector<Flow>& finished);
+  // Flows that the packet ends are appended to `finished`, and so are early looks. `number`: the packet's, rising.
+  void add(const Packet& packet, std::uint64_t number, std::vector<Flow>& finished);
+
+  // Ends the flows whose time is over at `clock`. No packet could join them any more.
+  void expire(std::int64_t clock, std::vector<Flow>& finished);
+
+  // Gives the early looks that are due at `clock`.
+  void look(std::int64_t clock, std::vector<Flow>& finished);
 
   // Appends the open flows in order of their first packets, and forgets them.
   void finish(std::vector<Flow>& finished);
 
   std::uint64_t evicted() const { return evicted_; }
-  std::uint64_t lone() const { return lone_; }  // flows of one packet, which are not given
+  std::uint64_t lone() const { return lone_; }  // flows of one packet, given or not
 
  private:
   using Place = std::uint32_t;
   static constexpr Place no_place = std::numeric_limits<Place>::max();
+  static constexpr std::size_t chunk = 1024;  // slots
 
   struct Slot {
     Flow flow;
-    std::uint64_t hash = 0;
-    Place before = no_place, after = no_place;  // in the slot's queue
+    Place before = no_place, after = no_place;  // in the queue; `after` alone among the free
     bool is_bare_syn = false;
   };
-  struct Queue {
-    Place first = no_place, last = no_place;
+  struct Cell {
+    std::uint32_t tag = 0;  // of the flow's hash
+    Place place = no_place;
   };
 
-  std::uint64_t hash(const Packet& packet) const;
+  Slot& slot(Place place) { return chunks_[place / chunk][place % chunk]; }
+  const Slot& slot(Place place) const { return chunks_[place / chunk][place % chunk]; }
   std::size_t find(const Packet& packet, std::uint64_t hash) const;
-  void open(const Packet& packet, std::uint64_t hash);
+  void open(const Packet& packet, std::uint64_t number, std::uint64_t hash);
+  void begin(Place place, const Packet& packet, std::uint64_t number, bool reversed);
   void close(std::size_t cell, std::vector<Flow>& finished);
+  void close_place(Place place, std::uint64_t hash, std::vector<Flow>& finished);
   void remove(std::size_t cell);
   void evict(std::vector<Flow>& finished);
   void grow();
-  Queue& queue_of(const Slot& slot) { return slot.is_bare_syn ? bare_syns_ : others_; }
   void append(Place place);
   void unlink(Place place);
   void give(const Flow& flow, std::vector<Flow>& finished);
+  void give_early(Flow& flow, std::vector<Flow>& finished) const;
 
   Profile profile_;
-  std::int64_t timeout_;  // microseconds
-  std::size_t max_flows_;
-  std::uint64_t seed_;
-  std::vector<Place> cells_;  // by hash, linear probing; a power of two of them
-  std::vector<Slot> slots_;
-  std::vector<Place> free_;
-  Queue bare_syns_, others_;  // of one SYN alone, and the rest
+  Settings settings_;
+  std::vector<Cell> cells_;  // by hash, linear probing; a power of two of them
+  std::vector<std::unique_ptr<Slot[]>> chunks_;
+  Place free_ = no_place;  // first of the free slots
+  Place slots_ = 0;        // that were ever used
+  Directions directions_;
+
+  // All flows in the order in which they began. No flow before `next_syn_` is a SYN alone, and none before
+  // `next_look_` wants an early look at its time.
+  Place first_ = no_place, last_ = no_place;
+  Place next_syn_ = no_place, next_look_ = no_place;
+
   std::size_t used_ = 0;
-  std::uint64_t flows_ = 0, evicted_ = 0, lone_ = 0;
+  std::uint64_t evicted_ = 0, lone_ = 0;
 };
 
 }  // namespace etcc::meter
