@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ def unit_scaler(features: int) -> Scaler:
         np.tile(np.array([0, 1], np.float32), features),
         np.full(features, 0.5, np.float32),
     )
+
+
+def with_derived(scaler: Scaler, operations: Sequence[int], second: Sequence[int]) -> Scaler:
+    """Input i reads its source and feature ``second[i]`` joined by operation ``operations[i]``; alone where that is
+    0."""
+    seconds = [feature if operation else -1 for operation, feature in zip(operations, second, strict=True)]
+    return replace(scaler, operations=np.array(operations, np.int64), second=np.array(seconds, np.int64))
 
 
 def bundle_of(root: Node, levels: tuple[str, ...], features: int, **parts: Any) -> Bundle:

@@ -22,10 +22,11 @@ BATCH = 128  # the fastest of 32 to 4096
 
 def scale(scaler: Scaler, raw: F32) -> F32:
     out = np.empty((len(raw), scaler.inputs), np.float32)
-    for i, source in enumerate(scaler.sources):
+    for i in range(scaler.inputs):
+        value = scaler.value(i, raw.T)
         knots = slice(scaler.starts[i], scaler.starts[i + 1])
-        out[:, i] = np.interp(raw[:, source], scaler.x[knots], scaler.y[knots])
-        out[np.isnan(raw[:, source]), i] = scaler.missing[i]
+        out[:, i] = np.interp(value, scaler.x[knots], scaler.y[knots])
+        out[np.isnan(value), i] = scaler.missing[i]
     return out
 
 

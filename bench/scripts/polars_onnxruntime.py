@@ -26,12 +26,13 @@ BATCH = 128  # flows a network call
 def scale(scaler: Scaler, raw: F32) -> F32:
     """Scaled inputs of columns [features, n]."""
     out = np.empty((raw.shape[1], scaler.inputs), np.float32)
-    for i, source in enumerate(scaler.sources):
+    for i in range(scaler.inputs):
+        value = scaler.value(i, raw)
         knots = slice(scaler.starts[i], scaler.starts[i + 1])
-        out[:, i] = np.interp(raw[source], scaler.x[knots], scaler.y[knots])
-    missing = np.isnan(raw)
-    if missing.any():
-        out = np.where(missing[scaler.sources].T, scaler.missing, out)
+        out[:, i] = np.interp(value, scaler.x[knots], scaler.y[knots])
+        missing = np.isnan(value)
+        if missing.any():
+            out[missing, i] = scaler.missing[i]
     return out
 
 

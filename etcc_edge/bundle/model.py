@@ -15,14 +15,35 @@ import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I64, U32, U64, Bools
 from etcc_edge.bundle.network import Network
 
-SCALER_ARRAYS = {"sources": np.int64, "starts": np.int64, "x": np.float32, "y": np.float32, "missing": np.float32}
+SCALER_ARRAYS = {
+    "sources": np.int64,
+    "starts": np.int64,
+    "x": np.float32,
+    "y": np.float32,
+    "missing": np.float32,
+    "operations": np.int64,
+    "second": np.int64,
+}
+DERIVED_ARRAYS = ("operations", "second")
+OPERATIONS = ("", "*", "/", "-")
+"""By their number in a scaler; 0 is none."""
+
+
+def derived(operation: str, first: F32, second: F32) -> F32:
+    """``first`` ``operation`` ``second`` [n], rounded once to float32; NaN where it is not finite."""
+    with np.errstate(all="ignore"):
+        value: F32 = {"*": np.multiply, "/": np.divide, "-": np.subtract}[operation](first, second)
+    value[~np.isfinite(value)] = np.nan
+    return value
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Raw features to a network's inputs in [0, 1], each by a monotone piecewise-linear map.
 
-    Input i reads feature ``sources[i]`` of the bundle; a feature may serve several inputs or none. It owns the
+    Input i reads feature ``sources[i]`` of the bundle; a feature may serve several inputs or none. A derived input
+    reads ``sources[i]`` ``OPERATIONS[operations[i]]`` ``second[i]``, rounded once to float32, and NaN where that is not
+    finite. ``operations`` is 0 and ``second`` -1 for the others; both are empty where no input is derived. It owns the
     knots ``starts[i] : starts[i + 1]`` of ``x`` (strictly rising, raw units) and ``y`` (not falling), is
     constant beyond its end knots, and maps NaN to ``missing[i]``. Two knots make min-max scaling, many a
     quantile map. dtypes as in `SCALER_ARRAYS`. Raises ValueError for other knots when first used.
@@ -33,13 +54,18 @@ class Scaler:
     x: F32
     y: F32
     missing: F32
+    operations: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    second: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @cached_property
     def native(self) -> _native.Scaler:
-        return _native.Scaler(self.sources, self.starts, self.x, self.y, self.missing)
+        return _native.Scaler(*self._arrays())
 
-    def __reduce__(self) -> tuple[type[Scaler], tuple[I64, I64, F32, F32, F32]]:
-        return Scaler, (self.sources, self.starts, self.x, self.y, self.missing)
+    def __reduce__(self) -> tuple[type[Scaler], tuple[Any, ...]]:
+        return Scaler, self._arrays()
+
+    def _arrays(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, part) for part in SCALER_ARRAYS)
 
     @property
     def inputs(self) -> int:
@@ -53,8 +79,16 @@ class Scaler:
         """Inputs float32 [m, inputs] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
         return self.native.transform(raw, rows)
 
+    def value(self, i: int, columns: F32) -> F32:
+        """What input i reads of ``columns`` float32 [f, n], before its knots."""
+        first: F32 = columns[self.sources[i]]
+        if not self.operations.size or not self.operations[i]:
+            return first
+        return derived(OPERATIONS[self.operations[i]], first, columns[self.second[i]])
+
     def outside(self, raw: F32) -> Bools:
-        """bool [n]: some feature of the row lies beyond the range that the scaler was fitted on."""
+        """bool [n]: some feature of the row lies beyond the range that the scaler was fitted on. Derived inputs do not
+        count."""
         return self.native.outside(raw)
 
 

@@ -15,14 +15,24 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from etcc_edge.bundle.model import SCALER_ARRAYS, Bundle, FlowDefinition, Node, Scaler, TrainedFlows, weights_of
+from etcc_edge.bundle.model import (
+    DERIVED_ARRAYS,
+    SCALER_ARRAYS,
+    Bundle,
+    FlowDefinition,
+    Node,
+    Scaler,
+    TrainedFlows,
+    weights_of,
+)
 from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.errors import BundleError
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""That this version reads. 2 is written where an input is derived, which a reader of 1 would overlook."""
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
@@ -200,8 +210,9 @@ def _parse_manifest(data: bytes) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise BundleError(f"{MANIFEST} is no JSON object")
     version = manifest.get("format")
-    if version != FORMAT or isinstance(version, bool):
-        raise BundleError(f"has format {version!r}, and this etcc-edge reads format {FORMAT}; update the older of them")
+    if version not in FORMATS or isinstance(version, bool):
+        known = " and ".join(map(str, FORMATS))
+        raise BundleError(f"has format {version!r}, and this etcc-edge reads {known}; update the older of them")
     return manifest
 
 
@@ -262,6 +273,8 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
     _check_count(_take(manifest, "root", dict))
     root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
     nodes = [node for _, node in root.walk()]
+    if manifest["format"] < _format_of(root):
+        raise BundleError(f"{MANIFEST}: format {manifest['format']} knows no derived inputs, and there are some")
     if len({node.id for node in nodes}) != len(nodes):
         raise BundleError(f"{MANIFEST}: two nodes have one id")
     for node in nodes:
@@ -412,14 +425,18 @@ def _thresholds(node_id: str, table: dict[str, Any]) -> dict[str, float]:
 
 def _decode_scaler(node_id: str, tensors: dict[str, Any], features: int) -> Scaler:
     parts = {}
+    derived = any(f"{node_id}/scaler.{part}" in tensors for part in DERIVED_ARRAYS)
     for part, dtype in SCALER_ARRAYS.items():
+        if part in DERIVED_ARRAYS and not derived:
+            continue
         array = tensors.get(f"{node_id}/scaler.{part}")
         if array is None or array.dtype != dtype or array.ndim != 1:
             raise BundleError(f"node {node_id}: scaler.{part} is missing or of another type")
         parts[part] = array
     if parts["sources"].size > _MAX_INPUTS:
         raise BundleError(f"node {node_id}: the scaler has more than {_MAX_INPUTS} inputs")
-    if parts["sources"].size == 0 or parts["sources"].max() >= features:
+    read = np.concatenate([parts["sources"], parts.get("second", parts["sources"])])
+    if parts["sources"].size == 0 or read.max() >= features:
         raise BundleError(f"node {node_id}: the scaler reads beyond the {features} features")
     scaler = Scaler(**parts)
     try:
@@ -435,14 +452,15 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     tensors: dict[str, npt.NDArray[Any]] = dict(bundle.weights)
     for node in bundle.nodes():
         for part in SCALER_ARRAYS:
-            tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
+            if part not in DERIVED_ARRAYS or node.scaler.operations.size:
+                tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
     if bundle.trained is not None:
         tensors |= {"trained_flows": bundle.trained.identities, "trained_inputs": bundle.trained.inputs}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
     for (node_id, form), data in sorted(bundle.onnx.items()):
         files[f"onnx/{node_id}.{form}.onnx"] = data
     manifest = {
-        "format": FORMAT,
+        "format": _format_of(bundle.root),
         "name": bundle.name,
         "levels": bundle.levels,
         "features": [{"name": n, "unit": u} for n, u in zip(bundle.features, bundle.units, strict=True)],
@@ -459,6 +477,11 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     }
     text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
     return {MANIFEST: text.encode() + b"\n", **files}
+
+
+def _format_of(root: Node) -> int:
+    """The least format that can hold the tree."""
+    return 2 if any(node.scaler.operations.size for _, node in root.walk()) else 1
 
 
 def _encode_node(node: Node) -> dict[str, Any]:

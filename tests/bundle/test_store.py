@@ -25,6 +25,7 @@ from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.errors import BundleError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.infer.classifier import Classifier
+from making import assert_same, with_derived
 
 Json = dict[str, Any]
 FORMS = ("tiny", "tiny.zip")
@@ -392,7 +393,8 @@ def test_a_zip_bomb_is_not_inflated(folder: Path, monkeypatch: pytest.MonkeyPatc
         (b"[]", "is no JSON object"),
         (b"null", "is no JSON object"),
         (b"{}", "has format None"),
-        (b'{"format": 2}', "has format 2, and this etcc-edge reads format 1; update the older"),
+        (b'{"format": 3}', "has format 3, and this etcc-edge reads 1 and 2; update the older"),
+        (b'{"format": true}', "has format True"),
         (b'{"format": "1"}', "has format '1'"),
         (b'{"format": [1]}', r"has format \[1\]"),
     ],
@@ -614,6 +616,20 @@ TENSORS: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "a negative source": (_scaler(sources=np.array([0, 1, 2, 3, 4, -1])), "scaler source is negative"),
     "no sources": (_scaler(sources=np.zeros(0, np.int64)), "stage2.vpn: the scaler reads"),
     "one input fewer": (_scaler(sources=np.arange(5)), "one missing value an input"),
+    "a second feature beyond the features": (
+        _scaler(operations=np.array([0, 0, 0, 0, 0, 1]), second=np.array([-1, -1, -1, -1, -1, 6])),
+        "reads beyond the 6 features",
+    ),
+    "an operation without its second feature": (_scaler(operations=np.ones(6, np.int64)), "scaler.second is missing"),
+    "a second feature without its operation": (_scaler(second=np.ones(6, np.int64)), "scaler.operations is missing"),
+    "an unknown operation": (
+        _scaler(operations=np.full(6, 4), second=np.zeros(6, np.int64)),
+        "operation is none of 0 to 3",
+    ),
+    "derived inputs in format 1": (
+        _scaler(operations=np.ones(6, np.int64), second=np.zeros(6, np.int64)),
+        "format 1 knows no derived inputs, and there are some",
+    ),
     "hashes in float64": ({"trained_flows": np.zeros(3)}, "trained_flows"),
     "hashes in a matrix": ({"trained_inputs": np.zeros((2, 2), np.uint32)}, "trained_inputs"),
 }
@@ -786,6 +802,20 @@ def test_a_scaler_with_more_inputs_than_any_network_has_is_refused_at_once(folde
     )
     with pytest.raises(BundleError, match="more than 65536 inputs"):
         load_bundle(folder)
+
+
+def test_derived_inputs_make_format_2(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "plain")
+    scaler = with_derived(tiny_bundle.root.scaler, [0, 1, 2, 3, 0, 2], [0, 0, 3, 5, 0, 5])
+    bundle = dataclasses.replace(tiny_bundle, root=dataclasses.replace(tiny_bundle.root, scaler=scaler))
+    save_bundle(bundle, tmp_path / "derived")
+    formats = [json.loads((tmp_path / name / "bundle.json").read_bytes())["format"] for name in ("plain", "derived")]
+    assert formats == [1, 2]
+    loaded = load_bundle(tmp_path / "derived")
+    raw = np.random.default_rng(0).uniform(0, 1000, (20, 6)).astype(np.float32)
+    assert_same(Classifier(loaded).predict(raw), Classifier(bundle).predict(raw))
+    assert (Classifier(loaded).predict(raw).energy[0] != Classifier(tiny_bundle).predict(raw).energy[0]).any()
+    assert loaded.digest() == bundle.digest() != tiny_bundle.digest()
 
 
 def test_a_bundle_of_format_1_reads_as_it_always_did() -> None:

@@ -21,7 +21,7 @@ from etcc_edge.engines.choice import Choice
 from etcc_edge.engines.native import INSTRUCTION_SET, open_engine
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.text.reader import FlowFile
-from making import assert_same, bundle_of, random_weights, raw_flows
+from making import assert_same, bundle_of, random_weights, raw_flows, with_derived
 
 NATIVE = Choice("native", "fp32", "")
 INT8 = Choice("native", "int8", "")
@@ -54,7 +54,10 @@ def small_scaler(rng: np.random.Generator, features: int) -> Scaler:
             ys.append(scaled[own].astype(np.float32))
     starts = np.concatenate([[0], np.cumsum([len(x) for x in xs])]).astype(np.int64)
     missing = rng.random(len(sources), np.float32)
-    return Scaler(np.array(sources, np.int64), starts, np.concatenate(xs), np.concatenate(ys), missing)
+    plain = Scaler(np.array(sources, np.int64), starts, np.concatenate(xs), np.concatenate(ys), missing)
+    if rng.random() < 0.3:
+        return plain
+    return with_derived(plain, rng.integers(0, 4, len(sources)), rng.integers(0, features, len(sources)))
 
 
 def random_bundle(seed: int, networks: tuple[str, ...] = NETWORKS) -> Bundle:
@@ -86,6 +89,7 @@ def odd_flows(features: int, n: int, seed: int = 0) -> np.ndarray:
     raw[rng.random(raw.shape) < 0.05] = np.nan
     raw[rng.random(raw.shape) < 0.02] = 3e38
     raw[rng.random(raw.shape) < 0.02] = -np.inf
+    raw[rng.random(raw.shape) < 0.02] = rng.choice(np.array([0, 1e-45, 1e-38, -1e-40], np.float32))
     return raw
 
 
@@ -115,6 +119,19 @@ def test_it_gives_the_routed_answer_for_any_scaler_and_tree(instruction_set: str
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(INSTRUCTION_SET, instruction_set)
         assert_close(open_cascade(bundle, NATIVE).run(raw), routed(bundle, raw))
+
+
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), flows=st.sampled_from([1, 4, 5, 64, 200]))
+def test_a_scaled_value_is_the_scalers_to_the_bit(instruction_set: str, seed: int, flows: int) -> None:
+    scaler = small_scaler(np.random.default_rng(seed), 5)
+    labels = tuple(f"input {i}" for i in range(scaler.inputs))
+    bundle = bundle_of(Node("root", labels, parse_network(["flatten"]), scaler), ("input",), 5)
+    raw = odd_flows(5, flows, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(INSTRUCTION_SET, instruction_set)
+        assert_same(open_cascade(bundle, NATIVE).run(raw), routed(bundle, raw))
 
 
 @pytest.mark.parametrize("instruction_set", _native.instruction_sets())

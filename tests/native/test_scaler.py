@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from etcc_edge.bundle import Scaler
+from etcc_edge.bundle.model import OPERATIONS
+from making import with_derived
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -67,6 +71,40 @@ def test_transform_is_the_formula_of_its_header(
         expected = mapped(np.array(x, np.float32), np.array(y, np.float32), of.missing[i], raw[:, i])
         np.testing.assert_array_equal(scaled[:, i], expected)
     assert scaled.dtype == np.float32
+
+
+odd = st.sampled_from([0.0, -0.0, 1e-45, -1e-40, 1e-38, 3e38, -3e38, np.inf, -np.inf, np.nan, 1.0, 3.0])
+
+
+@repeatable
+@given(st.lists(knots(), min_size=1, max_size=4), st.data())
+def test_a_derived_input_is_one_float32_operation_and_missing_where_that_is_not_finite(
+    maps: list[tuple[list[float], list[float]]], data: st.DataObject
+) -> None:
+    plain = scaler(*maps)
+    pairs = st.lists(st.integers(0, len(maps) - 1), min_size=len(maps), max_size=len(maps))
+    operations = data.draw(st.lists(st.integers(0, 3), min_size=len(maps), max_size=len(maps)))
+    of = with_derived(plain, operations, data.draw(pairs))
+    shape = (data.draw(st.integers(0, 12)), len(maps))
+    raw = data.draw(hnp.arrays(np.float32, shape, elements=st.one_of(numbers, anything, odd)))
+    scaled = of.transform(raw)
+    for i, (x, y) in enumerate(maps):
+        values = raw[:, i]
+        if operations[i]:
+            second = raw[:, of.second[i]].astype(np.float64)
+            with np.errstate(all="ignore"):  # float64 holds a product of two float32 exactly; a quotient rounds alike
+                wide = {1: np.multiply, 2: np.divide, 3: np.subtract}[operations[i]](values.astype(np.float64), second)
+                values = wide.astype(np.float32)
+            values[~np.isfinite(values)] = np.nan
+            np.testing.assert_array_equal(of.value(i, raw.T), values)
+        expected = mapped(np.array(x, np.float32), np.array(y, np.float32), of.missing[i], values)
+        np.testing.assert_array_equal(scaled[:, i], expected)
+
+
+def test_what_cannot_be_derived_is_missing() -> None:
+    of = with_derived(scaler(([0, 10], [0, 1]), ([0, 10], [0, 1]), missing=0.75), [2, 1], [1, 0])
+    raw = np.array([[4, 0], [0, 0], [np.nan, 2], [3e38, 1e-5], [6, 2]], np.float32)
+    assert of.transform(raw)[:, 0].tolist() == [0.75, 0.75, 0.75, 0.75, np.float32(0.3)]
 
 
 @repeatable
@@ -139,10 +177,11 @@ def test_a_row_outside_the_batch_is_refused(row: int) -> None:
 
 
 def test_a_batch_that_is_too_narrow_is_refused() -> None:
-    of = scaler(([0, 1], [0, 1]), sources=[2])
-    for call in (of.transform, of.outside):
-        with pytest.raises(ValueError, match="fewer features"):
-            call(np.zeros((1, 2), np.float32))
+    plain = scaler(([0, 1], [0, 1]))
+    for of in (dataclasses.replace(plain, sources=np.array([2])), with_derived(plain, [1], [2])):
+        for call in (of.transform, of.outside):
+            with pytest.raises(ValueError, match="fewer features"):
+                call(np.zeros((1, 2), np.float32))
 
 
 def test_outside_marks_rows_with_a_value_beyond_the_knots_and_not_the_missing() -> None:
@@ -164,10 +203,17 @@ def test_outside_is_beyond_all_inputs_that_read_the_feature() -> None:
     ]
 
 
+def test_derived_inputs_do_not_count_for_outside() -> None:
+    plain = scaler(([0, 10], [0, 1]), ([0, 1], [0, 1]), sources=[0, 1])
+    raw = np.array([[5, 1], [5, 99], [11, 1]], np.float32)
+    assert plain.outside(raw).tolist() == [False, True, True]
+    assert with_derived(plain, [0, OPERATIONS.index("/")], [-1, 0]).outside(raw).tolist() == [False, False, True]
+
+
 def arrays(**changes: list[float]) -> dict[str, np.ndarray]:
     """Two inputs of two knots each, changed."""
     good = {"sources": [0, 1], "starts": [0, 2, 4], "x": [0, 1, 0, 1], "y": [0, 1, 0, 1], "missing": [0, 0]}
-    kinds = {"sources": np.int64, "starts": np.int64}
+    kinds = dict.fromkeys(("sources", "starts", "operations", "second"), np.int64)
     return {name: np.array(values, kinds.get(name, np.float32)) for name, values in (good | changes).items()}
 
 
@@ -191,6 +237,13 @@ def arrays(**changes: list[float]) -> dict[str, np.ndarray]:
         ({"x": [0, 0, 0, 1]}, "knots do not rise"),
         ({"x": [0, 1, 2, 1]}, "knots do not rise"),
         ({"y": [0, 1, 1, 0.5]}, "values fall"),
+        ({"operations": [0, 1]}, "one operation and one second feature an input"),
+        ({"operations": [1], "second": [1]}, "one operation and one second feature an input"),
+        ({"operations": [0, 4], "second": [-1, 1]}, "none of 0 to 3"),
+        ({"operations": [0, -1], "second": [-1, 1]}, "none of 0 to 3"),
+        ({"operations": [0, 1], "second": [-1, -1]}, "a second feature for each operation, and no other"),
+        ({"operations": [0, 1], "second": [-1, -2]}, "a second feature for each operation, and no other"),
+        ({"operations": [0, 1], "second": [0, 1]}, "a second feature for each operation, and no other"),
     ],
 )
 def test_knots_that_make_no_map_are_named(changes: dict[str, list[float]], complaint: str) -> None:

@@ -168,10 +168,12 @@ void bind_networks(nb::module_& m) {
       .def(
           "__init__",
           [](etcc::Scaler* self, const In<std::int64_t, 1>& sources, const In<std::int64_t, 1>& starts,
-             const In<float, 1>& x, const In<float, 1>& y, const In<float, 1>& missing) {
-            new (self) etcc::Scaler(as_span(sources), as_span(starts), as_span(x), as_span(y), as_span(missing));
+             const In<float, 1>& x, const In<float, 1>& y, const In<float, 1>& missing,
+             const In<std::int64_t, 1>& operations, const In<std::int64_t, 1>& second) {
+            new (self) etcc::Scaler(as_span(sources), as_span(starts), as_span(x), as_span(y), as_span(missing),
+                                    as_span(operations), as_span(second));
           },
-          "sources"_a, "starts"_a, "x"_a, "y"_a, "missing"_a)
+          "sources"_a, "starts"_a, "x"_a, "y"_a, "missing"_a, "operations"_a, "second"_a)
       .def("transform", &transform, "raw"_a, "rows"_a = nb::none())
       .def("outside", &outside, "raw"_a);
 

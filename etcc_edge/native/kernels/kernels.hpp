@@ -1,6 +1,7 @@
 // The inner loops, compiled once for each instruction set; `kernels` picks one at run time.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -8,15 +9,26 @@
 
 namespace etcc {
 
-// A raw feature's map: y[k] + (v - x[k]) * slope[k] from the knot x[k] on, y at the ends beyond. With tents, the
-// result is a place between rows of a table.
+enum class Operation : std::uint8_t { none, multiply, divide, subtract };
+
+// What a column reads of a row: the feature `source`, or it and the feature `second` joined by an operation, which
+// rounds once to float32; NaN where the result is not finite.
+struct Reading {
+  Operation operation = Operation::none;
+  std::size_t source = 0;
+  std::size_t second = 0;
+  auto operator<=>(const Reading&) const = default;
+};
+
+// A value's map: y[k] + (v - x[k]) * slope[k] from the knot x[k] on, y at the ends beyond. With tents, the result is a
+// place between rows of a table.
 struct Column {
   const float* x;
   const float* y;  // one more than knots
   const float* slope;
   const std::int32_t* table_rows;  // the row of place 0 after each knot; null: `table_row` after all
   std::size_t count;               // of knots, at least one
-  std::size_t source;              // the feature that it reads
+  Reading reads;
   std::int32_t table_row;
   std::int32_t missing_row;  // NaN becomes the place `missing` in this row of the table
   float missing;

@@ -22,6 +22,15 @@ inline std::int32_t search(const Column& column, float value) {
   return knot;
 }
 
+// NaN where it is not finite. `T` is float or Vec.
+template <class T>
+inline T joined(Operation operation, T first, T second) {
+  const T value = operation == Operation::multiply ? first * second
+                  : operation == Operation::divide ? first / second
+                                                   : first - second;
+  return value - value == T{} ? value : __builtin_nanf("") + T{};
+}
+
 // A column of some rows.
 struct Values {
   Vec raw;
@@ -36,10 +45,13 @@ inline void each(const Column& column, const float* raw, std::size_t features, c
                  One one, Many many) {
   const float low = column.x[0];
   const float high = column.x[column.count - 1];
-  const float* source = raw + column.source;
+  const auto [operation, first_feature, second_feature] = column.reads;
+  const float* source = raw + first_feature;
+  const float* second = raw + second_feature;
   if (n <= max_single_searches) {
     for (std::size_t i = 0; i < n; ++i) {
-      const float value = source[static_cast<std::size_t>(index[i]) * features];
+      const std::size_t row = static_cast<std::size_t>(index[i]) * features;
+      const float value = operation == Operation::none ? source[row] : joined(operation, source[row], second[row]);
       const float above = value < low ? low : value;
       const float inside = above > high ? high : above;
       const std::int32_t knot = search(column, inside);
@@ -52,6 +64,13 @@ inline void each(const Column& column, const float* raw, std::size_t features, c
     float raw_values[rows_per_search];
     for (std::size_t i = 0; i < count; ++i)
       raw_values[i] = source[static_cast<std::size_t>(index[start + i]) * features];
+    if (operation != Operation::none) {
+      float others[rows_per_search];
+      for (std::size_t i = 0; i < count; ++i) others[i] = second[static_cast<std::size_t>(index[start + i]) * features];
+      for (std::size_t i = count; i < rows_per_search; ++i) raw_values[i] = others[i] = 1.0F;
+      for (std::size_t v = 0; v < rows_per_search; v += lanes)
+        store(raw_values + v, joined(operation, load(raw_values + v), load(others + v)));
+    }
     for (std::size_t i = count; i < rows_per_search; ++i) raw_values[i] = low;
     const std::size_t vectors = (count + lanes - 1) / lanes;
     Vec inside[vectors_per_search];  // NaN stays, and ends at knot 0

@@ -9,7 +9,7 @@
 namespace etcc {
 namespace {
 
-constexpr std::size_t max_joined_floats = std::size_t{1} << 24;  // above it, inputs of one feature stay apart
+constexpr std::size_t max_joined_floats = std::size_t{1} << 24;  // above it, inputs that read the same stay apart
 
 // The scaled value at v in float64; v is any number.
 double at(const Scaler::Map& map, double v) {
@@ -29,10 +29,10 @@ Maps::Maps(const Scaler& scaler) {
 void Maps::add(const Scaler::Map& map, std::int32_t table_row) {
   const auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
   Pieces pieces{.x = copy(map.x), .y = copy(map.y), .slope = copy(map.slope), .table_rows = {}};
-  add(std::move(pieces), map.source, map.missing, table_row, table_row);
+  add(std::move(pieces), map.reads, map.missing, table_row, table_row);
 }
 
-void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t table_row, std::int32_t missing_row) {
+void Maps::add(Pieces pieces, const Reading& reads, float missing, std::int32_t table_row, std::int32_t missing_row) {
   pieces.y.push_back(pieces.y.back());
   pieces_.push_back(std::move(pieces));
   const auto& own = pieces_.back();  // the vectors' memory stays where it is when `pieces_` grows
@@ -41,7 +41,7 @@ void Maps::add(Pieces pieces, std::size_t source, float missing, std::int32_t ta
                       .slope = own.slope.data(),
                       .table_rows = own.table_rows.empty() ? nullptr : own.table_rows.data(),
                       .count = own.x.size(),
-                      .source = source,
+                      .reads = reads,
                       .table_row = table_row,
                       .missing_row = missing_row,
                       .missing = missing});
@@ -58,9 +58,9 @@ bool TentTable::fits(const Scaler& scaler) {
 TentTable::TentTable(const Scaler& scaler, std::size_t bins, std::span<const float> weight, std::size_t channels,
                      std::size_t width)
     : bins_(bins), inputs_(scaler.inputs()), channels_(channels), width_(width), weight_(weight) {
-  std::map<std::size_t, std::vector<std::size_t>> by_source;
-  for (std::size_t i = 0; i < inputs_; ++i) by_source[scaler.input(i).source].push_back(i);
-  for (const auto& [source, inputs] : by_source) {
+  std::map<Reading, std::vector<std::size_t>> by_reading;
+  for (std::size_t i = 0; i < inputs_; ++i) by_reading[scaler.input(i).reads].push_back(i);
+  for (const auto& [reads, inputs] : by_reading) {
     if (inputs.size() > 1 && add_joined(scaler, inputs)) continue;
     for (const std::size_t i : inputs) add_alone(scaler.input(i), i);
   }
@@ -184,7 +184,7 @@ bool TentTable::add_joined(const Scaler& scaler, const std::vector<std::size_t>&
     rows_.resize(before);
     return false;
   }
-  maps_.add(std::move(pieces), maps.front().source, 0.0F, 0, missing_row);
+  maps_.add(std::move(pieces), maps.front().reads, 0.0F, 0, missing_row);
   return true;
 }
 

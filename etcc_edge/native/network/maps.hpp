@@ -29,7 +29,7 @@ class Maps {
   };
   Maps() = default;
   void add(const Scaler::Map& map, std::int32_t table_row);
-  void add(Pieces pieces, std::size_t source, float missing, std::int32_t table_row, std::int32_t missing_row);
+  void add(Pieces pieces, const Reading& reads, float missing, std::int32_t table_row, std::int32_t missing_row);
 
   std::vector<Pieces> pieces_;
   std::vector<Column> columns_;
@@ -38,7 +38,7 @@ class Maps {
 // Scaler, tents and a convolution as wide as its input, as one table: the raw features choose rows whose sum, each
 // interpolated with the row after it, is the convolution's output without bias.
 //
-// An input alone has a row a tent. Inputs that read one feature become one column: between two of their knots,
+// An input alone has a row a tent. Inputs that read the same become one column: between two of their knots,
 // each is constant or not. Where one moves, it has rows of its own to which the others' constant part is already
 // added; where several move, there is a row at each place where one passes a tent's tip.
 class TentTable {

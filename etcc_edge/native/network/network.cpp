@@ -8,19 +8,12 @@ namespace {
 
 constexpr std::size_t max_cached_floats = std::size_t{1} << 16;  // of a block; half as many flows stay in cache
 
-// Features that a row must have.
-std::size_t features_of(const Scaler& scaler) {
-  std::size_t features = 0;
-  for (std::size_t i = 0; i < scaler.inputs(); ++i) features = std::max(features, scaler.input(i).source + 1);
-  return features;
-}
-
 }  // namespace
 
 Network::Network(const Scaler* scaler, std::size_t inputs, std::span<const Layer> layers, const Kernels& kernels,
                  bool int8)
     : inputs_(inputs),
-      features_(scaler ? features_of(*scaler) : inputs),
+      features_(scaler ? scaler->features() : inputs),
       plan_(build(scaler, inputs, layers, kernels, int8)) {}
 
 void Network::reserve(Workspace& space) const {
