@@ -21,6 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.arrays import F32, I8
+from etcc_edge.bundle.onnx_weights import codes_of
 from etcc_edge.bundle.precision import Form
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine, silent_library
 from etcc_edge.errors import EtccError
@@ -261,11 +262,7 @@ class _Quantizer:
 
     def weight(self, name: str, levels: int) -> tuple[I8, F32]:
         """Codes shaped as the weight, and a scale an output."""
-        array = self.arrays[name]
-        by_output = np.abs(array.reshape(len(array), -1)).max(axis=1)
-        scale = (np.maximum(by_output, np.finfo(np.float32).tiny * levels) / levels).astype(np.float32)
-        codes = np.rint(array / scale.reshape(-1, *[1] * (array.ndim - 1)))
-        return np.clip(codes, -levels, levels).astype(np.int8), scale
+        return codes_of(self.arrays[name], levels)
 
     def stored_weight(self, name: str, levels: int) -> tuple[F32, str]:
         """Scales of the weight, and the tensor that DequantizeLinear makes of its codes."""

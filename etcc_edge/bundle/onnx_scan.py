@@ -4,6 +4,7 @@ outside itself, and its weights."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,9 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-_GRAPH, _INITIALIZER = 7, 5  # of a model, of a graph
-_NAME, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 8, 9, 13, 14  # of a tensor
+GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
+NAME, RAW_DATA = 8, 9  # of a tensor
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _MAX_DEPTH = 32
 
 
@@ -38,13 +40,13 @@ def check_same_weights(model: bytes, network: Network, weights: Mapping[str, F32
     """Raises BundleError where an fp32 file that is `check_self_contained` does not hold these weights of the network,
     named ``<layer index>.<name>`` as PyTorch shapes them, under the names that an export gives them."""
     initializers = _initializers(model)
-    for name, array in _exported(network, weights):
+    for name, array in exported(network, weights):
         data = initializers.get(name.encode(), memoryview(b""))
         if len(data) != array.nbytes or not np.array_equal(np.frombuffer(data, np.float32), array.ravel()):
             raise BundleError(f"holds another network than the weights: its {name} is not theirs")
 
 
-def _exported(network: Network, weights: Mapping[str, F32]) -> Iterator[tuple[str, F32]]:
+def exported(network: Network, weights: Mapping[str, F32]) -> Iterator[tuple[str, F32]]:
     """Each weight as an export writes it, by its name there."""
     for i, layer in enumerate(network):
         if layer.op in ("conv", "dense"):
@@ -68,10 +70,10 @@ def _onnx_gates(array: F32) -> F32:
 def _initializers(model: bytes) -> dict[bytes, memoryview]:
     """The main graph's raw data by name."""
     stored = {}
-    for graph in _messages(memoryview(model), _GRAPH):
-        for tensor in _messages(graph, _INITIALIZER):
+    for graph in _messages(memoryview(model), GRAPH):
+        for tensor in _messages(graph, INITIALIZER):
             parts = {field: value for field, value in _fields(tensor) if isinstance(value, memoryview)}
-            stored[bytes(parts.get(_NAME, b""))] = parts.get(_RAW_DATA, memoryview(b""))
+            stored[bytes(parts.get(NAME, b""))] = parts.get(RAW_DATA, memoryview(b""))
     return stored
 
 
@@ -94,23 +96,38 @@ def _check(kind: str, message: memoryview, depth: int) -> None:
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Field numbers with their varints or bytes; fixed-width values are passed over."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
+    return ((span.field, span.value) for span in spans(message) if span.value is not None)
+
+
+class Span(NamedTuple):
+    """A field of a message."""
+
+    field: int
+    whole: memoryview  # its bytes, with the number and the length
+    value: int | memoryview | None  # None for one of fixed width
+
+
+def spans(message: memoryview) -> Iterator[Span]:
+    """The fields in turn. Raises ValueError or IndexError where they are malformed."""
+    end = 0
+    while end < len(message):
+        start = end
+        tag, at = _varint(message, start)
         field, wire_type = tag >> 3, tag & 7
+        value: int | memoryview | None = None
         if wire_type == 0:
-            number, at = _varint(message, at)
-            yield field, number
+            value, end = _varint(message, at)
         elif wire_type == 2:
             size, at = _varint(message, at)
-            if at + size > len(message):
-                raise ValueError("cut short")
-            yield field, message[at : at + size]
-            at += size
+            end = at + size
+            value = message[at:end]
         elif wire_type in (1, 5):
-            at += 8 if wire_type == 1 else 4
+            end = at + (8 if wire_type == 1 else 4)
         else:
             raise ValueError(f"wire type {wire_type}")
+        if end > len(message):
+            raise ValueError("cut short")
+        yield Span(field, message[start:end], value)
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,12 +27,13 @@ from etcc_edge.bundle.model import (
 )
 from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
+from etcc_edge.bundle.onnx_weights import with_weights, without_weights
 from etcc_edge.errors import BundleError
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
 
 FORMATS = (1, 2)
-"""That this version reads. 2 is written where an input is derived, which a reader of 1 would overlook."""
+"""That this version reads. It writes the last."""
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
@@ -273,7 +274,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
     _check_count(_take(manifest, "root", dict))
     root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
     nodes = [node for _, node in root.walk()]
-    if manifest["format"] < _format_of(root):
+    if manifest["format"] == 1 and any(node.scaler.operations.size for node in nodes):
         raise BundleError(f"{MANIFEST}: format {manifest['format']} knows no derived inputs, and there are some")
     if len({node.id for node in nodes}) != len(nodes):
         raise BundleError(f"{MANIFEST}: two nodes have one id")
@@ -281,6 +282,8 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
         _check_weights(node, tensors)
     weights = {name: array for name, array in tensors.items() if "/scaler." not in name and "/" in name}
     onnx = _onnx_files(files, listed, {node.id for node in nodes})
+    if manifest["format"] > 1:
+        onnx = _filled(onnx, nodes, weights)
     for node in nodes:
         if (node.id, "fp32") in onnx:
             try:
@@ -366,6 +369,26 @@ def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str
             raise BundleError(f"{name} {error}") from error
         models[match[1], match[2]] = files[name]
     return models
+
+
+def _filled(
+    onnx: Mapping[tuple[str, str], bytes], nodes: Sequence[Node], weights: Mapping[str, Any]
+) -> dict[tuple[str, str], bytes]:
+    """The ONNX files with their weights."""
+    filled: dict[tuple[str, str], bytes] = {}
+    left = _MAX_TOTAL_BYTES
+    for node in nodes:
+        own = weights_of(node.id, weights)
+        for (node_id, form), stub in onnx.items():
+            if node_id != node.id:
+                continue
+            try:
+                model = with_weights(stub, node.network, own, min(left, _MAX_FILE_BYTES))
+            except BundleError as error:
+                raise BundleError(f"onnx/{node_id}.{form}.onnx {error}") from error
+            filled[node_id, form] = model
+            left -= len(model)
+    return filled
 
 
 def _check_count(root: dict[str, Any]) -> None:
@@ -457,10 +480,13 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     if bundle.trained is not None:
         tensors |= {"trained_flows": bundle.trained.identities, "trained_inputs": bundle.trained.inputs}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
+    networks = {node.id: node.network for node in bundle.nodes()}
     for (node_id, form), data in sorted(bundle.onnx.items()):
+        if node_id in networks:
+            data = without_weights(data, networks[node_id], weights_of(node_id, bundle.weights))
         files[f"onnx/{node_id}.{form}.onnx"] = data
     manifest = {
-        "format": _format_of(bundle.root),
+        "format": FORMATS[-1],
         "name": bundle.name,
         "levels": bundle.levels,
         "features": [{"name": n, "unit": u} for n, u in zip(bundle.features, bundle.units, strict=True)],
@@ -477,11 +503,6 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     }
     text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
     return {MANIFEST: text.encode() + b"\n", **files}
-
-
-def _format_of(root: Node) -> int:
-    """The least format that can hold the tree."""
-    return 2 if any(node.scaler.operations.size for _, node in root.walk()) else 1
 
 
 def _encode_node(node: Node) -> dict[str, Any]:
