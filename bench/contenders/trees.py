@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.arrays import F32, I64, Floats
-from etcc_edge.bundle import Bundle
+from etcc_edge.bundle import Bundle, Node
+from etcc_edge.bundle.model import derived_columns
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import LabelledFlows
@@ -54,7 +55,7 @@ class TreesCascade:
             node, rows, depth = reached.pop()
             if not len(rows):
                 continue
-            probability = _probabilities(self._models[node.id], raw[rows])
+            probability = _probabilities(self._models[node.id], with_derived(node, raw[rows]))
             label = self._models[node.id].classes_[probability.argmax(axis=1)]
             codes[depth, rows] = np.array([names[depth].index(name) for name in node.labels])[label]
             confidence[depth, rows] = probability.max(axis=1)
@@ -62,6 +63,12 @@ class TreesCascade:
                 (child, rows[label == node.labels.index(name)], depth + 1) for name, child in node.children.items()
             ]
         return Result(self._bundle.levels, names, codes, confidence, np.full_like(confidence, np.nan))
+
+
+def with_derived(node: Node, raw: F32) -> F32:
+    """The features [n, f] and the node's derived inputs beside them."""
+    derived = node.scaler.derived()
+    return np.concatenate([raw, derived_columns(raw, derived)], axis=1) if derived else raw
 
 
 def _probabilities(model: Any, raw: F32) -> Floats:
@@ -74,15 +81,16 @@ def _probabilities(model: Any, raw: F32) -> Floats:
 
 
 def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: I64, name: str, seed: int) -> Models:
-    """A model for each node of the bundle, by its id; ``flows`` has the bundle's features."""
+    """A model for each node of the bundle, by its id, with its network's derived inputs; ``flows`` has the bundle's
+    features."""
     raw = np.where(np.isfinite(flows.features), flows.features, np.nan)
     protocol = codes_of(bundle.root.labels, flows.protocol)
-    labels = {bundle.root.id: protocol}
+    labels = [(bundle.root, protocol)]
     for label_name, child in bundle.root.children.items():
         belongs = protocol == bundle.root.labels.index(label_name)
-        labels[child.id] = np.where(belongs, codes_of(child.labels, flows.application), -1)
+        labels.append((child, np.where(belongs, codes_of(child.labels, flows.application), -1)))
     models = {}
-    for node_id, label in labels.items():
+    for node, label in labels:
         learn = rows[label[rows] >= 0]
-        models[node_id] = make(name, seed).fit(raw[learn], label[learn])
+        models[node.id] = make(name, seed).fit(with_derived(node, raw[learn]), label[learn])
     return models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,9 @@ DERIVED_ARRAYS = ("operations", "second")
 OPERATIONS = ("", "*", "/", "-")
 """By their number in a scaler; 0 is none."""
 
+Derived = tuple[int, str, int]
+"""A feature by its index, one of `OPERATIONS`, and the second feature."""
+
 
 def derived(operation: str, first: F32, second: F32) -> F32:
     """``first`` ``operation`` ``second`` [n], rounded once to float32; NaN where it is not finite."""
@@ -35,6 +38,12 @@ def derived(operation: str, first: F32, second: F32) -> F32:
         value: F32 = {"*": np.multiply, "/": np.divide, "-": np.subtract}[operation](first, second)
     value[~np.isfinite(value)] = np.nan
     return value
+
+
+def derived_columns(raw: F32, inputs: Sequence[Derived]) -> F32:
+    """float32 [n, inputs] of ``raw`` float32 [n, f]."""
+    columns = [derived(operation, raw[:, first], raw[:, second]) for first, operation, second in inputs]
+    return np.stack(columns, axis=1) if columns else raw[:, :0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +87,11 @@ class Scaler:
     def transform(self, raw: F32, rows: I64 | None = None) -> F32:
         """Inputs float32 [m, inputs] of the given rows of ``raw`` float32 [n, f], in their order; of all without."""
         return self.native.transform(raw, rows)
+
+    def derived(self) -> list[Derived]:
+        """The derived inputs, each once."""
+        rows = zip(self.sources.tolist(), self.operations.tolist(), self.second.tolist(), strict=False)
+        return list(dict.fromkeys((first, OPERATIONS[number], second) for first, number, second in rows if number))
 
     def value(self, i: int, columns: F32) -> F32:
         """What input i reads of ``columns`` float32 [f, n], before its knots."""

@@ -51,11 +51,19 @@ def model_card(bundle: Bundle) -> str:
         _networks(bundle),
         "## Features",
         ", ".join(f"{name} ({unit})" for name, unit in zip(bundle.features, bundle.units, strict=True)),
+        *_derived(bundle),
         "## Data and licence",
         f"Licence of the weights: {bundle.license}. If you use this bundle or its flows, cite:",
         "\n".join(f"- {text}" for text in bundle.citations),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _derived(bundle: Bundle) -> list[str]:
+    names = bundle.features
+    pairs = dict.fromkeys(pair for node in bundle.nodes() for pair in node.scaler.derived())
+    texts = [f"{names[first]} {operation} {names[second]}" for first, operation, second in pairs]
+    return [f"Derived inputs: {', '.join(texts)}"] if texts else []
 
 
 def _chosen_on(training: Mapping[str, Any]) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from etcc_edge.arrays import F32, I64
+from etcc_edge.bundle.model import Derived, derived_columns
 from etcc_edge.training.recipes import Teacher
 
 
-def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tuple[F32, F32]:
+def teach(
+    raw: F32, label: I64, classes: int, teacher: Teacher, seed: int, inputs: Sequence[Derived] = ()
+) -> tuple[F32, F32]:
     """Rows float32 [m, f] and the probabilities float32 [m, classes] to learn for them.
 
     The first n are ``raw`` itself, whose probabilities are half the label's and half the trees'. The others are
     copies in which some features come from another flow of the same label, so that a network sees what the trees
-    say between the flows too (model compression, Bucila et al., KDD 2006).
+    say between the flows too (model compression, Bucila et al., KDD 2006). The trees read the derived ``inputs`` too.
     """
     rng = np.random.default_rng(seed)
-    seen = ~np.isnan(raw).all(axis=0)  # a feature without any value has no bins
+
+    def columns(rows: F32) -> F32:
+        return np.concatenate([rows, derived_columns(rows, inputs)], axis=1)
+
+    read = columns(raw)
+    seen = ~np.isnan(read).all(axis=0)  # a feature without any value has no bins
     trees = HistGradientBoostingClassifier(
         max_iter=teacher.rounds,
         learning_rate=0.1,
@@ -26,11 +36,11 @@ def teach(raw: F32, label: I64, classes: int, teacher: Teacher, seed: int) -> tu
         max_features=0.5,
         early_stopping=False,
         random_state=seed,
-    ).fit(raw[:, seen], label)
+    ).fit(read[:, seen], label)
 
     def opinion(rows: F32) -> F32:
         probability = np.zeros((len(rows), classes), np.float32)
-        probability[:, trees.classes_] = trees.predict_proba(rows[:, seen])
+        probability[:, trees.classes_] = trees.predict_proba(columns(rows)[:, seen])
         return probability
 
     rows: list[F32] = [raw]

@@ -38,7 +38,22 @@ class Recipe:
     level_pace: float = 0.0  # of `TentConv`; 0: plain weights
     teacher: Teacher | None = None
     segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
+    derived: tuple[str, ...] = ()  # further inputs of two features each; those whose features the flows have are used
 
+
+# Packets, bytes and their quotient; forward over backward, a direction's longest gap over the flow's, and the spread of
+# gaps. Trees gain 5 points of both labels by them (docs/train.md). Differences of nearly equal values would hold
+# rounding.
+_TIME_DERIVED = (
+    "flow_duration * flow_packets_per_s",
+    "flow_duration * flow_bytes_per_s",
+    "flow_bytes_per_s / flow_packets_per_s",
+    "fwd_iat_mean / bwd_iat_mean",
+    "fwd_iat_max / bwd_iat_max",
+    "fwd_iat_max / flow_iat_max",
+    "bwd_iat_max / flow_iat_max",
+    "flow_iat_std / flow_iat_mean",
+)
 
 # One convolution as wide as its inputs: over tent channels it costs a look-up an input, and on these flows
 # narrower kernels, more of them and deeper stacks were no better.
@@ -89,5 +104,6 @@ RECIPES: Mapping[str, Recipe] = {
         keep_last=True,
         level_pace=3.0,
         teacher=Teacher(rounds=300, flows=400_000, swap_rate=0.15),
+        derived=_TIME_DERIVED,
     ),
 }

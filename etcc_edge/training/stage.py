@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etcc_edge.arrays import F32, I64
-from etcc_edge.bundle.model import Node, Scaler
+from etcc_edge.bundle.model import Derived, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
 from etcc_edge.bundle.store import MAX_LABELS
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -158,7 +158,10 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
     lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn])
     if recipe.teacher is not None:
         tell(f"{stage.id}: growing the trees that teach it")
-        raw, target = teach(flows.features[learn], stage.label[learn], len(stage.labels), recipe.teacher, plan.seed)
+        inputs = derived_inputs(recipe, flows.feature_names)
+        raw, target = teach(
+            flows.features[learn], stage.label[learn], len(stage.labels), recipe.teacher, plan.seed, inputs
+        )
         lessons = Examples(scaler.transform(raw), target.argmax(axis=1), target)
     layers: Network = network(recipe.networks[plan.network], stage.protocol, scaler.inputs, len(stage.labels))
     fitted = fit(
@@ -196,4 +199,14 @@ def _fit_scaler(raw: F32, names: tuple[str, ...], recipe: Recipe) -> Scaler:
     if recipe.scaling == "min-max":
         return fit_min_max(raw)
     segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}
-    return fit_quantile(raw, segments)
+    return fit_quantile(raw, segments, derived_inputs(recipe, names))
+
+
+def derived_inputs(recipe: Recipe, names: tuple[str, ...]) -> list[Derived]:
+    """The recipe's derived inputs of features among ``names``."""
+    parts = [text.split() for text in recipe.derived]
+    return [
+        (names.index(first), operation, names.index(second))
+        for first, operation, second in parts
+        if {first, second} <= set(names)
+    ]

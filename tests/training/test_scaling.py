@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from etcc_edge.bundle.model import derived_columns
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
 
 HEAVY = np.concatenate([np.zeros(500), np.geomspace(1, 1e9, 500)]).astype(np.float32)[:, None]
@@ -42,6 +43,34 @@ def test_segments_add_up_to_the_whole() -> None:
     parts = fit_quantile(raw, knots=500, atom_power=0.5, segments={0: 8})
     assert parts.sources.tolist() == [0] * 8 + [1]
     assert parts.transform(raw)[:, :8].mean(axis=1) == pytest.approx(whole.transform(raw)[:, 0], abs=2e-3)
+
+
+def test_derived_inputs_follow_the_features_and_are_spread_like_them() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(1, 9, (500, 3)).astype(np.float32)
+    inputs = [(0, "*", 1), (2, "/", 0)]
+    scaler = fit_quantile(raw, {1: 2}, inputs, knots=64)
+    assert scaler.sources.tolist() == [0, 1, 1, 2, 0, 2]
+    assert scaler.derived() == inputs
+    scaled = scaler.transform(raw)
+    np.testing.assert_array_equal(scaled[:, :4], fit_quantile(raw, {1: 2}, knots=64).transform(raw))
+    for column, values in zip(scaled[:, 4:].T, derived_columns(raw, inputs).T, strict=True):
+        assert (np.diff(column[np.argsort(values)]) >= 0).all()
+        assert (column.min(), column.max()) == pytest.approx((0, 1), abs=1e-4)
+
+
+def test_the_rounding_of_a_derived_value_says_nothing() -> None:
+    # Durations times rates: whole packets, each in a few neighbouring floats.
+    rng = np.random.default_rng(0)
+    packets = rng.integers(2, 12, 3000).astype(np.float32)
+    duration = rng.uniform(1e3, 9e6, 3000).astype(np.float32)
+    raw = np.stack([duration, packets / duration], axis=1)
+    product = derived_columns(raw, [(0, "*", 1)])[:, 0]
+    assert len(np.unique(product)) > 15
+    scaled = fit_quantile(raw, {}, [(0, "*", 1)]).transform(raw)[:, 2]
+    spread = [np.ptp(scaled[packets == count]) for count in range(2, 12)]
+    assert max(spread) < 1e-5
+    assert np.diff([scaled[packets == count].mean() for count in range(2, 12)]).min() > 0.05
 
 
 def test_only_beyond_the_fitted_range_is_outside() -> None:
