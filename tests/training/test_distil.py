@@ -59,9 +59,9 @@ def test_the_trees_read_derived_inputs() -> None:
     rng = np.random.default_rng(2)
     raw = rng.uniform(1, 9, (400, 2)).astype(np.float32)
     label = (raw[:, 0] > raw[:, 1]).astype(np.int64)
-    teacher = Teacher(rounds=30, flows=0, swap_rate=0.0)
+    teacher = Teacher(rounds=60, flows=0, swap_rate=0.0)
     right = [
-        (teach(raw, label, 2, teacher, 0, inputs)[1][np.arange(400), label] > 0.99).mean()
+        (teach(raw, label, 2, teacher, 0, inputs)[1][np.arange(400), label] > 0.995).mean()
         for inputs in ([], [(0, "/", 1)])
     ]
-    assert right[1] == 1 > right[0]
+    assert right[1] > right[0] + 0.03
