@@ -43,8 +43,8 @@ def without_weights(model: bytes, network: Network, weights: Mapping[str, F32]) 
     arrays = _exported(network, weights)
 
     def strip(tensor: list[Span]) -> bytes:
-        parts = {field: value for field, _, value in tensor}
-        raw = parts.get(RAW_DATA, b"")
+        parts = _parts(tensor)
+        raw = bytes(_bytes(parts.get(RAW_DATA)))
         for form in (b"", *_CODES) if len(raw) and _DOC_STRING not in parts else ():
             if _values(parts, form, arrays) == raw:
                 kept = [whole for field, whole, _ in tensor if field != RAW_DATA]
@@ -63,7 +63,7 @@ def with_weights(stub: bytes, network: Network, weights: Mapping[str, F32], most
 
     def fill(tensor: list[Span]) -> bytes:
         nonlocal room
-        parts = {field: value for field, _, value in tensor}
+        parts = _parts(tensor)
         form = bytes(_bytes(parts.get(_DOC_STRING)))
         values = None if _DATA & parts.keys() else _values(parts, form, arrays)
         if values is None:
@@ -94,6 +94,10 @@ def _values(parts: Mapping[int, int | memoryview], form: bytes, arrays: Mapping[
     levels, turned = _CODES[form]
     codes, _ = codes_of(weight.reshape(len(weight), -1), levels)
     return (codes.T if turned else codes).tobytes()
+
+
+def _parts(tensor: list[Span]) -> dict[int, int | memoryview]:
+    return {field: value for field, _, value in tensor if value is not None}
 
 
 def _bytes(value: int | memoryview | None) -> memoryview:

@@ -53,7 +53,8 @@ def fit_quantile(
 
 def _rounded(values: F32) -> F32:
     mantissa, exponent = np.frexp(values)
-    return np.ldexp(np.round(mantissa * 2**_DERIVED_BITS) / 2**_DERIVED_BITS, exponent).astype(np.float32)
+    rounded: F32 = np.ldexp(np.round(mantissa * 2**_DERIVED_BITS) / 2**_DERIVED_BITS, exponent).astype(np.float32)
+    return rounded
 
 
 def _columns(raw: F32) -> list[F32]:
