@@ -22,6 +22,7 @@ __all__ = [
     "FlowsError",
     "Result",
     "__version__",
+    "label",
     "load",
 ]
 
@@ -52,6 +53,31 @@ def load(bundle: Bundle | str | os.PathLike[str] = "default", **options: Any) ->
     from etcc_edge.infer.classifier import Classifier
 
     return Classifier(bundle, **options)
+
+
+def label(
+    table: Any,
+    bundle: Bundle | str | os.PathLike[str] = "auto",
+    *,
+    min_confidence: float = 0.0,
+    known: bool = False,
+    **options: Any,
+) -> Any:
+    """A table of flows with its labels, as `Classifier.label_table` gives it.
+
+    ``bundle``: ``auto`` takes the first shipped one whose features the table has, as `etcc-edge infer` does. Options as
+    `Classifier` and `Classifier.label_table` take them. For many tables, make one Classifier and use its method.
+    """
+    from etcc_edge.bundle.fit import pick_bundle
+    from etcc_edge.infer.classifier import Classifier
+    from etcc_edge.infer.table import label_table
+
+    def classifier_of(flows: Any) -> Classifier:
+        if isinstance(bundle, (str, os.PathLike)):
+            return Classifier(pick_bundle(flows, os.fspath(bundle))[0], **options)
+        return Classifier(bundle, **options)
+
+    return label_table(table, classifier_of, min_confidence=min_confidence, known=known)
 
 
 def __getattr__(name: str) -> Any:

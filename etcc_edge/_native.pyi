@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,15 @@ class RowParser:
     ) -> None: ...
     def parse(self, bytes: bytes, last: bool, first_line: int = 1) -> RowsDict: ...
 
+def read_columns(
+    columns: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.uint8] | None, int, npt.NDArray[np.uint8] | None, float]],
+    relations: Sequence[tuple[str, Sequence[int]]],
+    features: F32,
+    status: npt.NDArray[np.uint8],
+    fault: I32,
+) -> int: ...
+def parse_cells(data: npt.NDArray[np.uint8], ends: I64) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]: ...
+def gather_cells(bytes: bytes, texts: I64, place: int) -> tuple[npt.NDArray[np.uint8], I64]: ...
 def find_lines(bytes: bytes) -> tuple[int, int, bool]: ...
 
 class Scaler:

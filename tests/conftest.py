@@ -23,6 +23,7 @@ NEEDED = {
         *("cli/test_select_features.py", "evaluation/test_metrics.py", "training/test_distil.py"),
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
     ),
+    "pyarrow": ("infer/test_table.py",),
     "torch": (
         *(
             "bench/contenders/test_torch.py",

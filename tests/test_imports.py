@@ -12,7 +12,18 @@ import pytest
 
 from etcc_edge.bundle import Bundle, save_bundle
 
-NOT_ON_AN_EDGE_BOX = {"torch", "onnx", "pandas", "sklearn", "matplotlib", "mlxtend", "polars", "scipy"}
+NOT_ON_AN_EDGE_BOX = {
+    "torch",
+    "onnx",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "mlxtend",
+    "polars",
+    "scipy",
+    "pyarrow",
+    "duckdb",
+}
 ROW = "600000,900,200,100,700,10\n"
 HEADER = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat\n"
 

@@ -52,10 +52,13 @@ class ColumnFlows(ABC, Generic[BatchT_co]):
         self.counts = ReadCounts()
         self._broken: Counter[Relation] = Counter()
 
-    def _recognise(self, cells: Sequence[str], read_sample: ReadSample, hint: str = "") -> None:
-        """Sets what the names and the sampled values say. Raises FlowsError for names that no dialect knows."""
+    def _recognise(
+        self, cells: Sequence[str], read_sample: ReadSample, *, hint: str = "", reading: Reading | None = None
+    ) -> None:
+        """Sets what the names and the sampled values say, or the ``reading`` that is known. Raises FlowsError for names
+        that no dialect knows."""
         self.cells, self.columns = tuple(cells), occurrences(cells)
-        reading = recognise(self.cells, read_sample)
+        reading = reading or recognise(self.cells, read_sample)
         if reading is None:
             first = ", ".join(repr(cell.strip()[:30]) for cell in self.cells[:_CELLS_NAMED]) or "with nothing"
             raise FlowsError(

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from etcc_edge.arrays import I64, Text
+from etcc_edge.errors import FlowsError
 
 # The usual spelling of the labels that public data sets use; others keep their most frequent spelling.
 _SPELLINGS = (
@@ -57,3 +58,15 @@ def codes_of(labels: tuple[str, ...], text: Text) -> I64:
     index = {label_key(label): i for i, label in enumerate(labels)}
     values, inverse = np.unique(text, return_inverse=True)
     return np.array([index.get(label_key(value), -1) for value in values.tolist()], np.int64)[inverse]
+
+
+def label_columns(levels: tuple[str, ...], *, known: bool = False) -> list[str]:
+    """The names of the columns that are added to a flow's own."""
+    columns = [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
+    return [*columns, "etcc_known"] if known else columns
+
+
+def check_label_columns(added: Iterable[str], own: Iterable[str]) -> None:
+    """Raises FlowsError where flows have one of the columns that are to be added to their ``own``."""
+    if twice := set(added) & {name.strip() for name in own}:
+        raise FlowsError(f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file")

@@ -44,9 +44,10 @@ class Classifier:
         self.threads = threads or usable_cpus()
         self._cascade: Cascade | None = None
         self._cascade_pid = 0
+        self._other: Classifier | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cascade": None}
+        return {**self.__dict__, "_cascade": None, "_other": None}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -71,6 +72,39 @@ class Classifier:
         if np.isinf(raw).any():
             raw = np.where(np.isinf(raw), np.float32(np.nan), raw)
         return answer(self.bundle, self.open(), raw)
+
+    def label_table(self, table: Any, *, min_confidence: float = 0.0, known: bool = False) -> Any:
+        """A table of flows with the columns that `etcc-edge infer` adds: the same kind of table, its own columns, order
+        and index as they are.
+
+        ``table``: a pandas or polars data frame, a pyarrow Table, RecordBatch or RecordBatchReader (labelled as the
+        result is read), a DuckDB relation, anything else with ``__arrow_c_stream__`` (gives a pyarrow Table), or a
+        mapping of arrays [n]. Its columns have the names of any dialect; units are told by the values. Float32 columns
+        are not copied. Labels are categories of text, without value where a flow has none; confidences are float32.
+        Of a mapping they are arrays, "" and NaN without label.
+
+        ``min_confidence`` and ``known`` are those of `etcc-edge infer`. Warns where the table's numbers contradict each
+        other. Raises FlowsError for columns that are absent or hold no numbers, TypeError for what is no table, and
+        EtccError where pyarrow is needed and not installed.
+        """
+        from etcc_edge.infer.table import label_table
+
+        return label_table(table, lambda _: self, min_confidence=min_confidence, known=known)
+
+    def with_threads(self, threads: int) -> Classifier:
+        """The same in so many threads; kept for the next time."""
+        if threads == self.threads:
+            return self
+        if self._other is None or self._other.threads != threads:
+            self._other = Classifier(
+                self.bundle,
+                backend=self.choice.backend,
+                precision=self.choice.precision,
+                batch_size=self.batch_size,
+                threads=threads,
+            )
+        self._other.open()
+        return self._other
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
         """Each batch of a flows file, or of any other source, with its labels, in order.

@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from etcc_edge.arrays import F32, I8, I32, I64
+from etcc_edge.bundle.model import Bundle
+from etcc_edge.engines.result import Result
 from etcc_edge.flows.batch import Batch, BatchT, Source
-from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.threads import in_order, usable_cpus
 
 BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
@@ -30,6 +31,20 @@ class Sink(Protocol[BatchT_contra]):
 
     def flush(self) -> None:
         """Sends on what was written: the source pauses."""
+
+
+class Labeller(Protocol):
+    """What labels flows: a `Classifier`."""
+
+    bundle: Bundle
+    threads: int
+
+    def label(self, batch: Batch) -> Result:
+        """Several threads may call it at once."""
+
+    def known(self, result: Result) -> I8: ...
+
+    def with_threads(self, threads: int) -> Labeller: ...
 
 
 @dataclass
@@ -58,7 +73,7 @@ class Tally:
 def label_flows(
     source: Source[BatchT],
     sink: Sink[BatchT],
-    classifier: Classifier,
+    classifier: Labeller,
     *,
     threads: int | None = None,
     min_confidence: float = 0.0,

@@ -40,6 +40,7 @@ def signature_of(name: str, member: object) -> tuple[str, str]:
         text = text.replace(f"\\{i}", repr(value))
     text = text.replace("collections.abc.", "").replace("etcc_edge._native.", "")
     text = re.sub(r"(numpy\.)?ndarray\[dtype=(\w+)[^]]*\]", lambda m: ARRAYS.get(m[2], f"npt.NDArray[np.{m[2]}]"), text)
+    text = re.sub(r"(numpy\.)?ndarray\[shape=[^]]*\]", "npt.NDArray[Any]", text)  # of any type
     if isinstance(member, property):
         text = text.replace("def (", "def value(")
     arguments, returns = written(ast.parse(text + ": ...").body[0])

@@ -83,7 +83,7 @@ class FlowFile(ColumnFlows[TextBatch]):
         self.header: Header = read_header(self._start, self.name, whole=self._stream.ended)
         cells = self.header.cells
         other = [mark for mark in ";\t|" if cells[0].count(mark) >= _FEWEST_SEPARATORS]
-        self._recognise(cells, self._sample, f", separated by {other[0]!r} instead of commas" if other else "")
+        self._recognise(cells, self._sample, hint=f", separated by {other[0]!r} instead of commas" if other else "")
         self._header_keys = frozenset().union(map(header_key, self.columns), *(d.header_keys for d in dialects()))
 
     _expected = "a CSV by CICFlowMeter, its Python port or ISCXFlowMeter is expected, its header first"

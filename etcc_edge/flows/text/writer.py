@@ -16,17 +16,12 @@ import numpy as np
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I8, I32, U8
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.labels import check_label_columns, label_columns
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.header import Header, csv_cell
 from etcc_edge.flows.text.reader import TextBatch
 
 STDOUT = STDIN
-
-
-def label_columns(levels: tuple[str, ...], *, known: bool = False) -> list[str]:
-    """The names of the columns that are added to a flow's own."""
-    columns = [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
-    return [*columns, "etcc_known"] if known else columns
 
 
 class LabelWriter:
@@ -49,10 +44,7 @@ class LabelWriter:
     ) -> None:
         added = label_columns(levels, known=known)
         own = header.cells if columns is None else [header.cells[i] for i in columns]
-        if twice := set(added) & {cell.strip() for cell in own}:
-            raise FlowsError(
-                f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file"
-            )
+        check_label_columns(added, own)
         self._out = out
         self._names = [[csv_cell(name) for name in names] for names in vocabulary]
         self._width = len(header.cells)

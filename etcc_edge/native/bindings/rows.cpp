@@ -14,6 +14,7 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
+#include "rows/columns.hpp"
 #include "rows/reader.hpp"
 #include "rows/writer.hpp"
 
@@ -87,6 +88,88 @@ etcc::Relation relation(const std::string& kind, const std::vector<std::uint32_t
           .columns = {columns[0], columns[1], columns[2], columns.back()}};
 }
 
+etcc::NumberType number_type(const nb::dlpack::dtype& type) {
+  using Code = nb::dlpack::dtype_code;
+  const auto is = [&](Code code, int bits) {
+    return type.code == static_cast<std::uint8_t>(code) && type.bits == bits;
+  };
+  using enum etcc::NumberType;
+  if (is(Code::Float, 32)) return f32;
+  if (is(Code::Float, 64)) return f64;
+  if (is(Code::Int, 8)) return i8;
+  if (is(Code::Int, 16)) return i16;
+  if (is(Code::Int, 32)) return i32;
+  if (is(Code::Int, 64)) return i64;
+  if (is(Code::UInt, 8)) return u8;
+  if (is(Code::UInt, 16)) return u16;
+  if (is(Code::UInt, 32)) return u32;
+  if (is(Code::UInt, 64)) return u64;
+  throw std::invalid_argument("a column of numbers is float32, float64 or of integers");
+}
+
+// Of any type of number; validity, the bit of its first row, rows that are no number; factor.
+using Column = std::tuple<nb::ndarray<nb::ro, nb::ndim<1>, nb::device::cpu>, std::optional<In<std::uint8_t, 1>>,
+                          std::size_t, std::optional<In<std::uint8_t, 1>>, double>;
+
+std::int64_t read_columns(const std::vector<Column>& columns,
+                          const std::vector<std::pair<std::string, std::vector<std::uint32_t>>>& relations,
+                          const InOut<float, 2>& features, const InOut<std::uint8_t, 1>& status,
+                          const InOut<std::int32_t, 1>& fault) {
+  const std::size_t n = status.shape(0);
+  std::vector<etcc::NumberCells> cells;
+  cells.reserve(columns.size());
+  for (const auto& [values, validity, offset, wrong, factor] : columns) {
+    if (values.shape(0) != n || (validity && validity->size() * 8 < offset + n) || (wrong && wrong->size() != n)) {
+      throw nb::value_error("columns differ in rows");
+    }
+    cells.push_back({.type = number_type(values.dtype()),
+                     .values = values.data(),
+                     .stride = values.stride(0) * static_cast<std::ptrdiff_t>(values.itemsize()),
+                     .validity = validity ? validity->data() : nullptr,
+                     .offset = offset,
+                     .wrong = wrong ? wrong->data() : nullptr,
+                     .factor = factor});
+  }
+  std::vector<etcc::Relation> between;
+  between.reserve(relations.size());
+  for (const auto& [kind, places] : relations) between.push_back(relation(kind, places));
+  nb::gil_scoped_release release;
+  return etcc::read_columns(cells, features.shape(1), between,
+                            {.features = as_span(features),
+                             .status = {reinterpret_cast<etcc::RowStatus*>(status.data()), n},
+                             .fault = as_span(fault)});
+}
+
+std::span<const char> text_of(const In<std::uint8_t, 1>& data) {
+  return {reinterpret_cast<const char*>(data.data()), data.size()};
+}
+
+auto parse_cells(const In<std::uint8_t, 1>& data, const In<std::int64_t, 1>& ends) {
+  if (ends.size() == 0) throw nb::value_error("ends are one more than the cells");
+  const std::size_t n = ends.size() - 1;
+  std::vector<double> numbers(n);
+  std::vector<std::uint8_t> wrong(n);
+  {
+    nb::gil_scoped_release release;
+    etcc::parse_cells(text_of(data), as_span(ends), numbers, wrong);
+  }
+  return std::pair(to_numpy<double>(std::move(numbers), {n}), to_numpy<std::uint8_t>(std::move(wrong), {n}));
+}
+
+auto gather_cells(const nb::bytes& bytes, const In<std::int64_t, 3>& texts, std::size_t place) {
+  if (texts.shape(2) != 2 || place >= texts.shape(1)) throw nb::value_error("texts must be [n, cells, 2]");
+  etcc::TextCells cells;
+  {
+    nb::gil_scoped_release release;
+    const std::span spans(reinterpret_cast<const ByteSpan*>(texts.data()), texts.size() / 2);
+    cells = etcc::gather_cells(bytes_of(bytes), spans, texts.shape(1), place);
+  }
+  const std::size_t size = cells.text.size();
+  const std::size_t ends = cells.ends.size();
+  return std::pair(to_numpy<std::uint8_t>(std::move(cells.text), {size}),
+                   to_numpy<std::int64_t>(std::move(cells.ends), {ends}));
+}
+
 }  // namespace
 
 void bind_rows(nb::module_& m) {
@@ -136,6 +219,11 @@ void bind_rows(nb::module_& m) {
       "bytes"_a);
   m.attr("MAX_ROW_BYTES") = etcc::RowParser::max_row_bytes;
   m.attr("MAX_ROWS") = etcc::RowParser::max_rows;
+
+  m.def("read_columns", &read_columns, "columns"_a, "relations"_a, "features"_a.noconvert(), "status"_a.noconvert(),
+        "fault"_a.noconvert());
+  m.def("parse_cells", &parse_cells, "data"_a, "ends"_a);
+  m.def("gather_cells", &gather_cells, "bytes"_a, "texts"_a, "place"_a);
 
   m.def("format_rows", &format_rows, "bytes"_a, "spans"_a, "cells"_a, "codes"_a, "confidence"_a, "known"_a, "chosen"_a,
         "names"_a, "width"_a, "keep_columns"_a, "line_end"_a);

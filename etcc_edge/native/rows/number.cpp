@@ -10,8 +10,8 @@
 
 namespace etcc {
 
-bool parse_number(std::string_view text, double factor, float& value) {
-  value = std::numeric_limits<float>::quiet_NaN();
+bool parse_number(std::string_view text, double& number) {
+  number = std::numeric_limits<double>::quiet_NaN();
   text = trimmed(text);
   if (text.size() >= 2 && text.front() == '"' && text.back() == '"') {
     text = trimmed(text.substr(1, text.size() - 2));
@@ -21,13 +21,19 @@ bool parse_number(std::string_view text, double factor, float& value) {
     text.remove_prefix(1);
     if (text.empty() || text.front() == '-') return false;
   }
-  double number = 0;
   const char* end = text.data() + text.size();
   const auto [stop, failure] = std::from_chars(text.data(), end, number);
   if (stop != end || failure == std::errc::invalid_argument) return false;
   if (failure == std::errc::result_out_of_range) {
     number = std::strtod(std::string(text).c_str(), nullptr);  // tells too large (infinite) from too small (zero)
   }
+  return true;
+}
+
+bool parse_number(std::string_view text, double factor, float& value) {
+  value = std::numeric_limits<float>::quiet_NaN();
+  double number = 0;
+  if (!parse_number(text, number)) return false;
   const auto rounded = static_cast<float>(number * factor);
   if (std::isfinite(rounded)) value = rounded;
   return true;

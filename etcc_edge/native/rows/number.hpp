@@ -10,4 +10,7 @@ namespace etcc {
 // value is rounded to double, multiplied by `factor` and rounded to float32.
 bool parse_number(std::string_view text, double factor, float& value);
 
+// The same as double, infinities included, without a factor.
+bool parse_number(std::string_view text, double& number);
+
 }  // namespace etcc

@@ -22,9 +22,11 @@ struct Relation {
   static constexpr float far = 100;
 
   bool broken(const float* values) const {
-    const float a = values[columns[0]];
-    const float b = values[columns[1]];
-    const float c = values[columns[2]];
+    return broken(values[columns[0]], values[columns[1]], values[columns[2]], values[columns[3]]);
+  }
+
+  // Of the numbers themselves, in the order of `columns`.
+  bool broken(float a, float b, float c, float d) const {
     if (!(a >= 0 && b >= 0 && c >= 0)) return false;
     if (kind == Kind::order) return a > b * (1 + tolerance) || b > c * (1 + tolerance);
     if (kind == Kind::gaps) {
@@ -32,10 +34,9 @@ struct Relation {
       const float span = a * (packets - 1);
       return c > 0 && (packets < 0.9F || (packets > 1.5F && (span > c * far || span * far < c)));
     }
-    const float duration = values[columns[3]];
     const float total = a + b;
-    const float product = c * duration * 1e-6F;
-    return duration > 0 && std::abs(total - product) > tolerance * (total > product ? total : product);
+    const float product = c * d * 1e-6F;
+    return d > 0 && std::abs(total - product) > tolerance * (total > product ? total : product);
   }
 };
 

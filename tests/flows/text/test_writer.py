@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import etcc_edge._native as _native
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.text.header import Header, read_header
 from etcc_edge.flows.text.reader import TextBatch
-from etcc_edge.flows.text.writer import LabelWriter, label_columns, open_output
+from etcc_edge.flows.text.writer import LabelWriter, open_output
 
 LEVELS = ("protocol", "application")
 NAMES = (("Tor", "VPN"), ("Chat", "a, b"))

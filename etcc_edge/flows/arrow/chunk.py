@@ -1,0 +1,119 @@
+"""Rows of Arrow columns as the flows of a table. Needs pyarrow (extra ``arrow``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.table import SAMPLE_ROWS, Cells, NoNumbers, parsed_bytes
+
+
+class ArrowChunk:
+    """A record batch as a `table.Chunk`. ``places``: where it has each of the table's columns; -1 where it does not."""
+
+    def __init__(self, batch: pa.RecordBatch, places: Sequence[int]) -> None:
+        self.batch = batch
+        self._places = places
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def part(self, start: int, stop: int) -> ArrowChunk:
+        return ArrowChunk(self.batch.slice(start, stop - start), self._places)
+
+    def column(self, column: int) -> pa.Array:
+        return self.batch.column(self._places[column])
+
+    def numbers(self, column: int) -> Cells:
+        return _numbers(self.column(column))
+
+    def text(self, column: int) -> list[str]:
+        return ["" if cell is None else cell for cell in as_text(self.column(column)).to_pylist()]
+
+
+def _numbers(array: pa.Array) -> Cells:
+    type_ = array.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return _numbers(array.storage)
+    if pa.types.is_dictionary(type_):
+        return _numbers(array.dictionary_decode())
+    if pa.types.is_run_end_encoded(type_):
+        return _numbers(pc.run_end_decode(array))
+    if pa.types.is_float16(type_):
+        return _numbers(array.cast(pa.float32()))
+    if pa.types.is_integer(type_) or pa.types.is_floating(type_):
+        validity, data = array.buffers()
+        dtype, rows = np.dtype(type_.to_pandas_dtype()), slice(array.offset, array.offset + len(array))
+        values = np.frombuffer(data, dtype)[rows] if data is not None and len(array) else np.empty(len(array), dtype)
+        bits = np.frombuffer(validity, np.uint8) if validity is not None and array.null_count else None
+        return Cells(values, bits, array.offset)
+    if pa.types.is_null(type_):
+        return Cells(np.full(len(array), np.nan, np.float32))
+    if pa.types.is_decimal(type_) or _is_text(type_):
+        # A decimal's text has all its digits, and is rounded once, as in a CSV file.
+        text = pc.fill_null(array.cast(pa.large_string()), "")
+        _, ends, data = text.buffers()
+        places = np.frombuffer(ends, np.int64)[text.offset : text.offset + len(text) + 1]
+        return parsed_bytes(np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), places)
+    raise NoNumbers(str(type_))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return any(of(type_) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def as_text(array: pa.Array) -> pa.Array:
+    """Cells as a CSV file would have them, null without value."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        return as_text(array.storage)
+    if pa.types.is_dictionary(array.type):
+        return as_text(array.dictionary_decode())
+    try:
+        return array.cast(pa.large_string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        cells = (None if cell is None else str(cell) for cell in array.to_pylist())
+        return pa.array(cells, pa.large_string())
+
+
+class ArrowTable:
+    """Record batches of one schema, read once, as a `table.Table`."""
+
+    size: int | None = None
+
+    def __init__(self, name: str, reader: pa.RecordBatchReader) -> None:
+        self.name = name
+        self.schema = reader.schema
+        self.columns = tuple(self.schema.names)
+        self._reader = reader
+        self._ahead: list[pa.RecordBatch] = []
+
+    def position(self) -> int:
+        return 0
+
+    def head(self) -> ArrowChunk:
+        while sum(batch.num_rows for batch in self._ahead) < SAMPLE_ROWS and (batch := self._next()) is not None:
+            self._ahead.append(batch)
+        rows = pa.Table.from_batches(self._ahead, self.schema).slice(0, SAMPLE_ROWS).combine_chunks()
+        batch = rows.to_batches()[0] if len(rows) else pa.RecordBatch.from_pylist([], self.schema)
+        return ArrowChunk(batch, range(len(self.columns)))
+
+    def chunks(self, columns: Sequence[int]) -> Iterator[ArrowChunk]:
+        ahead, self._ahead = self._ahead, []
+        for batch in chain(ahead, iter(self._next, None)):
+            yield ArrowChunk(batch, range(len(self.columns)))
+
+    def _next(self) -> pa.RecordBatch | None:
+        try:
+            return self._reader.read_next_batch()
+        except StopIteration:
+            return None
+        except (pa.ArrowException, OSError) as error:
+            raise FlowsError(f"{self.name}: cannot be read to its end: {error}") from error
+
+    def close(self) -> None:
+        self._reader.close()
