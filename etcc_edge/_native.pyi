@@ -127,6 +127,12 @@ class Flows:
 
     def text(self, zone: int) -> npt.NDArray[np.uint8]: ...
 
+class Ring:
+    """The memory that the kernel shares with a packet socket (TPACKET_V3). Keep the socket open, and close it later.
+    ``link``: LINKTYPE_ number of its frames. Raises RuntimeError where it cannot be mapped."""
+
+    def __init__(self, socket: int, block_bytes: int, blocks: int, link: int) -> None: ...
+
 class Meter:
     """A capture's bytes in, flows out. All times in microseconds.
 
@@ -149,6 +155,11 @@ class Meter:
     def feed(self, bytes: bytes) -> None: ...
     def expire(self, now: int) -> None:
         """Time has passed, with or without packets: ends the flows whose time is over, and takes early looks."""
+
+    def capture(self, ring: Ring, milliseconds: int, now: int, step_before: int, step: int) -> None:
+        """Takes the frames that wait in a ring; where there are none, waits ``milliseconds`` at most. ``now``: the time
+        since 1970 as if the clock had never been set; ``step_before`` and ``step``: by how much it had been set, at the
+        last call and now. All in microseconds."""
 
     def finish(self) -> None: ...
     def take(self) -> Flows: ...

@@ -14,6 +14,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "meter/meter.hpp"
+#include "meter/ring.hpp"
 #include "meter/text.hpp"
 
 namespace nb = nanobind;
@@ -54,6 +55,13 @@ class PyMeter {
     const Bytes span(reinterpret_cast<const std::uint8_t*>(bytes.c_str()), bytes.size());
     const nb::gil_scoped_release release;
     meter_.feed(span);
+  }
+
+  void capture(Ring& ring, int milliseconds, std::int64_t now, std::int64_t step_before, std::int64_t step) {
+    const nb::gil_scoped_release release;
+    ring.wait(milliseconds);
+    ring.read({.now = now, .step_before = step_before, .step = step},
+              [this](const Frame& frame) { meter_.add(frame); });
   }
 
   Flows take() { return {.profile = profile_, .flows = meter_.take()}; }
@@ -98,6 +106,8 @@ void bind_meter(nb::module_& m) {
           "lone", [](const Flows& flows) { return marks(flows, [](const Flow& f) { return f.packets() == 1; }); },
           nb::rv_policy::move)
       .def("text", text, "zone"_a);
+  nb::class_<Ring>(m, "Ring").def(nb::init<int, std::size_t, std::size_t, std::uint32_t>(), "socket"_a, "block_bytes"_a,
+                                  "blocks"_a, "link"_a);
   nb::class_<PyMeter>(m, "Meter")
       .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t, bool, std::uint32_t,
                     std::int64_t>(),
@@ -106,6 +116,7 @@ void bind_meter(nb::module_& m) {
       .def("feed", &PyMeter::feed, "bytes"_a)
       .def(
           "expire", [](PyMeter& self, std::int64_t now) { self.meter_.expire(now); }, "now"_a)
+      .def("capture", &PyMeter::capture, "ring"_a, "milliseconds"_a, "now"_a, "step_before"_a, "step"_a)
       .def("finish", [](PyMeter& self) { self.meter_.finish(); })
       .def("take", &PyMeter::take)
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })

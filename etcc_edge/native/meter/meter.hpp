@@ -22,15 +22,17 @@ class Meter {
 
   void feed(Bytes bytes) {
     capture_.feed(bytes);
+    for (Frame frame; capture_.next(frame);) add(frame);
+  }
+
+  void add(const Frame& frame) {
+    ++frames_;
     Packet packet;
-    for (Frame frame; capture_.next(frame);) {
-      ++frames_;
-      const Skip skip = decode(frame, strict_, packet);
-      ++skips_[static_cast<std::size_t>(skip)];
-      if (skip != Skip::none) continue;
-      pass(packet.time);
-      table_.add(packet, frames_, finished_);
-    }
+    const Skip skip = decode(frame, strict_, packet);
+    ++skips_[static_cast<std::size_t>(skip)];
+    if (skip != Skip::none) return;
+    pass(packet.time);
+    table_.add(packet, frames_, finished_);
   }
 
   // Time has passed without packets: `clock` in microseconds.
