@@ -10,9 +10,12 @@ from etcc_edge.errors import BackendError, BundleError, EtccError, FlowsError
 from etcc_edge.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from etcc_edge.bundle import Bundle
     from etcc_edge.engines.result import Result
     from etcc_edge.infer.classifier import Classifier
+    from etcc_edge.meter import CaptureBatch
 
 __all__ = [
     "BackendError",
@@ -24,6 +27,7 @@ __all__ = [
     "__version__",
     "label",
     "load",
+    "read_capture",
 ]
 
 
@@ -78,6 +82,26 @@ def label(
         return Classifier(bundle, **options)
 
     return label_table(table, classifier_of, min_confidence=min_confidence, known=known)
+
+
+def read_capture(
+    path: str | os.PathLike[str],
+    features: Sequence[str] | None = None,
+    *,
+    profile: str | None = None,
+    timeout: float | None = None,
+) -> Iterator[CaptureBatch]:
+    """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input), in order of their ends, in
+    batches: ``batch.features``, float32 [n, f] in canonical units, of the ``features`` named, by default all in
+    ``batch.names``; ``batch.column("community_id")`` and the other ``batch.columns`` as text [n].
+
+    ``profile`` and ``timeout``, in seconds, say how packets become flows, by default as in CICDarknet2020. Raises
+    FlowsError, for a damaged capture after its last batch.
+    """
+    from etcc_edge.meter import CaptureSource
+
+    with CaptureSource(path, profile, timeout=timeout) as source:
+        yield from source.batches(list(source.reading.columns) if features is None else features)
 
 
 def __getattr__(name: str) -> Any:

@@ -24,13 +24,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meter": GROUND | {"flows"},
     "bundle": GROUND | {"flows"},
     "engines": GROUND | {"flows", "bundle"},
-    "infer": GROUND | {"flows", "bundle", "engines"},
+    "infer": GROUND | {"flows", "meter", "bundle", "engines"},
     "reports": GROUND,
     "evaluation": GROUND | {"flows", "bundle", "engines", "infer", "reports"},
     "checking": GROUND | {"flows", "bundle", "engines", "infer", "reports"},
     "export": GROUND | {"flows", "bundle", "engines", "evaluation"},
     "training": GROUND | {"flows", "bundle", "engines", "reports", "evaluation", "export"},
-    "face": GROUND | {"flows", "bundle", "engines", "infer"},
+    "face": GROUND | {"flows", "meter", "bundle", "engines", "infer"},
 }
 MAY_IMPORT["bench"] = set(MAY_IMPORT) - {"face"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"face"}

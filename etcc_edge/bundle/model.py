@@ -127,11 +127,13 @@ class Node:
 
 @dataclass(frozen=True)
 class FlowDefinition:
-    """How the meter cut packets into the flows that a bundle was trained on."""
+    """How the meter cut packets into the flows that a bundle was trained on. ``profile``: of `etcc_edge.meter`, where
+    that was the meter; else empty."""
 
     meter: str
     timeout_s: float
     description: str = ""
+    profile: str = ""
 
 
 @dataclass(frozen=True, eq=False)

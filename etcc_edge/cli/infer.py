@@ -18,10 +18,11 @@ from etcc_edge.cli.preview import print_preview
 from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, note, print_table, printed, silence
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.binaries import is_capture, name_foreign
 from etcc_edge.flows.stream import STDIN, ByteStream
-from etcc_edge.flows.text.columns import ALL
 from etcc_edge.flows.text.header import read_header
 from etcc_edge.infer.file import Summary, label_file
+from etcc_edge.meter import PROFILES, CaptureSource
 
 _PREVIEW_ROWS = "10"
 _START_BYTES = 1 << 16  # of a file, to read its header from
@@ -58,10 +59,18 @@ class _Command(click.Command):
 )
 @click.option(
     "--columns",
-    default=ALL,
-    show_default=True,
     metavar="all|labels|key|NAME,…",
-    help="What to write before the labels: all of the input, nothing, what identifies a flow, or these columns.",
+    help="What to write before the labels: all of the input, nothing, what identifies a flow, or these columns. "
+    "Default: all, of a capture key.",
+)
+@click.option(
+    "--profile", type=click.Choice(PROFILES), help="How a capture is cut into flows. Default: as the bundle's flows."
+)
+@click.option(
+    "--timeout",
+    type=NumberRange(0.001, 1e9),
+    metavar="S",
+    help="Seconds of a capture's flow at most. Default: as of the bundle's flows.",
 )
 @click.option(
     "--preview",
@@ -82,31 +91,42 @@ def command(
     batch_size: int,
     threads: int | None,
     min_confidence: float,
-    columns: str,
+    columns: str | None,
+    profile: str | None,
+    timeout: float | None,
     preview: int | None,
     known: bool,
     strict: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Label every flow of FLOWS (CSV, .csv.gz, a .zip of one CSV, ARFF; - is standard input), in order.
+    """Label every flow of FLOWS, in order: CSV, ARFF or captures (pcap, pcapng), plain, .gz or a .zip of one file;
+    - is standard input.
 
-    Without -o, NAME.labels.csv is written beside NAME.csv, and standard input goes to standard output. An earlier
-    labelled file of the same input is replaced; any other file only with --force.
+    Without -o, NAME.labels.csv is written beside NAME.csv or NAME.pcap, and standard input goes to standard output. An
+    earlier labelled file of the same input is replaced; any other file only with --force.
 
     \b
     Examples:
       etcc-edge infer flows.csv --preview
       etcc-edge infer flows.csv
+      etcc-edge infer capture.pcap
       etcc-edge infer flows.csv.gz -o labelled.csv --columns key
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
     several = len(flows) > 1
     if preview is not None:
-        others = {"-o": output, "--columns": columns != ALL, "--known": known, "--strict": strict, "--json": as_json}
+        others = {"-o": output, "--columns": columns, "--known": known, "--strict": strict, "--json": as_json}
         if unused := [option for option, given in others.items() if given]:
             raise click.UsageError(f"--preview writes no file; leave out {', '.join(unused)}")
-        options = {"bundle": bundle, "backend": backend, "precision": precision, "min_confidence": min_confidence}
+        options = {
+            "bundle": bundle,
+            "backend": backend,
+            "precision": precision,
+            "min_confidence": min_confidence,
+            "profile": profile,
+            "timeout": timeout,
+        }
         _preview(flows, preview, options)
         return
     targets = [_target(name, output, several=several) for name in flows]
@@ -130,6 +150,8 @@ def command(
                     min_confidence=min_confidence,
                     known=known,
                     columns=columns,
+                    profile=profile,
+                    timeout=timeout,
                     strict=strict,
                     started=_say_choices,
                     progress=progress,
@@ -148,7 +170,7 @@ def command(
             continue
         labelled += summary.flows
         _say_findings(summary)
-        failed = failed or bool(summary.contradiction)
+        failed = failed or bool(summary.contradiction or summary.damage)
         if not as_json and target != STDIN:
             with printed():
                 _print_counts(summary, one_of_several=several)
@@ -219,9 +241,12 @@ def _is_labelled(path: Path, source: str) -> bool:
 
 
 def _header_cells(path: str) -> tuple[str, ...] | None:
-    """The names in a file's header, none for an empty file; None where it has no header that can be read."""
+    """The names in a file's header, none for an empty file; None where it has no header that can be read. A capture's
+    are those that the meter gives."""
     try:
-        with contextlib.closing(ByteStream(path)) as source:
+        with contextlib.closing(ByteStream(path, name_foreign=name_foreign)) as source:
+            if is_capture(source.first):
+                return CaptureSource(source).columns
             start = source.read(_START_BYTES)
         return read_header(start, path, whole=len(start) < _START_BYTES).cells if start else ()
     except FlowsError:
@@ -229,8 +254,9 @@ def _header_cells(path: str) -> tuple[str, ...] | None:
 
 
 def _say_choices(summary: Summary) -> None:
+    times = "" if summary.capture else f", times in {summary.time_unit}"
     note(
-        f"{summary.input}: {summary.dialect} flows, times in {summary.time_unit}; bundle {summary.bundle} "
+        f"{summary.input}: {summary.dialect} flows{times}; bundle {summary.bundle} "
         f"({summary.bundle_reason}; trained on flows of a {summary.timeout_s:g} s timeout); "
         f"{summary.backend} at {summary.precision} ({summary.backend_reason})"
     )
@@ -262,6 +288,8 @@ def _say_findings(summary: Summary) -> None:
         note(f"{summary.input}: warning: {text}")
     if summary.contradiction:
         note(f"Error: {summary.input}: {summary.contradiction}")
+    if summary.damage:
+        note(f"Error: {summary.input}: {summary.damage}; its flows up to there were labelled")
 
 
 def _print_counts(summary: Summary, *, one_of_several: bool) -> None:

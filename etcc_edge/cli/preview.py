@@ -6,10 +6,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
 from etcc_edge.cli.terminal import note, print_table
-from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.classifier import Classifier
+from etcc_edge.infer.source import misfits, open_source, pick
 
 _FEWEST_CHARACTERS = 8  # of a cell that was cut
 
@@ -25,12 +24,21 @@ Column = tuple[str, list[str]]  # its head and its cells
 
 
 def print_preview(
-    path: str, rows: int, *, bundle: str, backend: str, precision: str, min_confidence: float, one_of_several: bool
+    path: str,
+    rows: int,
+    *,
+    bundle: str,
+    backend: str,
+    precision: str,
+    min_confidence: float,
+    profile: str | None,
+    timeout: float | None,
+    one_of_several: bool,
 ) -> None:
-    """Labels the first ``rows`` flows of a file and prints what identifies each, then its labels with their
+    """Labels the first ``rows`` flows of a file or capture and prints what identifies each, then its labels with their
     confidences. Raises FlowsError, BundleError, BackendError."""
-    with FlowFile(path) as file:
-        chosen, reason = pick_bundle(file, bundle)
+    with open_source(path, profile=profile, timeout=timeout) as file:
+        chosen, reason = pick(file, bundle)
         classifier = Classifier(chosen, backend=backend, precision=precision, threads=1)
         choice = classifier.choice
         names = {name: file.reading.columns[name] for name in ("src_port", "dst_port") if name in file.reading.columns}
@@ -49,8 +57,8 @@ def print_preview(
             if not left:
                 break
         note(f"{file.name}: {file.form} flows; bundle {chosen.name} ({reason}); {choice.backend} at {choice.precision}")
-        if misfit := why_bundle_does_not_fit(chosen, file):
-            note(f"{file.name}: warning: bundle {chosen.name} {misfit}: expect wrong labels")
+        for misfit in misfits(file, chosen):
+            note(f"{file.name}: warning: {misfit}")
     table = _fitted(identity, [(f"etcc_{level}", cells) for level, cells in labels.items()])
     lines = [list(line) for line in zip(*(cells for _, cells in table), strict=True)]
     print_table([head for head, _ in table], lines, title=file.name, one_of_several=one_of_several)

@@ -41,8 +41,18 @@ def name_binary(first: bytes) -> str:
     return _clause(first, _BINARIES)
 
 
+def is_capture(first: bytes) -> bool:
+    """Whether a file with these first bytes is a pcap or pcapng capture."""
+    return any(first.startswith(signature) for signature, _, remedy in _BINARIES if remedy == _METER)
+
+
+def name_foreign(first: bytes) -> str:
+    """The same as `name_binary`, where a capture is welcome too."""
+    return "" if is_capture(first) else name_binary(first)
+
+
 def name_packed(first: bytes) -> str:
-    """The same for packings alone: of a file that is no text."""
+    """The same for packings alone: of what is to be a capture."""
     return _clause(first, [row for row in _BINARIES if row[2].startswith(_UNPACK)])
 
 

@@ -20,6 +20,7 @@ EXAMPLES = 100
 """Of rows that contradict themselves, to guess why."""
 _LACK_NAMED = 4  # absent features that a message names
 _CELLS_NAMED = 4  # first columns that a message names
+_ENDS = ("src_port", "dst_port", "ip_protocol")
 
 FlowsT = TypeVar("FlowsT", bound="ColumnFlows[Any]")
 
@@ -149,6 +150,12 @@ class ColumnFlows(ABC, Generic[BatchT_co]):
         keys = [header_key(column) for column in self.columns]
         places = {name: [i for i, key in enumerate(keys) if key in known] for name, known in IDENTIFIERS.items()}
         return {name: columns[0] for name, columns in places.items() if columns}
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The columns that identify a flow, in order."""
+        ends = [self.reading.columns[name] for name in _ENDS if name in self.reading.columns]
+        return tuple(sorted({*self.identifiers.values(), *ends}))
 
     def missing_features(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name not in self.reading.columns]

@@ -138,6 +138,11 @@ class ByteStream:
         except RuntimeError as error:
             raise FlowsError(f"{self.name}: is a zip file with a password; unpack it first") from error
 
+    @property
+    def first(self) -> bytes:
+        """The first bytes, unpacked, that say what the file is; before the first `read`."""
+        return self._ahead
+
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes: fewer at the end, and where a pipe pauses."""
         first, self._ahead = self._ahead[:size], self._ahead[size:]

@@ -16,8 +16,9 @@ from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch, BatchT
-from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.infer.source import follow, open_source
 from etcc_edge.infer.threads import usable_cpus
+from etcc_edge.meter import CaptureSource
 
 
 class Classifier:
@@ -107,13 +108,16 @@ class Classifier:
         return self._other
 
     def classify(self, flows: str | os.PathLike[str] | Iterable[BatchT]) -> Iterator[tuple[BatchT, Result]]:
-        """Each batch of a flows file, or of any other source, with its labels, in order.
+        """Each batch of a flows file, a capture, or any other source, with its labels, in order.
 
-        Rows that could not be read, or have too few values, get none. Batches that are passed in hold this bundle's
-        features; else ValueError. Raises FlowsError.
+        A capture is cut into flows as the bundle's were; its batches are `CaptureBatch`. Rows that could not be read,
+        or have too few values, get no label. Batches that are passed in hold this bundle's features; else ValueError.
+        Raises FlowsError, for a damaged capture after its last batch.
         """
         if isinstance(flows, (str, os.PathLike)):
-            with FlowFile(flows) as file:
+            with open_source(flows) as file:
+                if isinstance(file, CaptureSource):
+                    follow(file, self.bundle)
                 yield from self.classify(cast(Iterable[BatchT], file.batches(self.features)))
             return
         for batch in flows:

@@ -1,18 +1,19 @@
-"""A flows file to its labelled file: picks the bundle, labels, writes, and counts what it met."""
+"""A flows file or a capture to its labelled file: picks the bundle, labels, writes, and counts what it met."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from etcc_edge.arrays import I64
-from etcc_edge.bundle.fit import pick_bundle
-from etcc_edge.flows.text.columns import ALL, kept_columns
-from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
 from etcc_edge.flows.text.writer import LabelWriter, open_output
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
+from etcc_edge.infer.source import misfits, open_source, pick
+from etcc_edge.meter import CaptureSource
 
 # Beyond this share of flows outside the trained range, the answers are guesses.
 OUTSIDE_WARNING_SHARE = 0.05
@@ -39,6 +40,8 @@ class Summary:
     rows: dict[str, int] = field(default_factory=dict)
     relations: list[str] = field(default_factory=list)  # that every flow was checked for
     contradiction: str = ""  # why the labels are not to be trusted: too many flows break a relation
+    capture: dict[str, Any] | None = None  # what the meter met; None for a flows file
+    damage: str = ""  # what ended a capture early
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,20 +56,25 @@ def label_file(
     threads: int | None = None,
     min_confidence: float = 0.0,
     known: bool = False,
-    columns: str = ALL,
+    columns: str | None = None,
+    profile: str | None = None,
+    timeout: float | None = None,
     strict: bool = False,
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
-    """Labels a whole file, as `label_flows` does. ``known`` adds the column ``etcc_known``; ``columns`` says which of
-    the input's own are kept, as `kept_columns` takes it. ``started`` gets the choices made, ``progress`` the input's
-    position and size.
+    """Labels a whole flows file or capture, as `label_flows` does. ``known`` adds the column ``etcc_known``;
+    ``columns`` says which of the input's own are kept, as `kept_columns` takes it, by default all of a file and the key
+    of a capture. ``profile`` and ``timeout``, in seconds, say how a capture is cut into flows, by default as the
+    bundle's were. ``started`` gets the choices made, ``progress`` the input's position and size.
 
-    Raises FlowsError, BundleError, BackendError.
+    Of a damaged capture, the flows up to there are labelled, and ``Summary.damage`` says what is wrong. Raises
+    FlowsError, BundleError, BackendError.
     """
-    with FlowFile(path) as file:
-        kept = kept_columns(file, columns)
-        chosen, reason = pick_bundle(file, bundle)
+    with open_source(path, profile=profile, timeout=timeout) as file:
+        is_capture = isinstance(file, CaptureSource)
+        chosen, reason = pick(file, bundle)
+        kept = kept_columns(file, columns or (KEY if is_capture else ALL))
         # Batches overlap instead, each in one thread from bytes to labelled lines.
         classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=1)
         classifier.open()
@@ -80,16 +88,14 @@ def label_file(
             backend=choice.backend,
             precision=choice.precision,
             backend_reason=choice.reason,
-            dialect=file.reading.dialect.name,
+            dialect=file.form,
             time_unit=file.reading.time_unit,
             relations=[relation.text for relation in file.relations],
-            notes=list(file.reading.notes),
+            notes=[*file.reading.notes, *misfits(file, chosen)],
+            capture=file.summary() if isinstance(file, CaptureSource) else None,
         )
-        if file.meter not in ("", definition.meter):
-            summary.notes.append(
-                f"bundle {chosen.name} was trained on {definition.meter} flows of {definition.timeout_s:g} s, these "
-                f"are {file.meter}'s: expect wrong labels"
-            )
+        if not is_capture and (profile or timeout):
+            summary.notes.append("a profile and a timeout are for captures: not used")
         knows = choice.precision in chosen.root.thresholds
         if known and not knows:
             summary.notes.append(
@@ -112,6 +118,13 @@ def label_file(
                 progress=progress,
             )
         summary.contradiction = file.contradiction()
+        if isinstance(file, CaptureSource):
+            summary.damage = file.problem
+            summary.capture = file.summary()
+            if file.of_ip6:
+                summary.notes.append(f"{file.of_ip6} flows are of IPv6, which no shipped bundle was trained on")
+            if file.evicted:
+                summary.notes.append(f"{file.evicted} flows ended early, since too many were open")
     counts = file.counts
     summary.flows = counts.rows
     summary.outside_range = tally.outside_range

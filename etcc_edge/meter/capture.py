@@ -20,7 +20,7 @@ MAX_FLOWS = 1_000_000  # open at once: about 0.7 GB
 
 
 class MeteredCapture:
-    """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input).
+    """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input), by its path or opened.
 
     ``timeout``: seconds from a flow's first packet. ``strict``: with the quirks of the Java meter's decoder, and no
     flow ends before a packet of it comes. ``lone``: flows of one packet are given too. ``after_packets``,
@@ -32,7 +32,7 @@ class MeteredCapture:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        capture: str | os.PathLike[str] | ByteStream,
         profile: str = PROFILES[0],
         *,
         timeout: float = TIMEOUT,
@@ -44,7 +44,7 @@ class MeteredCapture:
     ) -> None:
         if profile not in PROFILES:
             raise FlowsError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
-        self.path = path
+        self.capture = capture
         self.meter = _native.Meter(
             profile,
             round(timeout * 1e6),
@@ -59,15 +59,21 @@ class MeteredCapture:
         self.bytes = 0
         self.problem = ""
 
-    def flows(self, progress: Callable[[int, int | None], None] = lambda *_: None) -> Iterator[_native.Flows]:
-        """The flows in pieces, in order of their ends, then the open ones. ``progress`` gets the position in the file
-        and its size, if known. Raises FlowsError for a file that cannot be opened, and for one that is damaged before
-        its first packet."""
-        with contextlib.closing(ByteStream(self.path, name_foreign=name_packed)) as stream:
+    def flows(
+        self, progress: Callable[[int, int | None], None] = lambda *_: None, *, least: int = 1
+    ) -> Iterator[_native.Flows]:
+        """The flows in pieces, in order of their ends, then the open ones: as soon as ``least`` have ended, and
+        whatever there are where the input pauses. ``progress`` gets the position in the file and its size, if known.
+        Raises FlowsError for a file that cannot be opened, and for one that is damaged before its first packet."""
+        stream = self.capture
+        if not isinstance(stream, ByteStream):
+            stream = ByteStream(stream, name_foreign=name_packed)
+        with contextlib.closing(stream):
             while piece := self._read(stream):
                 self.bytes += len(piece)
                 self.meter.feed(piece)
-                yield self._take()
+                if stream.paused or self.meter.ended >= least:
+                    yield self._take()
                 progress(stream.position(), stream.size)
         self.meter.finish()
         self.problem = self.problem or self.meter.problem

@@ -1,29 +1,28 @@
-"""Which of a file's own columns its labelled file keeps."""
+"""Which of a source's own columns its labelled file keeps."""
 
 from __future__ import annotations
 
 import csv
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.flows.columns import ColumnFlows
+from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 ALL, LABELS, KEY = "all", "labels", "key"
-_ENDS = ("src_port", "dst_port", "ip_protocol")
 
 
-def kept_columns(file: FlowFile, wanted: str) -> tuple[int, ...] | None:
-    """The columns that ``wanted`` names, in order; None for `ALL`, which keeps rows as they are.
+def kept_columns(file: ColumnFlows[TextBatch], wanted: str) -> tuple[int, ...] | None:
+    """The columns that ``wanted`` names, in order; None for `ALL` of a flows file, which keeps rows as they are.
 
     `LABELS` keeps none, `KEY` those that identify a flow, in the file's order; anything else is a CSV line of header
     names. Raises FlowsError for a name that the file lacks, or that is given twice.
     """
     if wanted == ALL:
-        return None
+        return None if isinstance(file, FlowFile) else tuple(range(len(file.columns)))
     if wanted == LABELS:
         return ()
     if wanted == KEY:
-        ends = [file.reading.columns[name] for name in _ENDS if name in file.reading.columns]
-        return tuple(sorted({*file.identifiers.values(), *ends}))
+        return file.key
     columns: list[int] = []
     for name in next(csv.reader([wanted], skipinitialspace=True), []):
         # Two names may differ in case alone, so the exact one comes first.

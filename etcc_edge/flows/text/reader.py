@@ -60,13 +60,13 @@ def _unquoted(cell: bytes) -> bytes:
 
 
 class FlowFile(ColumnFlows[TextBatch]):
-    """A flows file whose header is understood; `batches` reads its rows, once.
+    """A flows file, by its path or opened, whose header is understood; `batches` reads its rows, once.
 
     Raises FlowsError for a file that cannot be read, is empty, or has the header of no known dialect.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._stream = ByteStream(path)
+    def __init__(self, file: str | os.PathLike[str] | ByteStream) -> None:
+        self._stream = file if isinstance(file, ByteStream) else ByteStream(file)
         super().__init__(self._stream.name)
         self._faulty: list[tuple[int, bytes]] = []  # the first rows with wrong numbers, by line
         self._counting = Lock()

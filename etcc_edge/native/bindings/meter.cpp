@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <span>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +17,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/bindings.hpp"
 #include "meter/meter.hpp"
+#include "meter/numbers.hpp"
 #include "meter/ring.hpp"
 #include "meter/text.hpp"
 
@@ -34,7 +38,8 @@ Profile profile_of(const std::string& name) {
 // Flows that have ended, with the profile that says what their figures mean.
 struct Flows {
   Profile profile;
-  std::vector<Flow> flows;
+  std::shared_ptr<const std::vector<Flow>> all;
+  std::span<const Flow> flows;  // some of `all`
 };
 
 class PyMeter {
@@ -64,7 +69,10 @@ class PyMeter {
               [this](const Frame& frame) { meter_.add(frame); });
   }
 
-  Flows take() { return {.profile = profile_, .flows = meter_.take()}; }
+  Flows take() {
+    auto all = std::make_shared<const std::vector<Flow>>(meter_.take());
+    return {.profile = profile_, .all = all, .flows = *all};
+  }
 
   std::map<std::string, std::uint64_t> skipped() const {
     std::map<std::string, std::uint64_t> counts;
@@ -94,6 +102,36 @@ Out<bool> marks(const Flows& flows, Mark mark) {
   return to_numpy<bool>(std::move(values), {size});
 }
 
+Flows part(const Flows& flows, std::size_t begin, std::size_t end) {
+  if (begin > end || end > flows.flows.size()) throw nb::index_error("there are fewer flows");
+  return {.profile = flows.profile, .all = flows.all, .flows = flows.flows.subspan(begin, end - begin)};
+}
+
+Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) {
+  std::vector<float> out;
+  {
+    const nb::gil_scoped_release release;
+    out.reserve(flows.flows.size() * columns.size());
+    for (const Flow& flow : flows.flows) append_numbers(out, flow, flows.profile, columns);
+  }
+  return to_numpy<float>(std::move(out), {flows.flows.size(), columns.size()});
+}
+
+nb::tuple cells(const Flows& flows, const std::vector<std::size_t>& columns) {
+  std::string out;
+  std::vector<std::int64_t> ends;
+  {
+    const nb::gil_scoped_release release;
+    ends.reserve(flows.flows.size() * columns.size() * 2);
+    for (const Flow& flow : flows.flows) {
+      append_cells(out, ends, flow, flows.profile, columns);
+      out += '\n';
+    }
+  }
+  return nb::make_tuple(nb::bytes(out.data(), out.size()),
+                        to_numpy<std::int64_t>(std::move(ends), {flows.flows.size(), columns.size(), 2}));
+}
+
 }  // namespace
 
 void bind_meter(nb::module_& m) {
@@ -105,7 +143,13 @@ void bind_meter(nb::module_& m) {
       .def_prop_ro(
           "lone", [](const Flows& flows) { return marks(flows, [](const Flow& f) { return f.packets() == 1; }); },
           nb::rv_policy::move)
-      .def("text", text, "zone"_a);
+      .def("part", part, "begin"_a, "end"_a)
+      .def("text", text, "zone"_a)
+      .def("numbers", numbers, "columns"_a)
+      .def("cells", cells, "columns"_a)
+      .def_prop_ro("of_ip6", [](const Flows& flows) {
+        return std::ranges::count_if(flows.flows, [](const Flow& flow) { return flow.version == 6; });
+      });
   nb::class_<Ring>(m, "Ring").def(nb::init<int, std::size_t, std::size_t, std::uint32_t>(), "socket"_a, "block_bytes"_a,
                                   "blocks"_a, "link"_a);
   nb::class_<PyMeter>(m, "Meter")
@@ -119,6 +163,7 @@ void bind_meter(nb::module_& m) {
       .def("capture", &PyMeter::capture, "ring"_a, "milliseconds"_a, "now"_a, "step_before"_a, "step"_a)
       .def("finish", [](PyMeter& self) { self.meter_.finish(); })
       .def("take", &PyMeter::take)
+      .def_prop_ro("ended", [](const PyMeter& self) { return self.meter_.ended(); })
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })
       .def_prop_ro("packets", [](const PyMeter& self) { return self.meter_.frames(); })
       .def_prop_ro("skipped", &PyMeter::skipped)
@@ -129,5 +174,17 @@ void bind_meter(nb::module_& m) {
     for (const Profile& profile : profiles) names.emplace_back(profile.name);
     return names;
   });
+  m.def(
+      "meter_columns",
+      [](const std::string& profile) {
+        // The names of all columns by their numbers.
+        std::vector<std::string> names;
+        std::stringstream text(header(profile_of(profile)));
+        for (std::string name; std::getline(text, name, ',');) names.push_back(name);
+        names.back().pop_back();
+        names.insert(names.end(), own_column_names.begin(), own_column_names.end());
+        return names;
+      },
+      "profile"_a);
   m.def("meter_header", [](const std::string& profile) { return header(profile_of(profile)); }, "profile"_a);
 }

@@ -47,7 +47,8 @@ class Meter {
     table_.finish(finished_);
   }
 
-  // The flows that ended since the last call.
+  // The flows that ended since the last `take`, and how many there are.
+  std::size_t ended() const { return finished_.size(); }
   std::vector<Flow> take() { return std::exchange(finished_, {}); }
 
   const CaptureReader& capture() const { return capture_; }

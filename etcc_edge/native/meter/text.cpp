@@ -10,14 +10,7 @@ namespace etcc::meter {
 
 namespace {
 
-// The columns that hold numbers: ports, protocol, duration, and all that follow.
-constexpr std::size_t number_columns = 79;
 constexpr std::size_t port_column = 0, target_port_column = 1, protocol_column = 2, first_figure_column = 3;
-
-struct Cell {
-  double value = 0;
-  bool is_real = false;  // written as a double; else as a whole number, as is the literal 0 for what a flow has none of
-};
 
 double divided(std::int64_t a, std::int64_t b) {
   const std::int64_t whole = b > 0 ? a / b : 0;  // the Java program divides whole numbers
@@ -70,6 +63,8 @@ void append_two(std::string& out, unsigned value) {
   out += static_cast<char>('0' + value % 10);
 }
 
+}  // namespace
+
 void append_address(std::string& out, const Address& address, std::uint8_t version) {
   if (version == 4) {
     for (std::size_t i = 0; i < 4; ++i) {
@@ -105,6 +100,8 @@ void append_time(std::string& out, std::int64_t microseconds, std::int64_t zone)
   append_two(out, static_cast<unsigned>(clock.seconds().count()));
   out += hour < 12 ? " AM" : " PM";
 }
+
+namespace {
 
 // As Java's Double.toString, always in its shortest form.
 void append_real(std::string& out, double value) {
@@ -143,6 +140,8 @@ void append_real(std::string& out, double value) {
   if (exponent.front() == '0') exponent.remove_prefix(1);
   out += exponent;
 }
+
+}  // namespace
 
 void append_cell(std::string& out, const Cell& cell) {
   if (cell.is_real) {
@@ -216,7 +215,15 @@ std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profi
   return cells.all();
 }
 
-}  // namespace
+void append_flow_id(std::string& out, const Flow& flow) {
+  append_address(out, flow.source, flow.version);
+  out += '-';
+  append_address(out, flow.target, flow.version);
+  for (const unsigned number : {unsigned{flow.source_port}, unsigned{flow.target_port}, unsigned{flow.protocol}}) {
+    out += '-';
+    append_whole(out, number);
+  }
+}
 
 std::string header(const Profile& profile) {
   std::string out =
@@ -245,13 +252,7 @@ void append_row(std::string& out, const Flow& flow, const Profile& profile, std:
     out += ',';
     append_cell(out, cells[i]);
   };
-  append_address(out, flow.source, flow.version);
-  out += '-';
-  append_address(out, flow.target, flow.version);
-  for (const std::size_t i : {port_column, target_port_column, protocol_column}) {
-    out += '-';
-    append_cell(out, cells[i]);
-  }
+  append_flow_id(out, flow);
   out += ',';
   append_address(out, flow.source, flow.version);
   comma_cell(port_column);
@@ -262,7 +263,9 @@ void append_row(std::string& out, const Flow& flow, const Profile& profile, std:
   out += ',';
   append_time(out, flow.start, zone);
   for (std::size_t i = first_figure_column; i < number_columns; ++i) comma_cell(i);
-  out += ",NeedManualLabel\n";
+  out += ',';
+  out += no_label;
+  out += '\n';
 }
 
 }  // namespace etcc::meter

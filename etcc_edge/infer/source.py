@@ -1,0 +1,86 @@
+"""What flows come from, opened: a flows file or a capture. And the bundle that fits it."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeAlias
+
+from etcc_edge.bundle.fit import pick_bundle
+from etcc_edge.bundle.model import Bundle, FlowDefinition
+from etcc_edge.bundle.store import load_bundle
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.binaries import is_capture, name_foreign
+from etcc_edge.flows.stream import ByteStream
+from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.meter import PROFILES, CaptureSource
+from etcc_edge.meter.source import METER
+
+Opened: TypeAlias = FlowFile | CaptureSource
+
+
+def open_source(
+    path: str | os.PathLike[str], *, profile: str | None = None, timeout: float | None = None
+) -> FlowFile | CaptureSource:
+    """The flows file or capture at ``path`` (``-``: standard input), told apart by its first bytes. ``profile`` and
+    ``timeout``, in seconds, are for captures. Raises FlowsError."""
+    stream = ByteStream(path, name_foreign=name_foreign)
+    if is_capture(stream.first):
+        return CaptureSource(stream, profile, timeout=timeout)
+    return FlowFile(stream)
+
+
+def pick(source: Opened, wanted: str) -> tuple[Bundle, str]:
+    """`pick_bundle`. A capture is then cut into flows as the bundle's were, where nothing else was asked for: it is
+    refused where that cannot be done. Raises FlowsError."""
+    if isinstance(source, CaptureSource) and wanted != "auto":
+        follow(source, load_bundle(wanted))  # its profile decides which features there are
+    bundle, reason = pick_bundle(source, wanted)
+    if isinstance(source, CaptureSource):
+        follow(source, bundle)
+    return bundle, reason
+
+
+def _profile(definition: FlowDefinition) -> str:
+    """Of the flows that a bundle was trained on; empty where no profile cuts such flows. Files do not name theirs:
+    those of CICFlowMeter are taken for flows of the first."""
+    if definition.profile:
+        return definition.profile if definition.profile in PROFILES else ""
+    return PROFILES[0] if definition.meter == METER else ""
+
+
+def follow(capture: CaptureSource, bundle: Bundle) -> None:
+    """Cuts a capture into flows as the bundle's were, where nothing else was asked for. Raises FlowsError where no
+    profile does that."""
+    definition = bundle.flow_definition
+    profile = _profile(definition)
+    if not profile and capture.asked_profile is None:
+        raise FlowsError(
+            f"{capture.name}: bundle {bundle.name} was trained on flows of {definition.profile or definition.meter}, "
+            "which cannot be cut from a capture; name a profile with --profile to do without, or take another bundle"
+        )
+    capture.follow(profile or PROFILES[0], definition.timeout_s)
+
+
+def misfits(source: Opened, bundle: Bundle) -> list[str]:
+    """Why the labels of a bundle that was asked for are likely to be wrong, a line each."""
+    definition = bundle.flow_definition
+    if isinstance(source, FlowFile):
+        if source.meter in ("", definition.meter):
+            return []
+        return [
+            f"bundle {bundle.name} was trained on {definition.meter} flows of {definition.timeout_s:g} s, these are "
+            f"{source.meter}'s: expect wrong labels"
+        ]
+    lines = []
+    if source.profile != _profile(definition):
+        trained = definition.profile or _profile(definition) or definition.meter
+        lines.append(
+            f"bundle {bundle.name} was trained on flows of {trained}, these are cut as {source.profile} does: expect "
+            "wrong labels"
+        )
+    if source.timeout != definition.timeout_s:
+        lines.append(
+            f"bundle {bundle.name} was trained on flows of {definition.timeout_s:g} s at most, these have up to "
+            f"{source.timeout:g} s: expect wrong labels"
+        )
+    return lines
