@@ -23,9 +23,22 @@ from etcc_edge.flows.stream import STDIN, ByteStream
 from etcc_edge.flows.text.header import read_header
 from etcc_edge.infer.file import Summary, label_file
 from etcc_edge.meter import PROFILES, CaptureSource
+from etcc_edge.meter.source import After
 
 _PREVIEW_ROWS = "10"
 _START_BYTES = 1 << 16  # of a file, to read its header from
+
+
+def _after(ctx: click.Context, param: click.Parameter, value: str | None) -> After | None:
+    """So many packets, or so many seconds with an s behind. Raises BadParameter."""
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        if value.endswith("s") and 0.001 <= float(value[:-1]) <= 1e9:
+            return After(seconds=float(value[:-1]))
+        if not value.endswith("s") and 2 <= int(value) < 1 << 32:
+            return After(packets=int(value))
+    raise click.BadParameter(f"{value!r} is neither a number of packets from 2 on nor of seconds, such as 10 or 5s")
 
 
 class _Command(click.Command):
@@ -73,6 +86,12 @@ class _Command(click.Command):
     help="Seconds of a capture's flow at most. Default: as of the bundle's flows.",
 )
 @click.option(
+    "--after",
+    callback=_after,
+    metavar="N|Ts",
+    help="An early row of each open flow of a capture, after N packets or T seconds; the column verdict says which.",
+)
+@click.option(
     "--preview",
     metavar="[N]",
     type=click.IntRange(1, 1000),
@@ -94,6 +113,7 @@ def command(
     columns: str | None,
     profile: str | None,
     timeout: float | None,
+    after: After | None,
     preview: int | None,
     known: bool,
     strict: bool,
@@ -116,7 +136,14 @@ def command(
     """
     several = len(flows) > 1
     if preview is not None:
-        others = {"-o": output, "--columns": columns, "--known": known, "--strict": strict, "--json": as_json}
+        others = {
+            "-o": output,
+            "--columns": columns,
+            "--after": after,
+            "--known": known,
+            "--strict": strict,
+            "--json": as_json,
+        }
         if unused := [option for option, given in others.items() if given]:
             raise click.UsageError(f"--preview writes no file; leave out {', '.join(unused)}")
         options = {
@@ -152,6 +179,7 @@ def command(
                     columns=columns,
                     profile=profile,
                     timeout=timeout,
+                    after=after,
                     strict=strict,
                     started=_say_choices,
                     progress=progress,
@@ -174,7 +202,7 @@ def command(
         if not as_json and target != STDIN:
             with printed():
                 _print_counts(summary, one_of_several=several)
-            note(f"{summary.flows} flows written to {summary.output}")
+            note(f"{summary.flows} flows{_early_rows(summary)} written to {summary.output}")
         outcomes.append(vars(summary))
     seconds = time.perf_counter() - start
     if as_json:
@@ -246,7 +274,7 @@ def _header_cells(path: str) -> tuple[str, ...] | None:
     try:
         with contextlib.closing(ByteStream(path, name_foreign=name_foreign)) as source:
             if is_capture(source.first):
-                return CaptureSource(source).columns
+                return CaptureSource(source, after=After(packets=2)).columns
             start = source.read(_START_BYTES)
         return read_header(start, path, whole=len(start) < _START_BYTES).cells if start else ()
     except FlowsError:
@@ -290,6 +318,11 @@ def _say_findings(summary: Summary) -> None:
         note(f"Error: {summary.input}: {summary.contradiction}")
     if summary.damage:
         note(f"Error: {summary.input}: {summary.damage}; its flows up to there were labelled")
+
+
+def _early_rows(summary: Summary) -> str:
+    early = summary.capture["early_looks"] if summary.capture else 0
+    return f" and {early} early rows" if early else ""
 
 
 def _print_counts(summary: Summary, *, one_of_several: bool) -> None:

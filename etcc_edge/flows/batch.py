@@ -47,6 +47,11 @@ class Batch:
         """The cells [n] of the given asked-for text column. Raises IndexError where none was asked for."""
         raise IndexError(f"the batch has no text column {column}")
 
+    @property
+    def early(self) -> Bools | None:
+        """bool [n]: an early look at a flow that comes again when it has ended. None where there are no such looks."""
+        return None
+
     @cached_property
     def readable(self) -> Bools:
         readable: Bools = self.status == OK

@@ -151,8 +151,7 @@ class ColumnFlows(ABC, Generic[BatchT_co]):
         places = {name: [i for i, key in enumerate(keys) if key in known] for name, known in IDENTIFIERS.items()}
         return {name: columns[0] for name, columns in places.items() if columns}
 
-    @property
-    def key(self) -> tuple[int, ...]:
+    def key_columns(self) -> tuple[int, ...]:
         """The columns that identify a flow, in order."""
         ends = [self.reading.columns[name] for name in _ENDS if name in self.reading.columns]
         return tuple(sorted({*self.identifiers.values(), *ends}))

@@ -14,6 +14,7 @@ from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
 from etcc_edge.infer.source import misfits, open_source, pick
 from etcc_edge.meter import CaptureSource
+from etcc_edge.meter.source import VERDICT, After
 
 # Beyond this share of flows outside the trained range, the answers are guesses.
 OUTSIDE_WARNING_SHARE = 0.05
@@ -59,6 +60,7 @@ def label_file(
     columns: str | None = None,
     profile: str | None = None,
     timeout: float | None = None,
+    after: After | None = None,
     strict: bool = False,
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
@@ -66,15 +68,18 @@ def label_file(
     """Labels a whole flows file or capture, as `label_flows` does. ``known`` adds the column ``etcc_known``;
     ``columns`` says which of the input's own are kept, as `kept_columns` takes it, by default all of a file and the key
     of a capture. ``profile`` and ``timeout``, in seconds, say how a capture is cut into flows, by default as the
-    bundle's were. ``started`` gets the choices made, ``progress`` the input's position and size.
+    bundle's were; with ``after``, an early row comes before that of a flow. ``started`` gets the choices made,
+    ``progress`` the input's position and size.
 
     Of a damaged capture, the flows up to there are labelled, and ``Summary.damage`` says what is wrong. Raises
     FlowsError, BundleError, BackendError.
     """
-    with open_source(path, profile=profile, timeout=timeout) as file:
+    with open_source(path, profile=profile, timeout=timeout, after=after) as file:
         is_capture = isinstance(file, CaptureSource)
         chosen, reason = pick(file, bundle)
         kept = kept_columns(file, columns or (KEY if is_capture else ALL))
+        if is_capture and after and kept is not None and (verdict := file.columns.index(VERDICT)) not in kept:
+            kept += (verdict,)
         # Batches overlap instead, each in one thread from bytes to labelled lines.
         classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=1)
         classifier.open()
@@ -94,8 +99,8 @@ def label_file(
             notes=[*file.reading.notes, *misfits(file, chosen)],
             capture=file.summary() if isinstance(file, CaptureSource) else None,
         )
-        if not is_capture and (profile or timeout):
-            summary.notes.append("a profile and a timeout are for captures: not used")
+        if not is_capture and (profile or timeout or after):
+            summary.notes.append("--profile, --timeout and --after are for captures: not used")
         knows = choice.precision in chosen.root.thresholds
         if known and not knows:
             summary.notes.append(

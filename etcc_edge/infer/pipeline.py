@@ -50,7 +50,7 @@ class Labeller(Protocol):
 @dataclass
 class Tally:
     """What became of flows. ``labels``: int64, flows by the codes of the first two levels; code -1 counts in the last
-    row and column."""
+    row and column. Early looks are no flows."""
 
     labels: I64
     too_few_values: int = 0
@@ -99,12 +99,13 @@ def label_flows(
         if min_confidence:
             result = result.at_least(min_confidence)
         tally = Tally.of(vocabulary)
-        np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim]), 1)
-        tally.too_few_values = int((batch.readable & ~batch.valued).sum())
+        final = slice(None) if batch.early is None else ~batch.early
+        np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim, final]), 1)
+        tally.too_few_values = int((batch.readable & ~batch.valued)[final].sum())
         if result.outside is not None:
-            tally.outside_range = int((result.outside & batch.readable).sum())
+            tally.outside_range = int((result.outside & batch.readable)[final].sum())
         if of_known_protocol is not None:
-            tally.unknown = int((of_known_protocol == 0).sum())
+            tally.unknown = int((of_known_protocol == 0)[final].sum())
         return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally
 
     total = Tally.of(vocabulary)

@@ -13,19 +13,23 @@ from etcc_edge.flows.binaries import is_capture, name_foreign
 from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.meter import PROFILES, CaptureSource
-from etcc_edge.meter.source import METER
+from etcc_edge.meter.source import METER, After
 
 Opened: TypeAlias = FlowFile | CaptureSource
 
 
 def open_source(
-    path: str | os.PathLike[str], *, profile: str | None = None, timeout: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    profile: str | None = None,
+    timeout: float | None = None,
+    after: After | None = None,
 ) -> FlowFile | CaptureSource:
-    """The flows file or capture at ``path`` (``-``: standard input), told apart by its first bytes. ``profile`` and
-    ``timeout``, in seconds, are for captures. Raises FlowsError."""
+    """The flows file or capture at ``path`` (``-``: standard input), told apart by its first bytes. ``profile``,
+    ``timeout``, in seconds, and ``after`` are for captures. Raises FlowsError."""
     stream = ByteStream(path, name_foreign=name_foreign)
     if is_capture(stream.first):
-        return CaptureSource(stream, profile, timeout=timeout)
+        return CaptureSource(stream, profile, timeout=timeout, after=after)
     return FlowFile(stream)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from etcc_edge import _native
+from etcc_edge.arrays import Bools
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import OK
 from etcc_edge.flows.binaries import name_packed
@@ -43,6 +44,19 @@ _KEY = {
 _IN_FILES = {"flow_id": "Flow ID", "timestamp": "Timestamp"}
 
 
+VERDICT = "verdict"
+"""The column that says whether a row is an early look at an open flow or the flow itself."""
+
+
+@dataclass(frozen=True)
+class After:
+    """When an open flow of two packets or more is looked at early: once it has so many ``packets``, or is so many
+    ``seconds`` old by the packets' clock, whichever comes first; 0: not by that."""
+
+    packets: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class CaptureBatch(TextBatch):
     """Consecutive flows of a capture. ``columns``: the names that `column` knows."""
@@ -50,6 +64,10 @@ class CaptureBatch(TextBatch):
     flows: _native.Flows = field(repr=False)
     columns: tuple[str, ...] = field(repr=False)
     _cells: tuple[int, ...] = field(repr=False)
+
+    @property
+    def early(self) -> Bools | None:
+        return self.flows.early if VERDICT in self.columns else None
 
     def column(self, name: str) -> list[str]:
         """One of the capture's columns as text [n], such as ``community_id``. Raises ValueError for another name."""
@@ -63,9 +81,10 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
     """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input), by its path or opened.
 
     Its columns are what identifies a flow, then all features by their canonical names. ``profile`` and ``timeout``
-    (seconds) say how packets become flows; `follow` sets what is None. A flow of one packet is none. ``problem``: what
-    ended the capture early, in a clause; empty where it is whole. Raises FlowsError for an unknown profile, and for a
-    file that cannot be opened.
+    (seconds) say how packets become flows; `follow` sets what is None. A flow of one packet is none. With ``after``,
+    an open flow is looked at early as well, and the column ``verdict`` says which rows are early and which are final.
+    ``problem``: what ended the capture early, in a clause; empty where it is whole. Raises FlowsError for an unknown
+    profile, and for a file that cannot be opened.
     """
 
     def __init__(
@@ -74,6 +93,7 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         profile: str | None = None,
         *,
         timeout: float | None = None,
+        after: After | None = None,
         max_flows: int = MAX_FLOWS,
     ) -> None:
         if not isinstance(capture, ByteStream):
@@ -81,7 +101,8 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         super().__init__(capture.name)
         self._stream = capture
         self._position = 0
-        self.of_ip6 = 0  # flows so far
+        self.of_ip6 = self.early = 0  # flows and early looks so far
+        self.after = after
         self.asked_profile, self.asked_timeout = profile, timeout
         self._max_flows = max_flows
         self._counting = Lock()
@@ -91,7 +112,15 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         """Cuts flows by this profile and timeout in seconds, where no others were asked for. Before the first batch."""
         self.profile = profile if self.asked_profile is None else self.asked_profile
         self.timeout = timeout if self.asked_timeout is None else self.asked_timeout
-        self._metered = MeteredCapture(self._stream, self.profile, timeout=self.timeout, max_flows=self._max_flows)
+        after = self.after or After()
+        self._metered = MeteredCapture(
+            self._stream,
+            self.profile,
+            timeout=self.timeout,
+            max_flows=self._max_flows,
+            after_packets=after.packets,
+            after_seconds=after.seconds,
+        )
         # The dialect's column of the table of features is what says which of the meter's columns a feature is.
         dialect = dialect_named("cicdarknet2020")
         names = _native.meter_columns(self.profile)
@@ -101,7 +130,9 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
             for name, keys in dialect.columns.items()
             if any(key in places for key in keys)
         }
-        own = {name: names.index(meters) for name, meters in {**_KEY, **_IN_FILES}.items()}
+        key = {**_KEY, VERDICT: VERDICT} if self.after else _KEY
+        own = {name: names.index(meters) for name, meters in {**key, **_IN_FILES}.items()}
+        self._key = tuple(range(len(key)))
         cells = own | {name: place for name, place in self._numbers.items() if name not in own}
         self.cells = self.columns = tuple(cells)
         self._cells = tuple(cells.values())
@@ -120,14 +151,13 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
     def _contradictory(self) -> list[Mapping[str, str]]:
         return []  # the meter's own numbers agree
 
+    def key_columns(self) -> tuple[int, ...]:
+        return self._key
+
     @property
     def form(self) -> str:
         """The profile's name."""
         return self.profile
-
-    @property
-    def key(self) -> tuple[int, ...]:
-        return tuple(range(len(_KEY)))
 
     @property
     def size(self) -> int | None:
@@ -158,6 +188,7 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
             "skipped": meter.skipped,
             "flows_of_one_packet": meter.lone,
             "flows_of_ip6": self.of_ip6,
+            "early_looks": self.early,
             "evicted": meter.evicted,
         }
 
@@ -182,9 +213,12 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         self._check_has(features)
         numbers = [self._numbers[name] for name in features]
         cells = [self._cells[column] for column in texts]
-        for flows in self._metered.flows(self._note_position, least=_BATCH):
-            first = self.counts.rows
-            self.counts.rows += len(flows)
+        # Of a stream, nobody knows when it ends: what has come goes on its way.
+        for flows in self._metered.flows(self._note_position, least=1 if self.size is None else _BATCH):
+            first = self.counts.rows + self.early
+            early = int(np.count_nonzero(flows.early)) if self.after else 0
+            self.early += early
+            self.counts.rows += len(flows) - early
             self.of_ip6 += flows.of_ip6
             for begin in range(0, len(flows), _LARGEST_BATCH):
                 part = flows.part(begin, min(begin + _LARGEST_BATCH, len(flows)))

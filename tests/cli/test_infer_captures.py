@@ -116,11 +116,12 @@ def test_captures_and_files_are_labelled_together(capture: Path, tmp_path: Path)
         "skipped": {"unknown link type": 0, "not IP": 0, "too short": 0, "damaged IP header": 0},
         "flows_of_one_packet": 2,  # the last of six packets comes after more than a second
         "flows_of_ip6": 1,
+        "early_looks": 0,
         "evicted": 0,
     }
     assert "trained on flows of 120 s at most, these have up to 1 s" in done.stderr
     assert of_file["capture"] is None
-    assert f"{flows}: warning: a profile and a timeout are for captures: not used" in done.stderr
+    assert f"{flows}: warning: --profile, --timeout and --after are for captures: not used" in done.stderr
 
 
 def test_an_earlier_labelled_file_is_replaced_and_no_other(capture: Path) -> None:
@@ -169,3 +170,35 @@ def test_a_preview_shows_ends_and_labels(capture: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "10.0.0.1:50000" in done.stdout
     assert not capture.with_name("capture.labels.csv").exists()
+
+
+def test_an_early_row_comes_before_a_long_flow_s_own(capture: Path) -> None:
+    done = run(str(capture), "--after", "4", "--columns", "src_port,fwd_packets,bwd_packets")
+    assert done.exit_code == 0, done.output
+    labelled = rows(capture.with_name("capture.labels.csv"))
+    assert [list(row.values())[:4] for row in labelled] == [
+        ["50000", "2", "2", "early"],
+        ["50002", "2", "2", "early"],
+        ["50000", "3", "3", "final"],
+        ["50001", "1", "1", "final"],
+        ["50002", "3", "3", "final"],
+    ]
+    assert all(row["etcc_protocol"] for row in labelled)
+    assert "3 flows and 2 early rows written" in done.stderr
+    assert "1 flows are of IPv6" in done.stderr
+    counts = done.stdout.splitlines()[1:]
+    assert sum(int(line.split()[2]) for line in counts) == 3
+
+
+def test_early_rows_come_by_time_too(capture: Path) -> None:
+    assert run(str(capture), "--after", "0.5s", "-o", str(capture.with_name("early.csv"))).exit_code == 0
+    verdicts = [(row["src_port"], row["duration_s"], row["verdict"]) for row in rows(capture.with_name("early.csv"))]
+    assert verdicts[0] == ("50000", "0.250000", "early")
+    assert [verdict for _, _, verdict in verdicts].count("final") == 3
+
+
+@pytest.mark.parametrize("after", ["1", "-5", "0s", "s", "nans", "1e99s", "ten"])
+def test_when_an_early_row_comes_is_a_number_of_packets_or_seconds(capture: Path, after: str) -> None:
+    done = run(str(capture), "--after", after)
+    assert done.exit_code == 2
+    assert "is neither a number of packets from 2 on nor of seconds" in done.stderr

@@ -79,8 +79,9 @@ def cells(capture: bytes, tmp_path: Path) -> dict[str, list[str]]:
     path = tmp_path / "capture.pcap"
     path.write_bytes(capture)
     with CaptureSource(path) as source:
-        (batch,) = source.batches(["flow_duration"], source.key)
-        assert [batch.text(i) for i in range(len(source.key))] == [batch.column(n) for n in source.columns[:12]]
+        key = source.key_columns()
+        (batch,) = source.batches(["flow_duration"], key)
+        assert [batch.text(i) for i in range(len(key))] == [batch.column(n) for n in source.columns[:12]]
         return {name: batch.column(name) for name in source.columns}
 
 

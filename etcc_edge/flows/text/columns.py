@@ -22,7 +22,7 @@ def kept_columns(file: ColumnFlows[TextBatch], wanted: str) -> tuple[int, ...] |
     if wanted == LABELS:
         return ()
     if wanted == KEY:
-        return file.key
+        return file.key_columns()
     columns: list[int] = []
     for name in next(csv.reader([wanted], skipinitialspace=True), []):
         # Two names may differ in case alone, so the exact one comes first.

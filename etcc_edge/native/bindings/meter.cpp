@@ -148,7 +148,7 @@ void bind_meter(nb::module_& m) {
       .def("numbers", numbers, "columns"_a)
       .def("cells", cells, "columns"_a)
       .def_prop_ro("of_ip6", [](const Flows& flows) {
-        return std::ranges::count_if(flows.flows, [](const Flow& flow) { return flow.version == 6; });
+        return std::ranges::count_if(flows.flows, [](const Flow& flow) { return flow.version == 6 && !flow.is_early; });
       });
   nb::class_<Ring>(m, "Ring").def(nb::init<int, std::size_t, std::size_t, std::uint32_t>(), "socket"_a, "block_bytes"_a,
                                   "blocks"_a, "link"_a);

@@ -140,6 +140,7 @@ void append_cells(std::string& out, std::vector<std::int64_t>& ends, const Flow&
         break;
       case forward_bytes_column: append_padded(out, static_cast<std::uint64_t>(flow.forward.lengths.sum()), 1); break;
       case backward_bytes_column: append_padded(out, static_cast<std::uint64_t>(flow.backward.lengths.sum()), 1); break;
+      case verdict_column: out += flow.is_early ? "early" : "final"; break;
       default: {
         const std::optional<std::size_t> place = cell_place(column);
         if (!place) throw std::out_of_range("there is no such column");

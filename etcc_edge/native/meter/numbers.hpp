@@ -22,12 +22,13 @@ enum OwnColumn : std::uint8_t {
   backward_packets_column,
   forward_bytes_column,  // of payload
   backward_bytes_column,
+  verdict_column,  // "early" or "final"
   all_columns,
 };
 
 // Their names, from `community_id_column` on.
 inline constexpr std::array<const char*, all_columns - community_id_column> own_column_names{
-    "community_id", "start", "duration_s", "fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes"};
+    "community_id", "start", "duration_s", "fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes", "verdict"};
 
 // Appends the numbers in these columns of `header`. They are what a reader of `append_row`'s text gets: the double,
 // rounded to float32; NaN for what is not finite then. Throws std::out_of_range for a column of text.
