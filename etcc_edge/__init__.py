@@ -102,6 +102,7 @@ def read_capture(
 
     with CaptureSource(path, profile, timeout=timeout) as source:
         yield from source.batches(list(source.reading.columns) if features is None else features)
+        source.raise_problem()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,8 @@ from etcc_edge.checking.tally import Tally
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import IDENTIFIERS
-from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.infer.source import Opened, open_source
+from etcc_edge.meter import CaptureSource
 
 _IDENTIFIERS = frozenset().union(*IDENTIFIERS.values())
 
@@ -27,11 +28,11 @@ def check_file(
     application_column: str | None = None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Check:
-    """The figures of a flows file, read once; memory grows by 16 bytes a row, 28 for a labelled one.
+    """The figures of a flows file or capture, read once; memory grows by 16 bytes a row, 28 for a labelled one.
 
     Raises FlowsError for a file that cannot be read, or lacks a label column that was named.
     """
-    with FlowFile(path) as file:
+    with open_source(path) as file:
         labels = _label_columns(file, protocol_column, application_column)
         date = next((i for i, name in enumerate(file.columns) if header_key(name) == "timestamp"), None)
         tally = Tally(file, labels, date if labels else None)
@@ -57,6 +58,8 @@ def check_file(
             features_missing=[name for name in reading.dialect.columns if name not in reading.columns],
             bundles=bundles,
             rows=RowCounts(**vars(file.counts), readable=file.counts.rows - file.counts.unlabelled),
+            capture=file.summary() if isinstance(file, CaptureSource) else None,
+            damage=file.problem if isinstance(file, CaptureSource) else "",
             relations=[relation.text for relation in file.relations],
             contradiction=file.contradiction(),
             values=tally.values(),
@@ -67,7 +70,7 @@ def check_file(
         )
 
 
-def _leakage(file: FlowFile, tally: Tally, codes: LabelCodes, dated: bool) -> Leakage:
+def _leakage(file: Opened, tally: Tally, codes: LabelCodes, dated: bool) -> Leakage:
     return Leakage(
         identifiers=[name for name in file.columns if header_key(name) in _IDENTIFIERS],
         absolute_times=tally.absolute_times(),
@@ -76,7 +79,7 @@ def _leakage(file: FlowFile, tally: Tally, codes: LabelCodes, dated: bool) -> Le
     )
 
 
-def _label_columns(file: FlowFile, protocol: str | None, application: str | None) -> dict[str, int]:
+def _label_columns(file: Opened, protocol: str | None, application: str | None) -> dict[str, int]:
     """Level to column: the named ones, and the dialect's usual ones where the file has them."""
     dialect = file.reading.dialect
     columns: dict[str, int] = {}
@@ -89,7 +92,7 @@ def _label_columns(file: FlowFile, protocol: str | None, application: str | None
     return columns
 
 
-def _bundles(file: FlowFile) -> dict[str, BundleFit]:
+def _bundles(file: Opened) -> dict[str, BundleFit]:
     """Which shipped bundles fit a file, which of them `infer` takes, and why not the others."""
     try:
         picked = pick_bundle(file, "auto")[0].name

@@ -39,8 +39,18 @@ def findings(check: Check) -> list[Finding]:
 
 def _about_reading(check: Check) -> Iterator[Line]:
     dialect = dialect_named(check.dialect)
-    yield "ok", "dialect", f"{dialect.name}, as {dialect.meter} writes it"
-    if check.rows.rows and not any("assumed" in text for text in check.notes):
+    if check.capture:
+        cut = f"a capture, cut into flows by {check.capture['profile']} at {check.capture['timeout_s']:g} s"
+        yield "ok", "meter", f"{cut}: {check.capture['packets']} packets"
+        if lone := check.capture["flows_of_one_packet"]:
+            yield "note", "meter", f"{lone} flows of one packet, which are no rows"
+        if ip6 := check.capture["flows_of_ip6"]:
+            yield "note", "meter", f"{ip6} flows of IPv6, which no shipped bundle was trained on"
+        if check.damage:
+            yield "warning", "meter", f"{check.damage}; what follows is about the flows up to there"
+    else:
+        yield "ok", "dialect", f"{dialect.name}, as {dialect.meter} writes it"
+    if check.rows.rows and not check.capture and not any("assumed" in text for text in check.notes):
         yield "ok", "times", f"in {check.time_unit}, by the values: packets = rate × duration"
     for text in check.notes:
         yield "note", "dialect" if text == dialect.note else "times", text

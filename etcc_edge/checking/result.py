@@ -125,7 +125,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Check:
-    """A flows file."""
+    """A flows file or a capture."""
 
     file: str
     dialect: str
@@ -137,6 +137,8 @@ class Check:
     features_missing: list[str]  # that the dialect has
     bundles: dict[str, BundleFit]  # by name
     rows: RowCounts
+    capture: dict[str, Any] | None  # how it was cut, and what the meter met; None for a file
+    damage: str  # what ended a capture early
     relations: list[str]  # between numbers, that every row was checked for
     contradiction: str  # why the file is not what it seems; empty where few rows break a relation, or none
     values: dict[str, FeatureValues]  # by feature

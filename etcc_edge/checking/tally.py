@@ -11,11 +11,12 @@ import numpy as np
 
 from etcc_edge.arrays import F64, I32, U64, Bools, Floats
 from etcc_edge.checking.result import AbsoluteTimes, FeatureValues
+from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import feature_hashes, row_hashes
 from etcc_edge.flows.text.header import cell_number
-from etcc_edge.flows.text.reader import FlowFile, TextBatch
+from etcc_edge.flows.text.reader import TextBatch
 
 _ABSOLUTE_US = (1e15, 5e15)  # times since 1970 in the years 2001 to 2128; no flow lasts 30 years
 
@@ -34,7 +35,7 @@ class _Codes:
 class Tally:
     """What one pass over a file adds up, of the rows that can be read."""
 
-    def __init__(self, file: FlowFile, labels: Mapping[str, int], date: int | None) -> None:
+    def __init__(self, file: ColumnFlows[TextBatch], labels: Mapping[str, int], date: int | None) -> None:
         columns = file.reading.columns
         self.names = list(columns)
         self._feature_text = [columns[name] for name in self.names]

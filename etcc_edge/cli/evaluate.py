@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.precision import PRECISIONS
-from etcc_edge.cli.terminal import as_typed, note, print_table, status
+from etcc_edge.cli.terminal import as_typed, captures_option, check_source, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
@@ -17,7 +17,8 @@ from etcc_edge.flows.stream import STDIN
 
 
 @click.command()
-@click.argument("flows")
+@click.argument("flows", required=False)
+@captures_option
 @click.option(
     "--bundle",
     "bundles",
@@ -51,7 +52,8 @@ from etcc_edge.flows.stream import STDIN
 @click.option("--confusion", is_flag=True, help="The confusion matrices too.")
 @click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON: of several bundles, a list.")
 def command(
-    flows: str,
+    flows: str | None,
+    captures: str | None,
     bundles: tuple[str, ...],
     backend: str,
     precision: str,
@@ -63,7 +65,7 @@ def command(
     confusion: bool,
     json_wanted: bool,
 ) -> None:
-    """How well a bundle labels the flows of FLOWS, whose labels are known.
+    """How well a bundle labels the flows of FLOWS, or of captures, whose labels are known.
 
     Applications are scored given the true protocol, and end to end. In parentheses: 95 % intervals.
 
@@ -72,7 +74,10 @@ def command(
       etcc-edge evaluate Darknet.CSV
       etcc-edge evaluate flows.csv --bundle my-bundle --rows test --report report.html
       etcc-edge evaluate flows.csv --bundle my-cnn --bundle my-lstm --json
+      etcc-edge evaluate --captures captures.csv --bundle my-bundle
     """
+    check_source(flows, captures, columns=protocol_column or application_column or groups, profile=None)
+    source = captures or flows or ""
     if flows == STDIN:
         raise click.UsageError("evaluate reads its flows twice; name a file instead of standard input")
     if len(set(bundles)) < len(bundles):
@@ -83,10 +88,11 @@ def command(
         if not Path(report).parent.is_dir():
             raise click.UsageError(f"--report {report}: there is no folder {Path(report).parent}")
     with status() as tell:
-        tell(f"labelling {flows}")
+        tell(f"labelling {source}")
         evaluations = evaluate_file(
-            flows,
+            source,
             bundles,
+            captures=captures is not None,
             backend=backend,
             precision=precision,
             protocol_column=protocol_column,
@@ -94,12 +100,13 @@ def command(
             groups=groups,
             rows=rows,
             command=as_typed(),
+            damaged=lambda line: note(f"warning: {line}"),
         )
     if not evaluations[0].scores.flows:
-        raise EtccError(f"{flows}: no flow is left to score: the bundles were trained on all of them")
+        raise EtccError(f"{source}: no flow is left to score: the bundles were trained on all of them")
     for evaluation in evaluations:
         for line in evaluation.doubts():
-            note(f"{flows}: warning: {line}; see --rows test")
+            note(f"{source}: warning: {line}; see --rows test")
     for report in reports:
         write_report(report, evaluations)
     if json_wanted:
@@ -108,8 +115,8 @@ def command(
     for evaluation in evaluations:
         unit = UNITS[evaluation.scores.bootstrap.unit][0]
         note(
-            f"{flows}: {evaluation.scores.flows} flows, {evaluation.flows_ignored} without label or unreadable; bundle "
-            f"{evaluation.bundle}, {evaluation.backend} at {evaluation.precision}; 95 % intervals by {unit}"
+            f"{source}: {evaluation.scores.flows} flows, {evaluation.flows_ignored} without label or unreadable; "
+            f"bundle {evaluation.bundle}, {evaluation.backend} at {evaluation.precision}; 95 % intervals by {unit}"
         )
     if len(evaluations) == 1:
         table = score_table(evaluations, sign=" %")

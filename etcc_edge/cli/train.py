@@ -13,20 +13,32 @@ from threading import Event, Thread
 import click
 
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.terminal import NumberRange, as_typed, note, print_table, status, test_share_option
+from etcc_edge.cli.terminal import (
+    NumberRange,
+    as_typed,
+    captures_option,
+    check_source,
+    note,
+    print_table,
+    status,
+    test_share_option,
+)
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.tables import score_rows
 from etcc_edge.flows.dialect import Reading
 from etcc_edge.flows.features import PRESETS, features, preset
 from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.meter import PROFILES
+from etcc_edge.meter.labelled import CaptureTable
 
 COLLAPSED = 3
 """The exit status where a network gives one label to nearly all test flows."""
 
 
 @click.command()
-@click.argument("flows", nargs=-1, required=True)
+@click.argument("flows", nargs=-1)
+@captures_option
 @click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
 @click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper"]))
 @click.option("--network", default="cnn", show_default=True, type=click.Choice(["cnn", "lstm"]))
@@ -64,7 +76,11 @@ COLLAPSED = 3
 @click.option(
     "--timeout",
     type=NumberRange(min=0, min_open=True),
-    help="Flow timeout of the meter in seconds, for the record. Default: 15 for ISCX 2016 time files, else 120.",
+    help="Flow timeout of the meter in seconds: of captures that by which they are cut, else for the record. Default: "
+    "15 for ISCX 2016 time files, else 120.",
+)
+@click.option(
+    "--profile", type=click.Choice(PROFILES), help=f"How captures are cut into flows. Default: {PROFILES[0]}."
 )
 @click.option(
     "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."
@@ -76,6 +92,7 @@ COLLAPSED = 3
 def command(
     ctx: click.Context,
     flows: tuple[str, ...],
+    captures: str | None,
     output: str,
     recipe: str,
     network: str,
@@ -90,12 +107,13 @@ def command(
     leave_one_out: bool,
     seed: int,
     timeout: float | None,
+    profile: str | None,
     citations: str | None,
     licence: str,
     name: str | None,
     force: bool,
 ) -> None:
-    """Train, export and measure a bundle on the labelled flows of FLOWS, one or several files.
+    """Train, export and measure a bundle on the labelled flows of FLOWS, one or several files, or of captures.
 
     CICDarknet2020's Darknet.CSV trains as downloaded. Exit status 3: a network gives one label to nearly all test
     flows. Needs the extra: pip install 'etcc-edge[train]'.
@@ -105,6 +123,7 @@ def command(
       etcc-edge train Darknet.CSV -o my-bundle
       etcc-edge train Darknet.CSV -o paper.zip --recipe paper --network lstm
       etcc-edge train a.csv b.csv --groups a.txt --groups b.txt --split session -o my-bundle
+      etcc-edge train --captures captures.csv --split session -o my-bundle
     """
     try:
         from etcc_edge.flows.truth import read_labelled_files
@@ -118,10 +137,17 @@ def command(
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists already; use --force to replace it")
     check_target(target, force=force)
+    check_source(flows, captures, columns=protocol_column or application_column or groups, profile=profile)
     if len(groups) > len(flows):
         raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
-    # A pipe is read once, so nothing is known of it before.
-    reading = _reading(flows[0]) if Path(flows[0]).is_file() else None
+    labelled_captures = CaptureTable(captures) if captures else None
+    profile = profile or PROFILES[0]
+    if labelled_captures:
+        with labelled_captures.open(profile) as source:
+            reading: Reading | None = source.reading
+    else:
+        # A pipe is read once, so nothing is known of it before.
+        reading = _reading(flows[0]) if Path(flows[0]).is_file() else None
     usual = Usual.of(reading.dialect.name) if reading else Usual()
     plan = Plan(
         name=name or target.stem,
@@ -148,15 +174,23 @@ def command(
         if inferred and usual != Usual():
             note(f"{flows[0]}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
     with progress() as tell:
-        tell(f"reading {', '.join(flows)}")
-        labelled = read_labelled_files(
-            flows,
-            chosen,
-            protocol_column=protocol_column,
-            application_column=application_column,
-            groups=groups,
-            to_split=True,
-        )
+        if labelled_captures:
+            labelled, damaged = labelled_captures.read(profile, plan.timeout_s, chosen, to_split=True, tell=tell)
+        else:
+            tell(f"reading {', '.join(flows)}")
+            labelled, damaged = (
+                read_labelled_files(
+                    flows,
+                    chosen,
+                    protocol_column=protocol_column,
+                    application_column=application_column,
+                    groups=groups,
+                    to_split=True,
+                ),
+                [],
+            )
+    for line in damaged:
+        note(f"warning: {line}")
     if isinstance(chosen, str) and (lacking := [name for name in names if name not in labelled.feature_names]):
         note(f"features left out, as not all files have them: {', '.join(lacking)}")
     plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from etcc_edge.arrays import F32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, instant
 from etcc_edge.flows.labels import label_key, spell
@@ -30,7 +31,7 @@ class LabelledFlows:
     ``protocol`` and ``application`` hold label spellings; ``flow_id``, ``capture`` and ``session`` (`sessions`) are
     empty where nothing gives them. ``start``: int64 [n], µs since 1970, -1 where that is not known. ``identity``:
     uint64 [n], `flow_hashes`; None where the file has neither addresses nor Flow IDs. ``ignored`` rows could not be
-    read or had no label.
+    read or had no label. ``profile``: by which captures were cut into these flows, where this package's meter did.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LabelledFlows:
     session: Text
     identity: U64 | None
     ignored: int
+    profile: str = ""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -76,50 +78,123 @@ def read_labelled(
     """
     with FlowFile(path) as file:
         dialect = file.reading.dialect
-        names = preset(features, list(file.reading.columns)) if isinstance(features, str) else list(features)
-        if not names:
-            raise FlowsError(f"{file.name}: has none of the features of preset {features!r}")
+        names = _feature_names(file, features)
         texts = [
             _label_column(file, "--protocol-column", protocol_column, dialect.protocol_label),
             _label_column(file, "--application-column", application_column, dialect.application_label),
         ]
         if texts[0] == texts[1]:
             raise FlowsError(f"{file.name}: both labels are said to be in one column; name two different ones")
-        read = list(dict.fromkeys([*names, *(file.reading.columns if to_split else ())]))
-        identity = _Identity(file, read, texts)
-        parts: list[F32] = []
-        readable: list[Bools] = []
-        labels: list[list[str]] = [[], []]
-        for batch in file.batches(read, texts + identity.texts):
-            parts.append(batch.features[:, : len(names)])
-            readable.append(batch.valued if to_split else batch.readable)
-            labels[0] += batch.text(0)
-            labels[1] += batch.text(1)
-            identity.add(batch)
-        if contradiction := file.contradiction():
-            raise FlowsError(f"{file.name}: {contradiction}")
-    if not parts:
+        rows = _read_rows(file, names, texts, to_split=to_split)
+    if not len(rows.features):
         raise FlowsError(f"{path}: holds a header but no flows")
-    captures = _read_groups(groups, sum(map(len, parts))) if groups is not None else [""] * len(labels[0])
-    protocol, application = (_spelled(column) for column in labels)
-    keep = np.concatenate(readable) & (protocol != "") & (application != "")
+    captures = _read_groups(groups, len(rows.features)) if groups is not None else [""] * len(rows.features)
+    protocol, application = (_spelled(column) for column in rows.texts)
+    keep = rows.readable & (protocol != "") & (application != "")
     if not keep.any():
         raise FlowsError(f"{path}: no readable row has both labels")
-    hashes = identity.hashes()
-    capture, flow_id, start = np.array(captures, np.str_), np.array(identity.flow_id, np.str_), identity.start()
+    capture = np.array(captures, np.str_)
     return LabelledFlows(
-        name="/".join(Path(path).absolute().parts[-2:]),
+        name=short_name(path),
         dialect=dialect,
         feature_names=tuple(names),
-        features=np.concatenate(parts)[keep],
+        features=rows.features[keep],
         protocol=protocol[keep],
         application=application[keep],
-        flow_id=flow_id[keep],
+        flow_id=rows.flow_id[keep],
         capture=capture[keep],
-        start=start[keep],
-        session=sessions(capture[keep], flow_id[keep], start[keep]),
-        identity=None if hashes is None else hashes[keep],
+        start=rows.start[keep],
+        session=sessions(capture[keep], rows.flow_id[keep], rows.start[keep]),
+        identity=None if rows.hashes is None else rows.hashes[keep],
         ignored=int((~keep).sum()),
+    )
+
+
+def read_labelled_as(
+    source: ColumnFlows[TextBatch],
+    protocol: str,
+    application: str,
+    capture: str,
+    features: str | Sequence[str] = "paper",
+    *,
+    profile: str = "",
+    to_split: bool = False,
+) -> LabelledFlows:
+    """Reads a source whose flows, all from one ``capture``, have one label of each level: a preset's or the named
+    features, else as `read_labelled`. Raises FlowsError for missing features, and where no flow can be read."""
+    names = _feature_names(source, features)
+    rows = _read_rows(source, names, to_split=to_split)
+    keep = rows.readable
+    n = int(keep.sum())
+    if not n:
+        raise FlowsError(f"{source.name}: holds no flow of two packets or more")
+    of_capture = np.full(n, capture)
+    return LabelledFlows(
+        name=capture,
+        dialect=source.reading.dialect,
+        feature_names=tuple(names),
+        features=rows.features[keep],
+        protocol=_spelled([protocol] * n),
+        application=_spelled([application] * n),
+        flow_id=rows.flow_id[keep],
+        capture=of_capture,
+        start=rows.start[keep],
+        session=of_capture,
+        identity=None if rows.hashes is None else rows.hashes[keep],
+        ignored=int((~keep).sum()),
+        profile=profile,
+    )
+
+
+def short_name(path: str | os.PathLike[str]) -> str:
+    """The last two parts of a path, for records: they name no folder of this machine."""
+    return "/".join(Path(path).absolute().parts[-2:])
+
+
+def _feature_names(source: ColumnFlows[TextBatch], features: str | Sequence[str]) -> list[str]:
+    names = preset(features, list(source.reading.columns)) if isinstance(features, str) else list(features)
+    if not names:
+        raise FlowsError(f"{source.name}: has none of the features of preset {features!r}")
+    return names
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All n rows of a source. ``features``: float32 [n, f]. ``texts``: of each asked-for column its cells [n]. The rest
+    is [n]."""
+
+    features: F32
+    readable: Bools
+    texts: list[list[str]]
+    flow_id: Text
+    start: I64
+    hashes: U64 | None
+
+
+def _read_rows(
+    source: ColumnFlows[TextBatch], names: Sequence[str], texts: Sequence[int] = (), *, to_split: bool = False
+) -> _Rows:
+    """Raises FlowsError, also where the source's numbers contradict each other."""
+    read = list(dict.fromkeys([*names, *(source.reading.columns if to_split else ())]))
+    identity = _Identity(source, read, texts)
+    parts = [np.empty((0, len(names)), np.float32)]
+    readable: list[Bools] = [np.empty(0, bool)]
+    cells: list[list[str]] = [[] for _ in texts]
+    for batch in source.batches(read, [*texts, *identity.texts]):
+        parts.append(batch.features[:, : len(names)])
+        readable.append(batch.valued if to_split else batch.readable)
+        for i, column in enumerate(cells):
+            column += batch.text(i)
+        identity.add(batch)
+    if contradiction := source.contradiction():
+        raise FlowsError(f"{source.name}: {contradiction}")
+    return _Rows(
+        features=np.concatenate(parts),
+        readable=np.concatenate(readable),
+        texts=cells,
+        flow_id=np.array(identity.flow_id, np.str_),
+        start=identity.start(),
+        hashes=identity.hashes(),
     )
 
 
@@ -186,35 +261,26 @@ def joined(parts: Sequence[LabelledFlows]) -> LabelledFlows:
 
 def read_features(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[F32, U64 | None]:
     """The readable flows of a file: float32 [n, f] of the named features, and `flow_hashes` [n]. Raises FlowsError."""
-    parts = [np.empty((0, len(features)), np.float32)]
-    readable: list[Bools] = [np.empty(0, bool)]
     with FlowFile(path) as file:
-        identity = _Identity(file, features, [])
-        for batch in file.batches(features, identity.texts):
-            parts.append(batch.features)
-            readable.append(batch.readable)
-            identity.add(batch)
-        if contradiction := file.contradiction():
-            raise FlowsError(f"{file.name}: {contradiction}")
-    keep, hashes = np.concatenate(readable), identity.hashes()
-    return np.concatenate(parts)[keep], None if hashes is None else hashes[keep]
+        rows = _read_rows(file, features)
+    return rows.features[rows.readable], None if rows.hashes is None else rows.hashes[rows.readable]
 
 
 class _Identity:
-    """The identities of a file's flows, batch by batch. ``texts``: the text columns that `add` needs, to be asked for
+    """The identities of a source's flows, batch by batch. ``texts``: the text columns that `add` needs, to be asked for
     after those in ``before``.
 
     Features that are not read anyway are read as text, since a cell that is no number must not cost a row its place
     where the feature serves as a part of its identity alone.
     """
 
-    def __init__(self, file: FlowFile, read: Sequence[str], before: Sequence[int]) -> None:
-        columns = file.reading.columns
+    def __init__(self, source: ColumnFlows[TextBatch], read: Sequence[str], before: Sequence[int]) -> None:
+        columns = source.reading.columns
         self._first = len(before)
-        self._identifiers = {name: i for name, i in file.identifiers.items() if i not in before}
+        self._identifiers = {name: i for name, i in source.identifiers.items() if i not in before}
         self._numbers = {name: list(read).index(name) for name in IDENTITY_FEATURES if name in read}
         as_text = [name for name in IDENTITY_FEATURES if name in columns and name not in read]
-        self._factors = {name: file.reading.factors[name] for name in as_text}
+        self._factors = {name: source.reading.factors[name] for name in as_text}
         self.texts = [*self._identifiers.values(), *(columns[name] for name in as_text)]
         self._hashes: list[U64] | None = []
         self.flow_id: list[str] = []  # empty texts where the file has none

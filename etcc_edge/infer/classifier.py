@@ -119,6 +119,8 @@ class Classifier:
                 if isinstance(file, CaptureSource):
                     follow(file, self.bundle)
                 yield from self.classify(cast(Iterable[BatchT], file.batches(self.features)))
+                if isinstance(file, CaptureSource):
+                    file.raise_problem()
             return
         for batch in flows:
             yield batch, self.label(batch)

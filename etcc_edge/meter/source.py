@@ -83,8 +83,8 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
     Its columns are what identifies a flow, then all features by their canonical names. ``profile`` and ``timeout``
     (seconds) say how packets become flows; `follow` sets what is None. A flow of one packet is none. With ``after``,
     an open flow is looked at early as well, and the column ``verdict`` says which rows are early and which are final.
-    ``problem``: what ended the capture early, in a clause; empty where it is whole. Raises FlowsError for an unknown
-    profile, and for a file that cannot be opened.
+    ``problem``: what ended the capture early, in a clause; empty where it is whole. `raise_problem` is for those who
+    need all of it. Raises FlowsError for an unknown profile, and for a file that cannot be opened.
     """
 
     def __init__(
@@ -172,6 +172,11 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
     def problem(self) -> str:
         return self._metered.problem
 
+    def raise_problem(self) -> None:
+        """Raises FlowsError where the capture ended early."""
+        if self.problem:
+            raise FlowsError(f"{self.name}: {self.problem}; its flows up to there were given")
+
     @property
     def evicted(self) -> int:
         """Flows that ended early, since too many were open."""
@@ -194,15 +199,6 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
 
     def close(self) -> None:
         self._stream.close()
-
-    def batches(
-        self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False
-    ) -> Iterator[CaptureBatch]:
-        """The flows with these features, in this order, and these text columns. Raises FlowsError for a feature that is
-        absent and, after the last batch, for a capture that is damaged."""
-        yield from super().batches(features, texts, strict=strict)
-        if self.problem:
-            raise FlowsError(f"{self.name}: {self.problem}; its flows up to there were given")
 
     def unparsed_batches(
         self, features: Sequence[str], texts: Sequence[int] = (), *, strict: bool = False

@@ -90,7 +90,12 @@ def _unmeasured(
         levels=LEVELS,
         features=flows.feature_names,
         units=tuple(feature_table()[name].unit for name in flows.feature_names),
-        flow_definition=FlowDefinition(flows.dialect.meter, plan.timeout_s, f"trained on a {flows.dialect.name} file"),
+        flow_definition=FlowDefinition(
+            flows.dialect.meter,
+            plan.timeout_s,
+            "trained on captures" if flows.profile else f"trained on a {flows.dialect.name} file",
+            flows.profile,
+        ),
         root=replace(first.node, children={stage.protocol: stage.node for stage in others}),
         weights=weights,
         onnx={(stage.node.id, "fp32"): stage.onnx for stage in fitted},

@@ -251,7 +251,7 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
         **dict.fromkeys(("other_columns", "features_missing")),
         "bundles": dict.fromkeys(check.bundles, dict.fromkeys(fit)),
         "rows": dict.fromkeys((*counts, "repeated_headers", "readable")),
-        **dict.fromkeys(("relations", "contradiction")),
+        **dict.fromkeys(("capture", "damage", "relations", "contradiction")),
         "values": {name: dict.fromkeys(kinds) for name in check.columns},
         "repeats": {"bytes": repeated, "features": repeated},
         "label_columns": dict.fromkeys(("protocol", "application")),

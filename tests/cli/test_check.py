@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from captures import exchange, pcap
 from click.testing import CliRunner, Result
 
 from etcc_edge.cli import main
@@ -117,3 +118,17 @@ def test_a_file_that_no_shipped_bundle_fits_is_described_and_exits_3(tmp_path: P
     done = run(str(path), *words)
     assert (done.exit_code, done.stderr) == (3, "")
     assert "no shipped one fits; train your own" in done.stdout
+
+
+def test_a_capture_is_cut_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(pcap(exchange("10.0.0.1", 1000, "10.0.0.2", 443) + exchange("fe80::1", 1, "fe80::2", 2))[:-1])
+    done = CliRunner().invoke(main, ["check", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "a capture, cut into flows by darknet2020 at 120 s: 11 packets" in done.stdout
+    assert "1 flows of IPv6" in done.stdout
+    assert "it is cut within a record; what follows is about the flows up to there" in done.stdout
+    assert "default fits" in done.stdout
+    figures = json.loads(CliRunner().invoke(main, ["check", str(path), "--json"]).stdout)
+    assert figures["capture"]["packets"] == 11
+    assert figures["columns"]["flow_duration"] == "flow_duration"

@@ -10,6 +10,7 @@ from captures import ICMP, TCP, UDP, Packet, exchange, pcap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import etcc_edge
 from etcc_edge import _native
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import OK
@@ -178,10 +179,13 @@ def test_a_damaged_capture_gives_its_flows_and_then_says_what_is_wrong(tmp_path:
     path = tmp_path / "cut.pcap"
     path.write_bytes(pcap(exchange("10.0.0.1", 1000, "10.0.0.2", 443))[:-1])
     with CaptureSource(path) as source:
-        batches = source.batches(["flow_duration"])
-        assert len(next(batches)) == 1
-        with pytest.raises(FlowsError, match=r"cut\.pcap: it is cut within a record"):
-            next(batches)
+        assert [len(batch) for batch in source.batches(["flow_duration"])] == [1]
+        with pytest.raises(FlowsError, match=r"cut\.pcap: it is cut within a record; its flows up to there were given"):
+            source.raise_problem()
+    batches = etcc_edge.read_capture(path)
+    assert len(next(batches)) == 1
+    with pytest.raises(FlowsError, match="it is cut within a record"):
+        next(batches)
 
 
 def test_what_there_is_not_is_said(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captures import exchange, pcap
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle
@@ -398,3 +399,63 @@ def test_a_bundle_that_collapsed_is_written_with_a_warning_and_exit_3_unless_for
     assert "WARNING: Protocol: nearly all flows get Non-VPN, whatever they are" in output
     assert "has learnt nothing" in load_bundle(tmp_path / "b").model_card
     assert trained(str(generated), "-o", str(tmp_path / "b"), "--force")[0] == 0
+
+
+def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taught(tmp_path: Path) -> None:
+    """The flows are generated: of as many packets as their application has, at its port."""
+    lines = ["capture,protocol,application"]
+    rng = np.random.default_rng(3)
+    for protocol, server in (("VPN", "10.8.0.1"), ("Non-VPN", "192.0.2.1")):
+        for application, port, packets in (("Chat", 5222, 4), ("Email", 993, 12)):
+            for day in range(3):
+                name = f"{protocol}-{application}-{day}.pcap"
+                lines.append(f"{name},{protocol},{application}")
+                packets_of_flows = (
+                    exchange(
+                        "10.0.0.1",
+                        int(rng.integers(40_000, 60_000)),
+                        server,
+                        port,
+                        start=1e6 * day + 10 * i,
+                        packets=packets + int(rng.integers(0, 4)),
+                    )
+                    for i in range(60)
+                )
+                (tmp_path / name).write_bytes(pcap(packet for flow in packets_of_flows for packet in flow))
+    table, made = tmp_path / "captures.csv", tmp_path / "made"
+    table.write_text("\n".join(lines))
+    runner = CliRunner()
+    options = ["--captures", str(table), "--profile", "cicflowmeter-2021", "--timeout", "60", "--split", "session"]
+    done = runner.invoke(main, ["train", *options, "-o", str(made), "--force"])
+    assert done.exit_code == 0, done.output
+    definition = load_bundle(made).flow_definition
+    assert (definition.profile, definition.timeout_s) == ("cicflowmeter-2021", 60)
+    assert definition.description == "trained on captures"
+
+    capture = str(tmp_path / "VPN-Chat-0.pcap")
+    done = runner.invoke(main, ["infer", capture, "--bundle", str(made)])
+    assert done.exit_code == 0, done.output
+    assert "cicflowmeter-2021 flows; bundle made" in done.stderr
+    assert "expect wrong labels" not in done.stderr
+    done = runner.invoke(main, ["infer", capture, "--bundle", str(made), "--profile", "darknet2020", "--force"])
+    assert "was trained on flows of cicflowmeter-2021, these are cut as darknet2020 does" in done.stderr
+
+    done = runner.invoke(main, ["evaluate", "--captures", str(table), "--bundle", str(made), "--json"])
+    assert done.exit_code == 0, done.output
+    assert '"flows": 720,' in done.stdout
+    assert "flows_trained_on" in done.stdout
+    done = runner.invoke(
+        main, ["evaluate", "--captures", str(table), "--bundle", str(made), "--bundle", "default", "--json"]
+    )
+    assert done.exit_code == 1
+    assert "trained on flows cut in different ways; evaluate them apart" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["train", "-o", "made"], ["evaluate"]])
+def test_flows_come_from_files_or_from_captures(command: list[str]) -> None:
+    both = [*command, "flows.csv", "--captures", "captures.csv"]
+    labels = [*command, "--captures", "captures.csv", "--protocol-column", "Label"]
+    for words in (command, both, labels):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2, done.output
+        assert "--captures" in done.stderr

@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -117,7 +118,7 @@ Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) 
   return to_numpy<float>(std::move(out), {flows.flows.size(), columns.size()});
 }
 
-nb::tuple cells(const Flows& flows, const std::vector<std::size_t>& columns) {
+std::pair<nb::bytes, Out<std::int64_t>> cells(const Flows& flows, const std::vector<std::size_t>& columns) {
   std::string out;
   std::vector<std::int64_t> ends;
   {
@@ -128,8 +129,8 @@ nb::tuple cells(const Flows& flows, const std::vector<std::size_t>& columns) {
       out += '\n';
     }
   }
-  return nb::make_tuple(nb::bytes(out.data(), out.size()),
-                        to_numpy<std::int64_t>(std::move(ends), {flows.flows.size(), columns.size(), 2}));
+  return {nb::bytes(out.data(), out.size()),
+          to_numpy<std::int64_t>(std::move(ends), {flows.flows.size(), columns.size(), 2})};
 }
 
 }  // namespace
