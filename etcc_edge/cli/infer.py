@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,23 @@ import click
 
 from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.preview import print_preview
-from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, note, print_table, printed, silence
+from etcc_edge.cli.terminal import (
+    NumberRange,
+    byte_progress,
+    check_csv_name,
+    check_is_new,
+    note,
+    print_table,
+    printed,
+    silence,
+)
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.binaries import is_capture, name_foreign
 from etcc_edge.flows.stream import STDIN, ByteStream
 from etcc_edge.flows.text.header import read_header
 from etcc_edge.infer.file import Summary, label_file
+from etcc_edge.infer.windows import SumBy
 from etcc_edge.meter import PROFILES, CaptureSource
 from etcc_edge.meter.source import After
 
@@ -92,6 +103,19 @@ class _Command(click.Command):
     help="An early row of each open flow of a capture, after N packets or T seconds; the column verdict says which.",
 )
 @click.option(
+    "--sum-by",
+    metavar="KEY,SPAN",
+    help="Also sum the evidence of many flows, by host, subnet or capture: host,5min or subnet,1h or capture.",
+)
+@click.option(
+    "--sum-hosts",
+    default="src",
+    show_default=True,
+    type=click.Choice(["src", "dst", "both"]),
+    help="The host that a flow counts for; src sent its first packet.",
+)
+@click.option("--windows", metavar="FILE", help="Where the sums go. Default: NAME.windows.csv beside the labels.")
+@click.option(
     "--preview",
     metavar="[N]",
     type=click.IntRange(1, 1000),
@@ -114,6 +138,9 @@ def command(
     profile: str | None,
     timeout: float | None,
     after: After | None,
+    sum_by: str | None,
+    sum_hosts: str,
+    windows: str | None,
     preview: int | None,
     known: bool,
     strict: bool,
@@ -131,6 +158,7 @@ def command(
       etcc-edge infer flows.csv --preview
       etcc-edge infer flows.csv
       etcc-edge infer capture.pcap
+      etcc-edge infer flows.csv --sum-by host,5min
       etcc-edge infer flows.csv.gz -o labelled.csv --columns key
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
@@ -140,6 +168,7 @@ def command(
             "-o": output,
             "--columns": columns,
             "--after": after,
+            "--sum-by": sum_by,
             "--known": known,
             "--strict": strict,
             "--json": as_json,
@@ -159,11 +188,17 @@ def command(
     targets = [_target(name, output, several=several) for name in flows]
     if as_json and STDIN in targets:
         raise click.UsageError("--json and the labels would share standard output; name a file with -o")
+    by = SumBy.of(sum_by, sum_hosts) if sum_by else None
+    if windows and not by:
+        raise click.UsageError("--windows is for --sum-by, which is not there")
+    sums = [_windows_target(target, windows, several=several) for target in targets] if by else [""] * len(targets)
     _check_nothing_is_lost(flows, targets, force=force)
+    for target in sums if by else ():
+        check_is_new(target, force=force)
     outcomes: list[dict[str, Any]] = []
     failed = False
     labelled, start = 0, time.perf_counter()
-    for name, target in zip(flows, targets, strict=True):
+    for name, target, sum_target in zip(flows, targets, sums, strict=True):
         try:
             with byte_progress(name, hidden=target == STDIN) as progress:
                 summary = label_file(
@@ -180,6 +215,8 @@ def command(
                     profile=profile,
                     timeout=timeout,
                     after=after,
+                    sum_by=by,
+                    windows=sum_target,
                     strict=strict,
                     started=_say_choices,
                     progress=progress,
@@ -203,7 +240,7 @@ def command(
             with printed():
                 _print_counts(summary, one_of_several=several)
             note(f"{summary.flows} flows{_early_rows(summary)} written to {summary.output}")
-        outcomes.append(vars(summary))
+        outcomes.append(asdict(summary))
     seconds = time.perf_counter() - start
     if as_json:
         with printed():
@@ -240,6 +277,17 @@ def _target(name: str, output: str | None, *, several: bool) -> str:
     source = Path("stdin.csv" if name == STDIN else name)
     folder = source.parent if output is None else Path(output)
     return str(folder / (Path(source.name.removesuffix(".gz").removesuffix(".zip")).stem + ".labels.csv"))
+
+
+def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
+    """Where one input's sums go."""
+    if windows and several:
+        raise click.UsageError("--windows is one file for several inputs; leave it out, or sum them one by one")
+    if windows:
+        check_csv_name(windows)
+    elif labels == STDIN:
+        raise click.UsageError("the labels go to standard output; name the file of the sums with --windows")
+    return windows or labels.removesuffix(".gz").removesuffix(".csv").removesuffix(".labels") + ".windows.csv"
 
 
 def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
@@ -307,6 +355,13 @@ def _say_findings(summary: Summary) -> None:
     for kind, what in _ROW_NOTES.items():
         if count := summary.rows[kind]:
             note(f"{summary.input}: {count} {what if kind.endswith(('lines', 'headers')) else 'rows ' + what}")
+    if summary.windows:
+        sums = summary.windows
+        note(f"{summary.input}: {sums.windows} windows written to {sums.output}")
+        if sums.late_flows:
+            note(f"{summary.input}: warning: {sums.late_flows} flows came after their window was written: not in it")
+        if sums.without_time:
+            note(f"{summary.input}: warning: {sums.without_time} flows have no time that can be read: in no window")
     if summary.unknown:
         note(
             f"{summary.input}: {summary.unknown} flows are unlike the trained protocols (etcc_known is 0): their "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +14,22 @@ from etcc_edge.flows.text.writer import LabelWriter, open_output
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
 from etcc_edge.infer.source import misfits, open_source, pick
+from etcc_edge.infer.windows import SumBy, WindowColumns, Windows, WindowWriter
 from etcc_edge.meter import CaptureSource
 from etcc_edge.meter.source import VERDICT, After
 
 # Beyond this share of flows outside the trained range, the answers are guesses.
 OUTSIDE_WARNING_SHARE = 0.05
+
+
+@dataclass
+class WindowCounts:
+    """The windows written to ``output``, and the flows that came too late for theirs or whose time cannot be read."""
+
+    output: str
+    windows: int = 0
+    late_flows: int = 0
+    without_time: int = 0
 
 
 @dataclass
@@ -43,6 +55,7 @@ class Summary:
     contradiction: str = ""  # why the labels are not to be trusted: too many flows break a relation
     capture: dict[str, Any] | None = None  # what the meter met; None for a flows file
     damage: str = ""  # what ended a capture early
+    windows: WindowCounts | None = None  # of evidence summed; None where that was not asked for
     notes: list[str] = field(default_factory=list)
 
 
@@ -62,14 +75,16 @@ def label_file(
     timeout: float | None = None,
     after: After | None = None,
     strict: bool = False,
+    sum_by: SumBy | None = None,
+    windows: str | os.PathLike[str] = "",
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
     """Labels a whole flows file or capture, as `label_flows` does. ``known`` adds the column ``etcc_known``;
     ``columns`` says which of the input's own are kept, as `kept_columns` takes it, by default all of a file and the key
     of a capture. ``profile`` and ``timeout``, in seconds, say how a capture is cut into flows, by default as the
-    bundle's were; with ``after``, an early row comes before that of a flow. ``started`` gets the choices made,
-    ``progress`` the input's position and size.
+    bundle's were; with ``after``, an early row comes before that of a flow. With ``sum_by``, evidence is summed into a
+    second file, ``windows``. ``started`` gets the choices made, ``progress`` the input's position and size.
 
     Of a damaged capture, the flows up to there are labelled, and ``Summary.damage`` says what is wrong. Raises
     FlowsError, BundleError, BackendError.
@@ -109,8 +124,13 @@ def label_file(
             )
         started(summary)
         vocabulary = chosen.vocabulary()
-        with open_output(output) as out:
+        summed = WindowColumns(sum_by, file, kept or ()) if sum_by else None
+        with contextlib.ExitStack() as outputs:
+            out = outputs.enter_context(open_output(output))
             writer = LabelWriter(out, file.header, chosen.levels, vocabulary, known=known, columns=kept)
+            sums = Windows(vocabulary)
+            if sum_by:
+                window_writer = WindowWriter(outputs.enter_context(open_output(windows)), sum_by, chosen.levels)
             tally = label_flows(
                 file,
                 writer,
@@ -118,10 +138,15 @@ def label_file(
                 threads=threads,
                 min_confidence=min_confidence,
                 known=known,
-                texts=kept or (),
+                texts=summed.texts if summed else kept or (),
                 strict=strict,
+                evidence=summed.evidence if summed else None,
+                take_evidence=lambda part: window_writer.write(sums.add(part)),
                 progress=progress,
             )
+            if sum_by:
+                window_writer.write(sums.rest())
+                summary.windows = WindowCounts(os.fspath(windows), sums.given, sums.late_flows, sums.without_time)
         summary.contradiction = file.contradiction()
         if isinstance(file, CaptureSource):
             summary.damage = file.problem

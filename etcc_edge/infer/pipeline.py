@@ -14,6 +14,7 @@ from etcc_edge.bundle.model import Bundle
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.batch import Batch, BatchT, Source
 from etcc_edge.infer.threads import in_order, usable_cpus
+from etcc_edge.infer.windows import Evidence
 
 BatchT_contra = TypeVar("BatchT_contra", bound=Batch, contravariant=True)
 
@@ -80,22 +81,26 @@ def label_flows(
     known: bool = False,
     texts: Sequence[int] = (),
     strict: bool = False,
+    evidence: Callable[[BatchT, Result], Evidence] | None = None,
+    take_evidence: Callable[[Evidence], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Tally:
     """Labels every flow of ``source`` into ``sink``, in order, in ``threads`` threads (by default the CPUs that this
     process may use): each takes a batch from unparsed to formatted.
 
     Applications whose pair of labels is less sure than ``min_confidence`` stay empty. With ``known`` the sink learns
-    whether a flow is like the trained protocols. ``texts``: the text columns that the sink wants.
+    whether a flow is like the trained protocols. ``texts``: the text columns that the batches are to hold. ``evidence``
+    sums what a batch's labels say, the unsure ones too, and ``take_evidence`` gets that in the order of the flows.
     ``progress`` gets the source's position and size. Raises FlowsError.
     """
     bundle = classifier.bundle
     vocabulary = bundle.vocabulary()
 
-    def label(parse: Callable[[], BatchT]) -> tuple[Any, Tally]:
+    def label(parse: Callable[[], BatchT]) -> tuple[Any, Tally, Evidence | None]:
         batch = parse()
         result = classifier.label(batch)
         of_known_protocol = classifier.known(result) if known else None
+        summed = evidence(batch, result) if evidence else None
         if min_confidence:
             result = result.at_least(min_confidence)
         tally = Tally.of(vocabulary)
@@ -106,7 +111,7 @@ def label_flows(
             tally.outside_range = int((result.outside & batch.readable)[final].sum())
         if of_known_protocol is not None:
             tally.unknown = int((of_known_protocol == 0)[final].sum())
-        return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally
+        return sink.format(batch, result.codes, result.confidence, of_known_protocol), tally, summed
 
     total = Tally.of(vocabulary)
     batches = source.unparsed_batches(bundle.features, texts, strict=strict)
@@ -115,8 +120,10 @@ def label_flows(
             if part is None:
                 sink.flush()
                 continue
-            formatted, tally = part
+            formatted, tally, summed = part
             sink.write(formatted)
+            if summed is not None:
+                take_evidence(summed)
             total.add(tally)
             progress(source.position(), source.size)
     return total

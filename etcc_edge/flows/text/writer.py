@@ -56,12 +56,13 @@ class LabelWriter:
 
     def format(self, batch: TextBatch, codes: I32, confidence: F32, known: I8 | None = None) -> U8:
         """The bytes of a batch's lines, with its label codes and confidences, both [levels, n], and whether its flows
-        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once. Raises ValueError where ``known``
-        is missing or too much for the header that was written, or the batch has other text columns than it."""
+        are known, [n]: 1 or 0; -1: empty cells. Several threads may call it at once. Of a batch
+        with more text columns than the header the first are written. Raises ValueError where ``known`` is missing or
+        too much for the header, or the batch has fewer text columns."""
         if (known is not None) != self._known:
             raise ValueError("whether flows are known is written for all batches or for none")
-        if self._chosen is not None and batch.texts.shape[1] != self._chosen:
-            raise ValueError("the batch was read with other text columns than those to be written")
+        if self._chosen is not None and batch.texts.shape[1] < self._chosen:
+            raise ValueError("the batch was read with fewer text columns than those to be written")
         return _native.format_rows(
             batch.block,
             batch.spans,
@@ -69,7 +70,7 @@ class LabelWriter:
             np.ascontiguousarray(codes),
             np.ascontiguousarray(confidence),
             np.zeros(0, np.int8) if known is None else np.ascontiguousarray(known),
-            batch.texts,
+            batch.texts if self._chosen is None else np.ascontiguousarray(batch.texts[:, : self._chosen]),
             self._names,
             self._width,
             self._chosen is None,

@@ -107,7 +107,7 @@ def test_chosen_columns_are_written_in_their_order_byte_for_byte():
 def test_a_batch_without_the_chosen_columns_is_refused():
     header, batch = parsed(b"x,y\n1,2\n")
     writer = LabelWriter(io.BytesIO(), header, LEVELS, NAMES, columns=(0,))
-    with pytest.raises(ValueError, match="other text columns than those to be written"):
+    with pytest.raises(ValueError, match="fewer text columns than those to be written"):
         writer.format(batch, np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32))
 
 
