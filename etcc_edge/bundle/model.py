@@ -148,6 +148,25 @@ class TrainedFlows:
     inputs: U32
 
 
+@dataclass(frozen=True, eq=False)
+class Prototypes:
+    """What the training flows were like, without any one of them: p groups of at least `MIN_FLOWS` similar flows with
+    equal labels, so that a bundle can learn new flows and keep what it knew.
+
+    ``labels``: protocol and application of each group; the application is empty where the bundle tells none apart.
+    ``flows``: int64 [p], flows in the group. ``values``: float32 [p, 3, f], for each of the bundle's features its 10th,
+    50th and 90th percentile within the group, each a value that occurred, in a random order, so that a row is no flow
+    but one that `MIN_FLOWS` or more repeat; NaN where no flow has a value.
+    """
+
+    MIN_FLOWS = 10
+    PERCENTILES = (10, 50, 90)
+
+    labels: tuple[tuple[str, str], ...]
+    flows: I64
+    values: F32
+
+
 @dataclass(frozen=True)
 class Bundle:
     """``weights`` are named ``<node id>/<layer index>.<weight|bias|…>``, as PyTorch shapes them. ``onnx`` is
@@ -169,6 +188,7 @@ class Bundle:
     license: str
     model_card: str
     location: str = ""
+    prototypes: Prototypes | None = None
 
     def nodes(self) -> Iterator[Node]:
         return (node for _, node in self.root.walk())

@@ -21,6 +21,7 @@ from etcc_edge.bundle.model import (
     Bundle,
     FlowDefinition,
     Node,
+    Prototypes,
     Scaler,
     TrainedFlows,
     weights_of,
@@ -312,6 +313,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
         license=_take(manifest, "license", str),
         model_card=files[MODEL_CARD].decode("utf-8", "replace") if MODEL_CARD in listed else "",
         location=location,
+        prototypes=_prototypes(manifest, tensors, len(names)),
     )
 
 
@@ -354,6 +356,26 @@ def _trained_flows(manifest: dict[str, Any], tensors: dict[str, Any]) -> Trained
             raise BundleError(f"{name} is missing or no {np.dtype(dtype)} list")
         arrays.append(array)
     return TrainedFlows(*arrays)
+
+
+def _prototypes(manifest: dict[str, Any], tensors: dict[str, Any], features: int) -> Prototypes | None:
+    if "prototypes" not in manifest:
+        return None
+    labels = []
+    for entry in _take(manifest, "prototypes", list):
+        pair = [_is(text, str, "prototypes") for text in _is(entry, list, "prototypes")]
+        if len(pair) != 2:
+            raise BundleError(f"{MANIFEST}: prototypes must be pairs of a protocol and an application")
+        labels.append((pair[0], pair[1]))
+    flows, values = tensors.get("prototypes.flows"), tensors.get("prototypes.values")
+    if flows is None or flows.dtype != np.int64 or flows.shape != (len(labels),):
+        raise BundleError(f"prototypes.flows is missing or no int64 list of {len(labels)}")
+    if (flows < Prototypes.MIN_FLOWS).any():
+        raise BundleError(f"a prototype is of fewer than {Prototypes.MIN_FLOWS} flows")
+    shape = (len(labels), len(Prototypes.PERCENTILES), features)
+    if values is None or values.dtype != np.float32 or values.shape != shape or np.isinf(values).any():
+        raise BundleError(f"prototypes.values is missing or no finite float32 {list(shape)}")
+    return Prototypes(tuple(labels), flows, values)
 
 
 def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
@@ -480,6 +502,8 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
                 tensors[f"{node.id}/scaler.{part}"] = getattr(node.scaler, part)
     if bundle.trained is not None:
         tensors |= {"trained_flows": bundle.trained.identities, "trained_inputs": bundle.trained.inputs}
+    if bundle.prototypes is not None:
+        tensors |= {"prototypes.flows": bundle.prototypes.flows, "prototypes.values": bundle.prototypes.values}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
     networks = {node.id: node.network for node in bundle.nodes()}
     for (node_id, form), data in sorted(bundle.onnx.items()):
@@ -494,6 +518,7 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
         "flow_definition": {k: v for k, v in vars(bundle.flow_definition).items() if v or k != "profile"},
         "root": _encode_node(bundle.root),
         **({} if bundle.trained is None else {"identity": IDENTITY}),
+        **({} if bundle.prototypes is None else {"prototypes": bundle.prototypes.labels}),
         "training": bundle.training,
         "metrics": bundle.metrics,
         "citations": bundle.citations,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,8 +62,10 @@ def fit(
     kind: str,
     seed: int,
     after_epoch: Callable[[str], None] = lambda _: None,
+    weights: Mapping[str, F32] | None = None,
 ) -> Fitted:
-    """Trains by the recipe, the same from the same seed.
+    """Trains by the recipe, the same from the same seed; from these ``weights`` (as `TorchNetwork.weights` gives
+    them, for a recipe without level pace), else from random ones.
 
     With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
     loss) unless the recipe keeps the last one, at the temperature that makes its confidences fit them (Guo et al.,
@@ -72,6 +74,8 @@ def fit(
     """
     torch.manual_seed(seed)  # weights and dropout
     network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
+    if weights is not None:
+        network.parts.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     averaged = copy.deepcopy(network).eval().requires_grad_(False) if recipe.average else network
     optimizer = _optimizer(network, recipe, kind)
     steps_an_epoch = -(-len(train) // recipe.batch_size)

@@ -19,7 +19,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
 from etcc_edge.bundle import Bundle, load_bundle, save_bundle, store
-from etcc_edge.bundle.model import SCALER_ARRAYS
+from etcc_edge.bundle.model import SCALER_ARRAYS, Prototypes
 from etcc_edge.bundle.network import parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.errors import BundleError
@@ -90,6 +90,42 @@ def test_what_is_saved_is_loaded(tiny_bundle: Bundle, tmp_path: Path, form: str)
     for field in dataclasses.fields(Bundle):
         if field.name not in apart:
             assert getattr(loaded, field.name) == getattr(tiny_bundle, field.name)
+
+
+def with_prototypes(bundle: Bundle) -> Bundle:
+    values = np.zeros((2, 3, len(bundle.features)), np.float32)
+    values[1, :, 0] = np.nan
+    prototypes = Prototypes((("VPN", "Chat"), ("Tor", "")), np.array([10, 900], np.int64), values)
+    return dataclasses.replace(bundle, prototypes=prototypes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_prototypes_that_are_saved_are_loaded(tiny_bundle: Bundle, tmp_path: Path, form: str) -> None:
+    bundle = with_prototypes(tiny_bundle)
+    save_bundle(bundle, tmp_path / form)
+    loaded = load_bundle(tmp_path / form).prototypes
+    assert loaded is not None
+    assert loaded.labels == bundle.prototypes.labels
+    np.testing.assert_array_equal(loaded.flows, bundle.prototypes.flows, strict=True)
+    np.testing.assert_array_equal(loaded.values, bundle.prototypes.values, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("prototypes.flows", np.array([10, 9], np.int64)),
+        ("prototypes.flows", np.array([10], np.int64)),
+        ("prototypes.values", np.zeros((2, 3, 1), np.float32)),
+        ("prototypes.values", np.zeros((2, 3, 6), np.float64)),
+    ],
+)
+def test_prototypes_that_do_not_fit_are_refused(
+    tiny_bundle: Bundle, tmp_path: Path, name: str, array: np.ndarray
+) -> None:
+    save_bundle(with_prototypes(tiny_bundle), tmp_path / "b")
+    rewrite_tensors(tmp_path / "b", {name: array})
+    with pytest.raises(BundleError, match="prototype"):
+        load_bundle(tmp_path / "b")
 
 
 def test_equal_bundles_are_equal_zip_files(
