@@ -26,6 +26,7 @@ _COMMANDS = {
     "check": "Whether a flows file can be labelled or trained on.",
     "evaluate": "How well a bundle labels flows whose labels are known.",
     "train": "Train a bundle on labelled flows.",
+    "adapt": "Teach a bundle your own labelled flows.",
     "select-features": "Choose the features to train with.",
     "build-engines": "Build engines at every precision and measure their drift.",
     "bench": "How fast each backend is here, and what it costs in accuracy.",

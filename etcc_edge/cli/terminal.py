@@ -8,8 +8,10 @@ import math
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -181,6 +183,34 @@ def status() -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status("") as line:
         yield lambda text: line.update(Text(text))
+
+
+@contextlib.contextmanager
+def line_progress(every_s: float = 30.0) -> Iterator[Callable[[str], None]]:
+    """A line that changes, on a terminal; elsewhere, such as in a log, the newest line with the seconds so far, as
+    often as that. The yielded function takes the line."""
+    if sys.stderr.isatty():
+        with status() as show:
+            yield show
+        return
+    start, news, done = time.monotonic(), [""], Event()
+
+    def repeat() -> None:
+        while not done.wait(every_s):
+            if news[0]:
+                note(f"{news[0]}; {time.monotonic() - start:.0f} s so far")
+
+    def tell(line: str) -> None:
+        news[0] = line
+
+    # A thread, since growing trees or reading a file takes minutes without a new line.
+    reporter = Thread(target=repeat, daemon=True)
+    reporter.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        reporter.join()
 
 
 def print_table(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 
 import click
 
@@ -18,9 +14,9 @@ from etcc_edge.cli.terminal import (
     as_typed,
     captures_option,
     check_source,
+    line_progress,
     note,
     print_table,
-    status,
     test_share_option,
 )
 from etcc_edge.errors import EtccError
@@ -173,7 +169,7 @@ def command(
         inferred += [f"--timeout {usual.timeout_s:g}"] if timeout is None else []
         if inferred and usual != Usual():
             note(f"{flows[0]}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
-    with progress() as tell:
+    with line_progress() as tell:
         if labelled_captures:
             labelled, damaged = labelled_captures.read(profile, plan.timeout_s, chosen, to_split=True, tell=tell)
         else:
@@ -194,7 +190,7 @@ def command(
     if isinstance(chosen, str) and (lacking := [name for name in names if name not in labelled.feature_names]):
         note(f"features left out, as not all files have them: {', '.join(lacking)}")
     plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))
-    with progress() as tell:
+    with line_progress() as tell:
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
     for line in bundle.training["left_out"]:
@@ -209,34 +205,6 @@ def command(
             note(f"WARNING: {line}; do not use this bundle. Another recipe, seed or more flows may help")
         if not force:
             ctx.exit(COLLAPSED)
-
-
-@contextmanager
-def progress(every_s: float = 30.0) -> Iterator[Callable[[str], None]]:
-    """A line that changes, on a terminal; elsewhere, such as in a log, the newest line with the seconds so far, as
-    often as that. The yielded function takes the line."""
-    if sys.stderr.isatty():
-        with status() as show:
-            yield show
-        return
-    start, news, done = time.monotonic(), [""], Event()
-
-    def repeat() -> None:
-        while not done.wait(every_s):
-            if news[0]:
-                note(f"{news[0]}; {time.monotonic() - start:.0f} s so far")
-
-    def tell(line: str) -> None:
-        news[0] = line
-
-    # A thread, since growing trees or reading a file takes minutes without a new line.
-    reporter = Thread(target=repeat, daemon=True)
-    reporter.start()
-    try:
-        yield tell
-    finally:
-        done.set()
-        reporter.join()
 
 
 def _reading(flows: str) -> Reading:

@@ -32,6 +32,7 @@ def model_card(bundle: Bundle) -> str:
         f"PyTorch {training['torch']}, seed {split['seed']}; "
         f"fingerprint of the flows `{training['fingerprint'][:16]}`, of the test rows "
         f"`{split['test_fingerprint'][:16]}`.",
+        *_adapted(training),
         "## What it scored",
         f"On {split['test']} test flows of a {split['kind']} split "
         f"({_percent(split['test'] / training['flows'])} of all flows), which were used for no choice. "
@@ -64,6 +65,19 @@ def _derived(bundle: Bundle) -> list[str]:
     pairs = dict.fromkeys(pair for node in bundle.nodes() for pair in node.scaler.derived())
     texts = [f"{names[first]} {operation} {names[second]}" for first, operation, second in pairs]
     return [f"Derived inputs: {', '.join(texts)}"] if texts else []
+
+
+def _adapted(training: Mapping[str, Any]) -> list[str]:
+    if "adapted_from" not in training:
+        return []
+    old = training["adapted_from"]
+    return [
+        f"It is the bundle {old['name']} (`{old['digest'][:16]}`), which has learnt these flows. That one was trained "
+        f"on `{old['file']}` by this command:",
+        f"```\n{old['command']}\n```",
+        f"Before, both labels were right for {_percent(old['before']['strict_accuracy'])} of the test flows. Of flows "
+        f"like those that {old['name']} was trained on, {_percent(old['kept'])} have the same labels as before.",
+    ]
 
 
 def _chosen_on(training: Mapping[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from etcc_edge.arrays import F32, I64
 from etcc_edge.bundle.model import Prototypes
+from etcc_edge.flows.truth import LabelledFlows
 
 GROUPS = 64
 """Of one pair of labels, at most."""
@@ -40,6 +41,17 @@ def prototypes_of(features: F32, labels: Iterable[tuple[str, str]], seed: int) -
     return Prototypes(
         tuple(pairs), np.array(sizes, np.int64), np.stack(values) if values else np.empty(shape, np.float32)
     )
+
+
+def prototypes_for(flows: LabelledFlows, rows: I64, taught: Mapping[str, tuple[str, ...]], seed: int) -> Prototypes:
+    """Prototypes of the given flows. ``taught``: the labels of each protocol's network, of the root's under ""."""
+    pairs = [
+        (protocol, application if application in taught.get(protocol, ()) else "")
+        for protocol, application in zip(flows.protocol[rows].tolist(), flows.application[rows].tolist(), strict=True)
+    ]
+    known = np.array([protocol in taught[""] for protocol, _ in pairs], bool)
+    pairs = [pair for pair, own in zip(pairs, known, strict=True) if own]
+    return prototypes_of(flows.features[rows][known], pairs, seed)
 
 
 def flows_like(prototypes: Prototypes, rows: I64, count: int, rng: np.random.Generator) -> tuple[F32, I64]:

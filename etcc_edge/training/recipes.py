@@ -107,3 +107,19 @@ RECIPES: Mapping[str, Recipe] = {
         derived=_TIME_DERIVED,
     ),
 }
+
+# How a network that is trained already learns an owner's flows; it keeps its layers and its scaler.
+ADAPTING = Recipe(
+    networks={},
+    scaling="",
+    optimizer={"cnn": "adamw"},
+    learning_rate=3e-3,
+    schedule="one-cycle",
+    epochs=15,
+    batch_size=128,
+    validation_share=0.0,
+    weight_decay=0.01,
+    label_smoothing=0.05,
+    average=0.99,
+    keep_last=True,
+)

@@ -20,7 +20,7 @@ from etcc_edge.export.parity import check_parity, largest_difference
 from etcc_edge.flows.labels import PAPER_APPLICATIONS, codes_of, label_key
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.distil import teach
-from etcc_edge.training.fit import Examples, fit
+from etcc_edge.training.fit import Examples, Fitted, fit
 from etcc_edge.training.networks import network
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.recipes import RECIPES, Recipe
@@ -81,7 +81,7 @@ def stages_of(
     """The first stage and each protocol's, and a clause on each network and class that there is none of."""
     stages = [Stage("stage1", "", protocols, codes_of(protocols, flows.protocol))]
     left_out = []
-    for protocol, node_id in zip(protocols, _node_ids(protocols), strict=True):
+    for protocol, node_id in zip(protocols, node_ids(protocols), strict=True):
         stage, clauses = _application_stage(flows, protocol, node_id, parts.train, plan.applications)
         stages += [stage] if stage else []
         left_out += clauses
@@ -139,7 +139,8 @@ def _application_stage(
     return Stage(node_id, protocol, labels, np.where(wanted, codes_of(labels, flows.application), -1)), clauses
 
 
-def _node_ids(protocols: tuple[str, ...]) -> list[str]:
+def node_ids(protocols: tuple[str, ...]) -> list[str]:
+    """An id for the network of each protocol's applications."""
     slugs = [re.sub(r"[^a-z0-9]+", "-", protocol.casefold()).strip("-") for protocol in protocols]
     return [
         f"stage2.{slug}" if slug and slugs.count(slug) == 1 else f"stage2.{slug or 'protocol'}.{number}"
@@ -174,9 +175,15 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
         plan.seed,
         lambda line: tell(f"{stage.id}: {line}"),
     )
-    weights = fitted.network.weights()
+    return exported(stage, scaler, fitted, flows.features, len(learn))
+
+
+def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int) -> FittedStage:
+    """A fitted stage with its fp32 file, which is compared with the network on ``raw`` float32 [n, f]. ``learnt``: the
+    flows that it learnt from. Raises EtccError where the two differ."""
+    layers, weights = fitted.network.layers, fitted.network.weights()
     model = build_onnx(layers, scaler.inputs, weights).SerializeToString()
-    difference = largest_difference(OnnxRuntimeEngine(model), fitted.network.exact, scaler.transform(flows.features))
+    difference = largest_difference(OnnxRuntimeEngine(model), fitted.network.exact, scaler.transform(raw))
     check_parity(stage.id, difference, recurrent=any(layer.op == "lstm" for layer in layers))
     work = cost(layers, scaler.inputs)
     return FittedStage(
@@ -185,7 +192,7 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
         weights={f"{stage.id}/{name}": array for name, array in weights.items()},
         onnx=model,
         notes={
-            "flows": len(learn),
+            "flows": learnt,
             "epochs": fitted.epochs,
             "best_epoch": fitted.best_epoch,
             "multiply_adds": work.multiply_adds,

@@ -24,6 +24,7 @@ from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
 from etcc_edge.training.fit import reproducible
 from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
+from etcc_edge.training.prototypes import prototypes_for
 from etcc_edge.training.splits import Split
 from etcc_edge.training.stage import FittedStage, check_labels, fit_stage, stages_of, taught_protocols
 from etcc_edge.training.unknown import energy_thresholds, leave_one_out
@@ -47,14 +48,14 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     stages, no_network = stages_of(flows, protocols, parts, plan)
     check_labels(flows.name, stages)
     fitted = [fit_stage(flows, stage, parts, plan, tell) for stage in stages]
-    record = _record(flows, plan, parts, constant, [*no_class, *no_network], fitted)
+    record = record_of(flows, plan, parts, constant, [*no_class, *no_network], fitted)
     bundle = _unmeasured(flows, plan, parts, fitted, record)
     tell("writing fp16 and int8")
     bundle = with_forms(bundle, flows, parts.train, parts.validation, parts.test)
     known = parts.validation[stages[0].label[parts.validation] >= 0]
     thresholds = energy_thresholds(bundle, flows.features, known)
     bundle = replace(bundle, root=replace(bundle.root, thresholds=thresholds))
-    figures = _test_figures(bundle, flows, parts.test)
+    figures = test_figures(bundle, flows, parts.test)
     if plan.leave_one_out:
         figures["leave_one_out"] = leave_one_out(flows, stages[0], parts, plan, tell)
     bundle = with_drift(replace(bundle, metrics={"test": figures}), flows, parts.test)
@@ -85,6 +86,7 @@ def _unmeasured(
     for stage in fitted:
         weights |= stage.weights
     seen = np.concatenate([parts.train, parts.validation])
+    taught = {stage.protocol: stage.node.labels for stage in fitted}
     return Bundle(
         name=plan.name,
         levels=LEVELS,
@@ -105,10 +107,11 @@ def _unmeasured(
         citations=plan.citations,
         license=plan.license,
         model_card="",
+        prototypes=prototypes_for(flows, parts.train, taught, plan.seed),
     )
 
 
-def _record(
+def record_of(
     flows: LabelledFlows,
     plan: Plan,
     parts: Split,
@@ -149,7 +152,7 @@ def _record(
     }
 
 
-def _test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, Any]:
+def test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, Any]:
     """`evaluate` on the test rows, at fp32, for JSON."""
     choice = choose("onnxruntime", "fp32")
     figures: dict[str, Any] = to_json(

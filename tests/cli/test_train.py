@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from etcc_edge.cli.train import progress
+from etcc_edge.cli.terminal import line_progress
 
 
 def test_off_a_terminal_the_newest_line_comes_again_and_again(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
-    with progress(every_s=0.01) as tell:
+    with line_progress(every_s=0.01) as tell:
         tell("stage1: epoch 1/80")
         while "epoch 1/80" not in shown:  # ends with the first line, however slow the machine
             shown += capsys.readouterr().err
@@ -25,6 +25,6 @@ def test_off_a_terminal_the_newest_line_comes_again_and_again(capsys: pytest.Cap
 
 
 def test_work_of_less_than_the_interval_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(every_s=1000) as tell:
+    with line_progress(every_s=1000) as tell:
         tell("reading flows.csv")
     assert capsys.readouterr().err == ""

@@ -1,0 +1,115 @@
+"""``etcc-edge adapt``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etcc_edge.bundle.store import check_target, load_bundle, save_bundle
+from etcc_edge.cli.terminal import as_typed, line_progress, note, print_table
+from etcc_edge.errors import EtccError
+from etcc_edge.reports.numbers import percent
+
+NO_HELP = 3
+"""The exit status where the new bundle labels the flows that were kept out no better than the old one."""
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("flows", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, metavar="NEW", help="Folder, or a name ending in .zip.")
+@click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
+@click.option("--application-column", metavar="C", help="Header name of the true application.")
+@click.option(
+    "--groups", multiple=True, metavar="FILE", help="The capture of each flow, line by line; once for each file."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["session", "flow-id", "random"]),
+    help="How the flows that measure are kept out. Default: the first of these that the flows allow.",
+)
+@click.option(
+    "--min-flows",
+    default=10,
+    show_default=True,
+    type=click.IntRange(2, 10**6),
+    help="Training flows that make a label unknown so far a class.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option("--name", help="The bundle's name. Default: NEW's.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle, and keep one that does not help.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    bundle: str,
+    flows: tuple[str, ...],
+    output: str,
+    protocol_column: str | None,
+    application_column: str | None,
+    groups: tuple[str, ...],
+    split: str | None,
+    min_flows: int,
+    seed: int,
+    name: str | None,
+    force: bool,
+) -> None:
+    """Teach BUNDLE your own labelled FLOWS; it keeps what it knew. Labels that it does not know become classes.
+
+    A part of the flows is kept out, to measure the old and the new bundle on. Exit status 3: the new one is no better
+    on them, and is not written. Needs the extra: pip install 'etcc-edge[train]'.
+
+    \b
+    Examples:
+      etcc-edge adapt default my-flows.csv -o my-bundle
+      etcc-edge adapt default mon.csv tue.csv --groups mon.txt --groups tue.txt -o my-bundle
+    """
+    try:
+        from etcc_edge.flows.truth import read_labelled_files
+        from etcc_edge.training.adapt import adapt, split_kind
+        from etcc_edge.training.plan import Plan
+    except ImportError as error:
+        raise EtccError(f"adapting needs {error.name}: pip install 'etcc-edge[train]'") from error
+    target = Path(output)
+    check_target(target, force=force)
+    if len(groups) > len(flows):
+        raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
+    old = load_bundle(bundle)
+    with line_progress() as tell:
+        tell(f"reading {', '.join(flows)}")
+        labelled = read_labelled_files(
+            flows,
+            old.features,
+            protocol_column=protocol_column,
+            application_column=application_column,
+            groups=groups,
+            to_split=True,
+        )
+        plan = Plan(
+            name=name or target.stem,
+            applications="all",
+            split=split or split_kind(labelled),
+            seed=seed,
+            timeout_s=old.flow_definition.timeout_s,
+            citations=old.citations,
+            license=old.license,
+            command=as_typed(),
+        )
+        adapted = adapt(old, labelled, plan, min_flows=min_flows, tell=tell)
+    for line in adapted.bundle.training["left_out"]:
+        note(line)
+    rows = [
+        [title, *(percent(score, sign=" %", none="none") for score in (was, now))]
+        for title, was, now in [
+            ("protocol right", adapted.before.protocol.accuracy, adapted.after.protocol.accuracy),
+            ("both labels right", adapted.before.end_to_end.strict_accuracy, adapted.after.end_to_end.strict_accuracy),
+        ]
+    ]
+    title = f"{adapted.after.flows} flows that were kept out ({plan.split} split, seed {seed})"
+    print_table([title, old.name, plan.name], rows)
+    note(f"on flows like those of {old.name}, {100 * adapted.kept:.1f} % of the labels are the same as before")
+    if not (adapted.helped or force):
+        note(f"Error: it labels no more of your flows right than {old.name}; not written. Take more flows, or --force")
+        ctx.exit(NO_HELP)
+    save_bundle(adapted.bundle, target, force=force)
+    note(f"wrote {target}; its MODEL_CARD.md has the figures")
