@@ -19,27 +19,40 @@ try:
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 
-# Command to the module of its name, with the line that the list of commands shows.
-_COMMANDS = {
-    "infer": "Label every flow of a flows file.",
-    "meter": "Cut a packet capture into flows, as CICFlowMeter does.",
-    "check": "Whether a flows file can be labelled or trained on.",
-    "evaluate": "How well a bundle labels flows whose labels are known.",
-    "train": "Train a bundle on labelled flows.",
-    "adapt": "Teach a bundle your own labelled flows.",
-    "select-features": "Choose the features to train with.",
-    "build-engines": "Build engines at every precision and measure their drift.",
-    "bench": "How fast each backend is here, and what it costs in accuracy.",
-    "info": "What a bundle is, and which backends this machine has.",
-    "sample": "Write generated flows in CICFlowMeter's form.",
+# By task: command to the module of its name, with the line that the list of commands shows.
+_TASKS = {
+    "Label": {
+        "infer": "Label every flow of a flows file or a capture.",
+        "meter": "Cut a packet capture into flows, as CICFlowMeter does.",
+    },
+    "Trust": {
+        "check": "Whether a flows file can be labelled or trained on.",
+        "evaluate": "How well a bundle labels flows whose labels are known.",
+        "info": "What a bundle is, and which backends this machine has.",
+        "doctor": "What this machine lacks, and what to do about it.",
+    },
+    "Your own network": {
+        "train": "Train a bundle on labelled flows.",
+        "adapt": "Teach a bundle your own labelled flows.",
+        "select-features": "Choose the features to train with.",
+    },
+    "Speed": {
+        "build-engines": "Build engines at every precision and measure their drift.",
+        "bench": "How fast each backend is here, and what it costs in accuracy.",
+    },
+    "Help": {
+        "sample": "Write generated flows in CICFlowMeter's form.",
+        "completion": "Print what makes a shell complete commands, options and bundles.",
+    },
 }
+_COMMANDS = [command for commands in _TASKS.values() for command in commands]
 
 
 class _LazyGroup(click.Group):
     """Loads a command's module when it is called; the list of commands needs none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return _COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -49,8 +62,9 @@ class _LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        for task, commands in _TASKS.items():
+            with formatter.section(task):
+                formatter.write_dl(list(commands.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
