@@ -13,7 +13,7 @@ STUB = Path(etcc_edge.__file__).with_name("_native.pyi")
 BODY = ast.parse(STUB.read_text(encoding="utf-8")).body
 ARRAYS = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "npt.NDArray[np.bool_]"}
 # What the stub names, and the module gives without a name.
-TYPES = {("RowParser.parse", "dict"): "RowsDict"}
+TYPES = {("RowParser.parse", "dict"): "RowsDict", ("Flows.cells", "tuple"): "tuple[bytes, I64]"}
 
 
 def written(function: ast.FunctionDef) -> tuple[str, str]:
