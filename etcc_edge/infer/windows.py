@@ -19,8 +19,8 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.identity import instant
+from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.text.header import cell_number, csv_cell
-from etcc_edge.flows.text.writer import label_columns
 
 HOST, SUBNET, CAPTURE = "host", "subnet", "capture"
 SOURCE, DESTINATION, BOTH = "src", "dst", "both"
