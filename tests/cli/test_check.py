@@ -40,6 +40,8 @@ def test_json_has_the_stable_keys() -> None:
             "bundles",
             "rows",
             "relations",
+            "capture",
+            "damage",
             "contradiction",
             "values",
             "repeats",
