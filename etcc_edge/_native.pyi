@@ -114,8 +114,8 @@ def format_rows(
 ) -> npt.NDArray[np.uint8]: ...
 
 class Flows:
-    """Flows that have ended, and early looks at open ones. ``zone``: seconds to add to UTC. ``columns``: places in
-    `meter_columns`."""
+    """Flows that have ended, and early looks at open ones. ``zone``: seconds to add to UTC, and with ``changes`` the
+    second number of a pair from the first on, µs since 1970. ``columns``: places in `meter_columns`."""
 
     def __len__(self) -> int: ...
     @property
@@ -129,7 +129,7 @@ class Flows:
     @property
     def of_ip6(self) -> int: ...
     def part(self, begin: int, end: int) -> Flows: ...
-    def text(self, zone: int) -> npt.NDArray[np.uint8]: ...
+    def text(self, zone: int, changes: Sequence[tuple[int, int]] = []) -> npt.NDArray[np.uint8]: ...
     def numbers(self, columns: Sequence[int]) -> F32:
         """float32 [n, columns], as a reader of the text gets them; NaN: not finite."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -147,8 +148,8 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Label every flow of FLOWS, in order: CSV, ARFF or captures (pcap, pcapng), plain, .gz or a .zip of one file;
-    - is standard input.
+    """Label every flow of FLOWS, in order: CSV, ARFF or captures (pcap, pcapng), plain, .gz, .zst or a .zip of one
+    file; - is standard input.
 
     Without -o, NAME.labels.csv is written beside NAME.csv or NAME.pcap, and standard input goes to standard output. An
     earlier labelled file of the same input is replaced; any other file only with --force.
@@ -276,7 +277,7 @@ def _target(name: str, output: str | None, *, several: bool) -> str:
         return output
     source = Path("stdin.csv" if name == STDIN else name)
     folder = source.parent if output is None else Path(output)
-    return str(folder / (Path(source.name.removesuffix(".gz").removesuffix(".zip")).stem + ".labels.csv"))
+    return str(folder / (Path(re.sub(r"\.(gz|zip|zst)$", "", source.name)).stem + ".labels.csv"))
 
 
 def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:

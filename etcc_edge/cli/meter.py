@@ -18,6 +18,9 @@ from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
 
+_WEEK = 7 * 24 * 3600
+_LAST_SECOND = 1 << 32  # since 1970, of a capture
+
 
 @click.command()
 @click.argument("captures", nargs=-1, required=True)
@@ -34,7 +37,7 @@ from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
     help="Seconds of a flow at most.",
 )
 @click.option(
-    "--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps; its offset never changes."
+    "--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps, such as Europe/Berlin."
 )
 @click.option(
     "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
@@ -64,7 +67,7 @@ def command(
     check_is_new(output, force=force)
     if any(name != STDIN and Path(name).exists() and _is_same(name, output) for name in captures):
         raise click.UsageError(f"-o {output}: is a capture to be read; name another file")
-    zone = _seconds_east(time_zone)
+    zone, *changes = _seconds_east(time_zone)
     sources = [
         MeteredCapture(name, profile, timeout=timeout, strict=strict_profile, max_flows=max_flows) for name in captures
     ]
@@ -74,7 +77,7 @@ def command(
             with byte_progress(name, hidden=output == STDIN) as progress:
                 for flows in source.flows(progress):
                     if len(flows):
-                        out.write(header + flows.text(zone).tobytes())
+                        out.write(header + flows.text(zone[1], changes).tobytes())
                         out.flush()  # a capture may be live
                         header = b""
         out.write(header)
@@ -108,14 +111,24 @@ def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, object]:
     }
 
 
-def _seconds_east(time_zone: str) -> int:
-    """East of UTC. Raises FlowsError for an unknown zone, and for one whose offset changed since 2000."""
+def _seconds_east(time_zone: str) -> list[tuple[int, int]]:
+    """East of UTC, each from an instant on, µs since 1970. Raises FlowsError for an unknown zone."""
     try:
         zone = ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as UTC or Etc/GMT-1") from error
-    months = [datetime(year, month, 1, tzinfo=zone) for year in range(2000, 2038) for month in range(1, 13)]
-    offsets = {month.utcoffset() or timedelta() for month in months}
-    if len(offsets) > 1:
-        raise FlowsError(f"the offset of {time_zone} changes with the date; name a zone such as UTC or Etc/GMT-1")
-    return int(offsets.pop().total_seconds())
+        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as UTC or Europe/Berlin") from error
+
+    def east(second: int) -> int:
+        offset = datetime.fromtimestamp(second, zone).utcoffset() or timedelta()
+        return int(offset.total_seconds())
+
+    offsets = [(0, east(0))]
+    for week in range(0, _LAST_SECOND, _WEEK):
+        before, after = week, week + _WEEK  # no zone changes twice in a week
+        if east(before) == east(after):
+            continue
+        while after - before > 1:
+            middle = (before + after) // 2
+            before, after = (middle, after) if east(middle) == east(before) else (before, middle)
+        offsets.append((after * 1_000_000, east(after)))
+    return offsets

@@ -21,7 +21,7 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy array", _SAVE),
     (b"SQLite format 3\0", "an SQLite database", _SAVE),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file", _SAVE),
-    (b"\x28\xb5\x2f\xfd", "zstd data", _UNPACK + ", with zstd -d"),
+    (b"\x28\xb5\x2f\xfd", "zstd data inside an archive", _UNPACK),
     (b"BZh", "bzip2 data", _UNPACK + ", with bunzip2"),
     (b"\xfd7zXZ\0", "xz data", _UNPACK + ", with unxz"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),

@@ -1,4 +1,4 @@
-"""Where the bytes of a flows file or a capture come from: a path, gzip, a zip file, or standard input."""
+"""Where the bytes of a flows file or a capture come from: a path, gzip, zstd, a zip file, or standard input."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ PAUSE_SECONDS = 0.2
 _PIPE_BYTES = 1 << 20  # fewer, larger reads
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_PIECE = 1 << 10  # bytes; unpacked, no more than 32 MB, since 4 bytes are 128 kB at most
 _MAX_ZIP_READ = 4 << 20  # bytes; a zip file's list of files is read at once
 _NAMED = 4  # files that a message names
 
@@ -54,10 +56,40 @@ class _Bounded:
         return self._read(size)
 
 
+class _Zstd:
+    """The bytes of frames of zstd, one after the other."""
+
+    def __init__(self, packed: _Prefixed) -> None:
+        import zstandard
+
+        self._packed = packed
+        self._new_frame = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._new_frame()
+        self._rest = b""  # unpacked
+        self._next = b""  # packed
+        self._in_frame = False
+
+    def read(self, size: int) -> bytes:
+        """Raises EOFError within a frame."""
+        while not self._rest:
+            piece = self._next or self._packed.read(_ZSTD_PIECE)
+            if not piece:
+                if self._in_frame:
+                    raise EOFError
+                return b""
+            self._rest = self._frame.decompress(piece)
+            self._next = self._frame.unused_data
+            self._in_frame = not self._frame.eof
+            if self._frame.eof:
+                self._frame = self._new_frame()
+        first, self._rest = self._rest[:size], self._rest[size:]
+        return first
+
+
 class ByteStream:
-    """A file opened for reading once, front to back. Gzip, and a zip file that holds one file, are recognised by their
-    first bytes. ``name_foreign`` says what a file with given first bytes is and what to do with it, where it is none
-    that is read. Raises FlowsError, also for a foreign file.
+    """A file opened for reading once, front to back. Gzip, zstd (by the package zstandard), and a zip file that holds
+    one file, are recognised by their first bytes. ``name_foreign`` says what a file with given first bytes is and what
+    to do with it, where it is none that is read. Raises FlowsError, also for a foreign file.
 
     ``ended``: no more bytes come. ``paused``: the last `read` ended since nothing came for `PAUSE_SECONDS`.
     """
@@ -98,6 +130,17 @@ class ByteStream:
             packed = _Prefixed(self._ahead, self._raw)
             self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, packed)))
             self._packing = "gzip"
+        elif self._ahead.startswith(_ZSTD_MAGIC):
+            try:
+                import zstandard
+            except ImportError as error:
+                raise FlowsError(
+                    f"{self.name}: is zstd data, which the package zstandard reads: pip install 'etcc-edge[zstd]', or "
+                    "unpack it with zstd -d"
+                ) from error
+            self._damage += (zstandard.ZstdError,)
+            self._stream = cast(BinaryIO, _Zstd(_Prefixed(self._ahead, self._raw)))
+            self._packing = "zstd"
         elif self._ahead.startswith(_ZIP_MAGIC):
             self._stream = self._only_member()
             self._packing = "zip"

@@ -39,6 +39,8 @@ def test_json_has_the_stable_keys() -> None:
         *(
             "bundles",
             "rows",
+            "capture",
+            "damage",
             "relations",
             "capture",
             "damage",

@@ -140,7 +140,7 @@ def test_too_little_memory_is_an_error_of_one_line(shell, tmp_path, place, error
     (tmp_path / "run.py").write_text(
         f"import {module} as module\n"
         "from etcc_edge.cli import main\n"
-        "def fail(*words):\n"
+        "def fail(*words, **options):\n"
         f"    raise {error}\n"
         f"module.{name} = fail\n"
         "main()\n"

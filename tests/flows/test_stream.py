@@ -192,6 +192,44 @@ def test_a_damaged_zip_file_is_an_error_or_read_as_it_was(tmp_path):
             assert whole(path) == TEXT
 
 
+# --- zstd ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zstd():
+    zstandard = pytest.importorskip("zstandard")
+    return zstandard.ZstdCompressor(write_checksum=True).compress
+
+
+def test_frames_of_zstd_are_read_one_after_the_other(tmp_path, zstd):
+    noise = random.Random(0).randbytes(100_000)
+    (tmp_path / "f.csv.zst").write_bytes(zstd(TEXT) + zstd(b"") + zstd(noise))
+    with contextlib.closing(ByteStream(tmp_path / "f.csv.zst")) as source:
+        assert source.read(1 << 20) == TEXT + noise
+        assert source.ended
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: data[:-2] + b"xy", lambda data: data + b"rest"])
+def test_damaged_zstd_is_an_error_and_not_a_shorter_file(tmp_path, zstd, spoil):
+    (tmp_path / "f.zst").write_bytes(spoil(zstd(TEXT)))
+    with pytest.raises(FlowsError, match="the zstd data is damaged or cut short"):
+        whole(tmp_path / "f.zst")
+
+
+def test_little_zstd_that_unpacks_to_much_is_read_in_pieces(tmp_path, zstd):
+    (tmp_path / "f.zst").write_bytes(zstd(bytes(300 << 20)))
+    with contextlib.closing(ByteStream(tmp_path / "f.zst")) as source:
+        assert source.read(1 << 20) == bytes(1 << 20)
+        assert len(source._stream._rest) < 32 << 20
+
+
+def test_without_its_package_zstd_is_an_error_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "f.zst").write_bytes(b"\x28\xb5\x2f\xfd\x04")
+    with pytest.raises(FlowsError, match=r"f\.zst: is zstd data, which the package zstandard reads: pip install 'etcc"):
+        ByteStream(tmp_path / "f.zst")
+
+
 # --- other binaries -----------------------------------------------------------------------------------------
 
 
@@ -203,7 +241,6 @@ def test_a_damaged_zip_file_is_an_error_or_read_as_it_was(tmp_path):
         (b"\x0a\x0d\x0d\x0a\x1c\x00", "a pcapng capture; turn it into flows"),
         (b"PAR1\x15\x04", "a Parquet file; save it as CSV"),
         (b"ARROW1\0\0", "an Arrow file; save it as CSV"),
-        (b"\x28\xb5\x2f\xfd\x04", "zstd data; unpack it first"),
         (b"BZh91AY&SY", "bzip2 data; unpack it first"),
         (b"\xfd7zXZ\0\0", "xz data; unpack it first"),
         (b"%PDF-1.7\n", "a PDF file; a flows file is CSV or ARFF"),

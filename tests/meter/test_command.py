@@ -31,6 +31,15 @@ def test_standard_input_becomes_rows_in_the_chosen_zone() -> None:
     assert json.loads(done.stderr)["packets"] == 2
 
 
+def test_a_timestamp_is_in_the_zone_s_offset_of_its_day() -> None:
+    days = {1_405_684_800: "18/07/2014 02:00:00 PM", 1_414_284_600: "26/10/2014 02:50:00 AM"}  # before the hour repeats
+    days |= {1_414_288_200: "26/10/2014 02:50:00 AM", 1_421_582_400: "18/01/2015 01:00:00 PM"}
+    records = b"".join(struct.pack("<I", day) + RECORD[4:] + struct.pack("<I", day) + RECORD[4:] for day in days)
+    done = run("-", "--time-zone", "Europe/Berlin", stdin=CAPTURE[:24] + records)
+    assert done.exit_code == 0, done.output
+    assert [row.split(",")[6] for row in done.stdout.splitlines()[1:]] == list(days.values())
+
+
 def test_a_cut_capture_gives_its_flows_a_warning_and_exit_1(tmp_path: Path) -> None:
     path = tmp_path / "cut.pcap"
     path.write_bytes(CAPTURE + RECORD[:-1])
@@ -73,7 +82,7 @@ def test_no_file_is_lost(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_used_is_one_line() -> None:
-    wrong = ("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here"), ("-", "--time-zone", "Europe/Berlin"), (__file__,)
+    wrong = ("no-such.pcap",), ("-", "--time-zone", "Nowhere/Here"), (__file__,)
     for words in wrong:
         done = run(*words, stdin=CAPTURE)
         assert done.stdout == ""

@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <span>
@@ -85,11 +86,17 @@ class PyMeter {
   Meter meter_;
 };
 
-Out<std::uint8_t> text(const Flows& flows, std::int64_t zone) {
+// The second of `changes` is the zone from the first on, in microseconds; they rise.
+Out<std::uint8_t> text(const Flows& flows, std::int64_t zone,
+                       const std::vector<std::pair<std::int64_t, std::int64_t>>& changes) {
   std::string out;
   {
     const nb::gil_scoped_release release;
-    for (const Flow& flow : flows.flows) append_row(out, flow, flows.profile, zone);
+    for (const Flow& flow : flows.flows) {
+      const auto next =
+          std::ranges::upper_bound(changes, flow.start, {}, [](const auto& change) { return change.first; });
+      append_row(out, flow, flows.profile, next == changes.begin() ? zone : std::prev(next)->second);
+    }
   }
   const std::size_t size = out.size();
   return to_numpy<std::uint8_t>(std::move(out), {size});
@@ -145,7 +152,7 @@ void bind_meter(nb::module_& m) {
           "lone", [](const Flows& flows) { return marks(flows, [](const Flow& f) { return f.packets() == 1; }); },
           nb::rv_policy::move)
       .def("part", part, "begin"_a, "end"_a)
-      .def("text", text, "zone"_a)
+      .def("text", text, "zone"_a, "changes"_a = std::vector<std::pair<std::int64_t, std::int64_t>>())
       .def("numbers", numbers, "columns"_a)
       .def("cells", cells, "columns"_a)
       .def_prop_ro("of_ip6", [](const Flows& flows) {
