@@ -22,14 +22,8 @@ def equal(ours: str, java: str) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= 4e-16 * abs(b)
 
 
-# docs/meter.md says what is known of them.
-NOT_YET_EQUAL = {"ndpi__tcp_scan", "zeek__arp-who-has", "ndpi__fuzz-2006-09-29-28586"}
-
-
 @pytest.mark.parametrize(("profile", "folder"), [("darknet2020", "darknet2020"), ("cicflowmeter-2021", "2021")])
-def test_every_row_equals_java_in_every_column_but_in_three_captures(
-    real_flows: Path, profile: str, folder: str
-) -> None:
+def test_every_row_equals_java_in_every_column(real_flows: Path, profile: str, folder: str) -> None:
     rows = same = own = 0
     different = set()
     for path in sorted((real_flows / "meter" / "pcap").glob("*.pcap")):
@@ -54,5 +48,5 @@ def test_every_row_equals_java_in_every_column_but_in_three_captures(
             different.add(path.stem)
     print(f"{profile}: {same} of {rows} rows equal, {own} of our own; not all in {sorted(different)}")
     assert rows > 3800
-    assert different <= NOT_YET_EQUAL
-    assert same >= 0.999 * rows
+    assert not different
+    assert same == rows == own

@@ -75,8 +75,8 @@ def arm_build(build: Build) -> Path:
 
 @pytest.fixture(scope="session")
 def fuzzer_build(build: Build) -> Path:
-    """Of the fuzz target alone, for Clang's libFuzzer and sanitizers."""
+    """Of the fuzz targets alone, for Clang's libFuzzer and sanitizers."""
     if not shutil.which("clang++"):
         pytest.skip("needs clang++ with libFuzzer (apt install clang)")
     sanitize = "-DETCC_SANITIZE=fuzzer-no-link,address,undefined"
-    return build("fuzzer", "-DCMAKE_CXX_COMPILER=clang++", sanitize, target="fuzz_rows")
+    return build("fuzzer", "-DCMAKE_CXX_COMPILER=clang++", sanitize, target="fuzzers")

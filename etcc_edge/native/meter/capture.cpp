@@ -98,10 +98,10 @@ bool CaptureReader::next_record(Frame& frame) {
   if (size > max_frame) return fail("a record's length is impossible");
   if (rest().size() < record_header + size) return false;
   const std::int64_t fraction = number(4);
-  frame = {
-      .time = std::int64_t{number(0)} * 1'000'000 + (nanoseconds_ ? fraction / 1000 : fraction),
-      .link = link_,
-      .bytes = rest().subspan(record_header, snap_length_ == 0 ? size : std::min<std::size_t>(size, snap_length_))};
+  frame = {.time = std::int64_t{number(0)} * 1'000'000 + (nanoseconds_ ? fraction / 1000 : fraction),
+           .link = link_,
+           .bytes = rest().subspan(record_header, snap_length_ == 0 ? size : std::min<std::size_t>(size, snap_length_)),
+           .wire_length = number(12)};
   begin_ += record_header + size;
   return true;
 }
@@ -193,7 +193,10 @@ bool CaptureReader::read_packet(std::uint32_t type, std::size_t size, Frame& fra
     constexpr std::int64_t latest_time = std::numeric_limits<std::int64_t>::max() / 1024;
     time = std::clamp(time, -latest_time, latest_time);
   }
-  frame = {.time = time, .link = interface.link, .bytes = rest().subspan(header, length)};
+  frame = {.time = time,
+           .link = interface.link,
+           .bytes = rest().subspan(header, length),
+           .wire_length = number(simple ? 8 : 24)};
   return true;
 }
 

@@ -11,9 +11,10 @@
 namespace etcc::meter {
 
 struct Frame {
-  std::int64_t time = 0;   // microseconds since 1970, UTC
-  std::uint32_t link = 0;  // LINKTYPE_ number of the frame's first header
-  Bytes bytes;             // as captured; valid until the next call of the reader
+  std::int64_t time = 0;          // microseconds since 1970, UTC
+  std::uint32_t link = 0;         // LINKTYPE_ number of the frame's first header
+  Bytes bytes;                    // as captured; valid until the next call of the reader
+  std::uint32_t wire_length = 0;  // bytes on the wire, as the capture says
 };
 
 // Takes the bytes in pieces of any size and gives the frames in order. It never throws for what the bytes hold: a
