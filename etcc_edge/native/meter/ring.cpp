@@ -62,6 +62,7 @@ void Ring::fill(std::size_t at, Frame& frame) const {
   const tpacket3_hdr& header = *header_at<tpacket3_hdr>(memory_ + at);
   frame.time = std::int64_t{header.tp_sec} * 1'000'000 + header.tp_nsec / 1000;
   frame.bytes = Bytes(memory_ + at + header.tp_mac, header.tp_snaplen);
+  frame.wire_length = header.tp_len;
 }
 
 void Ring::release() {
