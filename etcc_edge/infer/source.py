@@ -13,7 +13,7 @@ from etcc_edge.flows.binaries import is_capture, name_foreign
 from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.meter import PROFILES, CaptureSource
-from etcc_edge.meter.source import METER, After
+from etcc_edge.meter.source import After, meter_of
 
 Opened: TypeAlias = FlowFile | CaptureSource
 
@@ -46,10 +46,10 @@ def pick(source: Opened, wanted: str) -> tuple[Bundle, str]:
 
 def _profile(definition: FlowDefinition) -> str:
     """Of the flows that a bundle was trained on; empty where no profile cuts such flows. Files do not name theirs:
-    those of CICFlowMeter are taken for flows of the first."""
-    if definition.profile:
-        return definition.profile if definition.profile in PROFILES else ""
-    return PROFILES[0] if definition.meter == METER else ""
+    it is the first of their meter."""
+    of_meter = (profile for profile in PROFILES if meter_of(profile) == definition.meter)
+    wanted = definition.profile or next(of_meter, "")
+    return wanted if wanted in PROFILES else ""
 
 
 def follow(capture: CaptureSource, bundle: Bundle) -> None:

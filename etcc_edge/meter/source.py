@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -18,14 +18,13 @@ from etcc_edge.flows.batch import OK
 from etcc_edge.flows.binaries import name_packed
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.dialect import Reading
-from etcc_edge.flows.features import dialect_named, features, header_key
+from etcc_edge.flows.features import Dialect, dialect_named, features, header_key
 from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.header import Header
 from etcc_edge.flows.text.reader import TextBatch
 from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
 
-METER = "CICFlowMeter"
-"""Whose states the profiles follow, as bundles name it."""
+_OTHER_METERS = {"iscx-15s": "ISCXFlowMeter"}
 _BATCH = 2048  # flows; then a call for each batch costs little
 _LARGEST_BATCH = 1 << 14  # where all open flows end at once
 
@@ -42,6 +41,23 @@ _KEY = {
 }
 # By these a flow in a file of the command meter and the same flow in a capture know each other.
 _IN_FILES = {"flow_id": "Flow ID", "timestamp": "Timestamp"}
+
+
+def meter_of(profile: str) -> str:
+    """The meter that a profile follows, as bundles name it."""
+    return _OTHER_METERS.get(profile, "CICFlowMeter")
+
+
+def _dialect(profile: str) -> Dialect:
+    """Which of the meter's columns a feature is, by the table of features. The other meter's idle times are
+    durations."""
+    dialect = dialect_named("cicdarknet2020")
+    if meter_of(profile) == dialect.meter:
+        return dialect
+    idle = {
+        name: keys for name, keys in dialect_named("cicids2017").columns.items() if features()[name].family == "idle"
+    }
+    return replace(dialect, meter=meter_of(profile), columns={**dialect.columns, **idle}, unusable={})
 
 
 VERDICT = "verdict"
@@ -121,8 +137,7 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
             after_packets=after.packets,
             after_seconds=after.seconds,
         )
-        # The dialect's column of the table of features is what says which of the meter's columns a feature is.
-        dialect = dialect_named("cicdarknet2020")
+        dialect = _dialect(self.profile)
         names = _native.meter_columns(self.profile)
         places = {header_key(name): place for place, name in enumerate(names)}
         self._numbers = {
