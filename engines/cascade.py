@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from etcc_edge.arrays import F32, I32, I64
 from etcc_edge.bundle.model import Bundle, Node
 from etcc_edge.errors import BackendError
 from etcc_edge.flows.batch import has_enough_values
+from etcc_edge.flows.size import packets
 
 from .backends import BACKENDS
 from .choice import Choice
@@ -90,9 +92,15 @@ class FusedCascade:
 
 
 def answer(bundle: Bundle, cascade: Cascade, raw: F32) -> Result:
-    """What a user gets for raw features float32 [n, f]: the cascade's labels, none for flows with too few values, and
-    little confidence for those beyond the trained range."""
-    result = cascade.run(raw).doubting(bundle.root.scaler.outside(raw))
+    """What a user gets for raw features float32 [n, f]: the cascade's labels, little confidence for flows beyond the
+    trained range, the service's name for those of a background service, and no label for those with too few values."""
+    result = cascade.run(raw)
+    if bundle.confidence:
+        size = packets(raw, bundle.features)
+        result = replace(result, confidence=bundle.confidence.apply(result.confidence, size))
+    result = result.doubting(bundle.root.scaler.outside(raw))
+    if rule := bundle.service_rule:
+        result = result.named(rule.codes(raw), [service.name for service in bundle.services])
     # Most batches lack no value at all.
     return result.without(~has_enough_values(raw)) if np.count_nonzero(np.isnan(raw)) else result
 

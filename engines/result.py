@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,7 +23,8 @@ class Result:
     not finite. ``confidence``: float32 [L, n], the label's calibrated probability given the label above it;
     NaN without label. ``energy``: float32 [L, n], -log(sum(exp(logit))), lower for flows like the trained
     ones; NaN without network. ``outside``: bool [n], where that was looked at: a feature of the flow lies beyond the
-    range that the bundle was trained on.
+    range that the bundle was trained on. ``by_rule``: bool [n], where the bundle has services: the last label is the
+    name of the flow's service.
     """
 
     levels: tuple[str, ...]
@@ -31,6 +33,7 @@ class Result:
     confidence: F32
     energy: F32
     outside: Bools | None = None
+    by_rule: Bools | None = None
 
     @classmethod
     def empty(cls, levels: tuple[str, ...], vocabulary: tuple[tuple[str, ...], ...], n: int) -> Result:
@@ -60,8 +63,11 @@ class Result:
         return known
 
     def at_least(self, confidence: float) -> Result:
-        """The same with no label below the first level where the product of all confidences is lower."""
+        """The same with no label below the first level where the product of all confidences is lower; names of
+        services stay."""
         unsure = ~(np.where(np.isnan(self.confidence), 1, self.confidence).prod(axis=0) >= confidence)
+        if self.by_rule is not None:
+            unsure &= ~self.by_rule
         codes, kept = self.codes.copy(), self.confidence.copy()
         codes[1:, unsure] = -1
         kept[1:, unsure] = np.nan
@@ -82,7 +88,20 @@ class Result:
         confidence = self.confidence
         if np.count_nonzero(outside):
             confidence = np.where(outside, np.minimum(confidence, MOST_OUTSIDE), confidence)
-        return Result(self.levels, self.vocabulary, self.codes, confidence, self.energy, outside)
+        return Result(self.levels, self.vocabulary, self.codes, confidence, self.energy, outside, self.by_rule)
+
+    def named(self, service: I32, names: Sequence[str]) -> Result:
+        """The same where flows of a service have its name as last label, with confidence 1. ``service``: int32 [n],
+        into ``names``, -1 for none."""
+        by_rule = service >= 0
+        if not np.count_nonzero(by_rule):
+            return replace(self, by_rule=by_rule)
+        codes, confidence, energy = self.codes.copy(), self.confidence.copy(), self.energy.copy()
+        of_name = np.array([self.vocabulary[-1].index(name) for name in names], np.int32)
+        codes[-1, by_rule] = of_name[service[by_rule]]
+        confidence[-1, by_rule] = 1
+        energy[-1, by_rule] = np.nan
+        return replace(self, codes=codes, confidence=confidence, energy=energy, by_rule=by_rule)
 
 
 class Cascade(Protocol):

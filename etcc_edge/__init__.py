@@ -63,7 +63,6 @@ def label(
     table: Any,
     bundle: Bundle | str | os.PathLike[str] = "auto",
     *,
-    min_confidence: float = 0.0,
     known: bool = False,
     **options: Any,
 ) -> Any:
@@ -81,7 +80,7 @@ def label(
             return Classifier(pick_bundle(flows, os.fspath(bundle))[0], **options)
         return Classifier(bundle, **options)
 
-    return label_table(table, classifier_of, min_confidence=min_confidence, known=known)
+    return label_table(table, classifier_of, known=known)
 
 
 def read_capture(

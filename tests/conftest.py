@@ -22,6 +22,7 @@ NEEDED = {
     "sklearn": (
         *("cli/test_select_features.py", "evaluation/test_metrics.py", "training/test_distil.py"),
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
+        *("training/test_card.py", "training/test_confidence.py"),
     ),
     "pyarrow": ("infer/test_table.py",),
     "torch": (

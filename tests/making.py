@@ -92,7 +92,7 @@ def labelled_flows(names: tuple[str, ...], features: np.ndarray, **parts: Any) -
     empty: dict[str, Any] = {
         "name": "made",
         "dialect": dialect_named("cicdarknet2020"),
-        **dict.fromkeys(("protocol", "application", "flow_id", "capture", "session"), np.full(n, "")),
+        **dict.fromkeys(("protocol", "application", "flow_id", "capture", "session", "service"), np.full(n, "")),
         "start": np.full(n, -1, np.int64),
         "identity": np.arange(n, dtype=np.uint64),
         "ignored": 0,

@@ -9,6 +9,7 @@ import numpy as np
 from etcc_edge.arrays import F32, I64, Floats
 from etcc_edge.bundle import Bundle, Node
 from etcc_edge.bundle.model import derived_columns
+from etcc_edge.bundle.seen import true_applications
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.truth import LabelledFlows
@@ -85,10 +86,11 @@ def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: I64, name: str, seed: 
     features."""
     raw = np.where(np.isfinite(flows.features), flows.features, np.nan)
     protocol = codes_of(bundle.root.labels, flows.protocol)
+    applications = true_applications(bundle, flows.application, flows.service)
     labels = [(bundle.root, protocol)]
     for label_name, child in bundle.root.children.items():
         belongs = protocol == bundle.root.labels.index(label_name)
-        labels.append((child, np.where(belongs, codes_of(child.labels, flows.application), -1)))
+        labels.append((child, np.where(belongs, codes_of(child.labels, applications), -1)))
     models = {}
     for node, label in labels:
         learn = rows[label[rows] >= 0]

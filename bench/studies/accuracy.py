@@ -54,10 +54,19 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
             def trees(part: Bundle, fitted: dict[str, Any] = fitted) -> TreesCascade:
                 return TreesCascade(part, fitted)
 
-            test = parts.test
-            labels = flows.protocol[test], flows.application[test]
-            ids, session = flows.flow_id[test], flows.session[test]
-            figures = to_json(evaluate(bundle, trees, flows.features[test], *labels, ids, session=session))
+            tested = flows.take(parts.test)
+            figures = to_json(
+                evaluate(
+                    bundle,
+                    trees,
+                    tested.features,
+                    tested.protocol,
+                    tested.application,
+                    tested.flow_id,
+                    session=tested.session,
+                    service=tested.service,
+                )
+            )
         yield {
             "model": model,
             "split": plan.split,
@@ -76,7 +85,7 @@ def runs(flows: LabelledFlows, plan: Plan, models: tuple[str, ...]) -> Iterator[
 @click.argument("flows", nargs=-1, required=True)
 @click.option("--groups", multiple=True, metavar="FILE", help="Of each of FLOWS, in their order.")
 @click.option("--features", default="paper", show_default=True, metavar="PRESET")
-@click.option("--applications", default="paper", show_default=True, type=click.Choice(["paper", "all"]))
+@click.option("--applications", default="services", show_default=True, type=click.Choice(["services", "all", "paper"]))
 @click.option("--recipe", default="default", show_default=True, type=click.Choice(list(RECIPES)))
 @click.option("--split", "kind", default="random", show_default=True, type=click.Choice(KINDS))
 @click.option("--validation", type=click.Choice(KINDS), help="Default: as the test flows.")

@@ -14,6 +14,7 @@ import numpy as np
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I64, U32, U64, Bools
 from etcc_edge.bundle.network import Network
+from etcc_edge.flows.services import Service, ServiceRule
 
 SCALER_ARRAYS = {
     "sources": np.int64,
@@ -125,6 +126,13 @@ class Node:
             yield from child.walk(depth + 1)
 
 
+VIEWS = {
+    "inside": "VPN means flows inside a tunnel, seen on its interface",
+    "wire": "VPN means tunnels, seen from outside on the wire",
+}
+"""Where flows were captured, and what that makes of the label VPN."""
+
+
 @dataclass(frozen=True)
 class FlowDefinition:
     """How the meter cut packets into the flows that a bundle was trained on. ``profile``: of `etcc_edge.meter`, where
@@ -134,6 +142,43 @@ class FlowDefinition:
     timeout_s: float
     description: str = ""
     profile: str = ""
+    view: str = ""  # one of `VIEWS`; empty: not stated
+
+
+def logit(confidence: F32) -> F32:
+    """Of probabilities; those of 0 and 1 count as a little within."""
+    sure = np.clip(confidence, np.float32(1e-6), np.float32(1 - 1e-6))
+    exact: F32 = np.log(sure / (1 - sure))
+    return exact
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidenceMap:
+    """How often labels were right on sessions that taught nothing, by the network's confidence and the flow's size.
+
+    ``packets``: sizes, rising; a flow of so many packets or more is in the next bin, one of an unknown number in the
+    first. ``lines``: float32 [levels, bins, 2], slope above 0 and offset: the logit of the confidence becomes
+    slope · logit + offset. ``least``: the confidence of both labels, multiplied, that an application is given from on.
+    """
+
+    packets: tuple[int, ...]
+    lines: F32
+    least: float
+
+    def apply(self, confidence: F32, size: F32 | None) -> F32:
+        """float32 [levels, n] from the networks' confidences of that shape; ``size`` [n] in packets, None where the
+        features do not tell it."""
+        place = np.zeros(confidence.shape[1], np.intp)
+        if size is not None:
+            for least in self.packets:
+                place += size >= least
+        line = self.lines[:, place]  # [levels, n, 2]
+        mapped: F32 = 1 / (1 + np.exp(-(line[..., 0] * logit(confidence) + line[..., 1])))
+        return mapped
+
+    def below(self) -> ConfidenceMap:
+        """Of the levels below the first."""
+        return ConfidenceMap(self.packets, self.lines[1:], self.least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +232,8 @@ class Bundle:
     citations: tuple[str, ...]
     license: str
     model_card: str
+    confidence: ConfidenceMap | None = None  # None: confidences stay as the networks give them
+    services: tuple[Service, ...] = ()  # whose flows get their name as last label, by rule
     location: str = ""
     prototypes: Prototypes | None = None
 
@@ -194,11 +241,22 @@ class Bundle:
         return (node for _, node in self.root.walk())
 
     def vocabulary(self) -> tuple[tuple[str, ...], ...]:
-        """The labels of each level, each once, in the order of the tree."""
+        """The labels of each level, each once, in the order of the tree; after the last level's own the services."""
         names: list[dict[str, None]] = [{} for _ in self.levels]
         for depth, node in self.root.walk():
             names[depth].update(dict.fromkeys(node.labels))
+        names[-1].update(dict.fromkeys(service.name for service in self.services))
         return tuple(tuple(level) for level in names)
+
+    @property
+    def least_confidence(self) -> float:
+        """Of both labels, multiplied, for an application to be given unless someone asks for another."""
+        return self.confidence.least if self.confidence else 0.0
+
+    @cached_property
+    def service_rule(self) -> ServiceRule | None:
+        """What finds the flows of its services; None without services."""
+        return ServiceRule(self.services, self.features) if self.services else None
 
     def digest(self) -> str:
         """SHA-256 over everything that runs: weights, ONNX files and scalers."""
@@ -211,6 +269,11 @@ class Bundle:
             digest.update(f"{node.id}{node.labels}{node.temperature}".encode())
             for part in SCALER_ARRAYS:
                 digest.update(getattr(node.scaler, part).tobytes())
+        if self.services:
+            digest.update(repr(self.services).encode())
+        if self.confidence:
+            digest.update(f"{self.confidence.packets}{self.confidence.least}".encode())
+            digest.update(self.confidence.lines.tobytes())
         return digest.hexdigest()
 
     def weights_of(self, node: Node) -> dict[str, F32]:
@@ -220,7 +283,8 @@ class Bundle:
     def below(self, label: str) -> Bundle:
         """The part that labels flows whose root label is ``label``: its network is the root, and the first level goes.
         Raises KeyError where no network lies below the label."""
-        return replace(self, root=self.root.children[label], levels=self.levels[1:])
+        confidence = self.confidence and self.confidence.below()
+        return replace(self, root=self.root.children[label], levels=self.levels[1:], confidence=confidence)
 
 
 def weights_of(node_id: str, weights: Mapping[str, F32]) -> dict[str, F32]:

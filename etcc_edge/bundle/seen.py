@@ -13,6 +13,7 @@ from etcc_edge.bundle.model import Bundle, TrainedFlows
 from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.labels import codes_of
+from etcc_edge.flows.services import with_services
 from etcc_edge.flows.truth import read_features, read_labelled
 
 
@@ -90,6 +91,14 @@ def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
     return flows
 
 
+def true_applications(bundle: Bundle, application: Text, service: Text) -> Text:
+    """The applications [n] that a bundle is to give: of a flow of a service the service's name or `BACKGROUND`, where
+    the bundle names services; else ``application``. ``service``: [n], empty for none."""
+    if not bundle.services:
+        return application
+    return with_services(application, service, [own.name for own in bundle.services])
+
+
 @dataclass(frozen=True)
 class Truth:
     """The true labels of n flows as codes of a two-level bundle: int64 [n], -1 for a label that it does not know."""
@@ -97,6 +106,7 @@ class Truth:
     protocol: I64  # into the root's labels
     application: I64  # into the vocabulary of the second level
     own: Mapping[str, I64]  # by protocol with a network below: into its labels, -1 for flows of any other protocol
+    by_rule: Bools  # the application is the name of a service of the bundle
 
     @classmethod
     def of(cls, bundle: Bundle, protocol: Text, application: Text) -> Truth:
@@ -106,12 +116,14 @@ class Truth:
             label: np.where(codes == bundle.root.labels.index(label), codes_of(child.labels, application), -1)
             for label, child in bundle.root.children.items()
         }
-        return cls(codes, codes_of(bundle.vocabulary()[1], application), own)
+        by_rule = codes_of(tuple(service.name for service in bundle.services), application) >= 0
+        return cls(codes, codes_of(bundle.vocabulary()[1], application), own, by_rule)
 
     @property
     def counted(self) -> Bools:
-        """bool [n]: the flows that count end to end, whose application the network of their true protocol knows."""
-        counted = np.zeros(len(self.protocol), bool)
+        """bool [n]: the flows that count end to end, whose application the network of their true protocol knows, or
+        whose service the bundle does."""
+        counted: Bools = self.by_rule & (self.protocol >= 0)
         for codes in self.own.values():
             counted |= codes >= 0
         return counted

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from etcc_edge.bundle.model import (
     DERIVED_ARRAYS,
     SCALER_ARRAYS,
+    VIEWS,
     Bundle,
+    ConfidenceMap,
     FlowDefinition,
     Node,
     Prototypes,
@@ -32,6 +34,7 @@ from etcc_edge.bundle.onnx_weights import with_weights, without_weights
 from etcc_edge.errors import BundleError
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
+from etcc_edge.flows.services import ENDS, MAX_IP_PROTOCOL, MAX_PORT, Service
 
 FORMATS = (1, 2)
 """That this version reads. It writes the last."""
@@ -275,8 +278,9 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
     _check_count(_take(manifest, "root", dict))
     root = _decode_node(_take(manifest, "root", dict), tensors, len(names), len(levels))
     nodes = [node for _, node in root.walk()]
-    if manifest["format"] == 1 and any(node.scaler.operations.size for node in nodes):
-        raise BundleError(f"{MANIFEST}: format {manifest['format']} knows no derived inputs, and there are some")
+    services, confidence = _services(manifest, names), _confidence(manifest, len(levels))
+    if manifest["format"] == 1 and (services or confidence or any(node.scaler.operations.size for node in nodes)):
+        raise BundleError(f"{MANIFEST}: format 1 knows no derived inputs, services and confidence, and it has some")
     if len({node.id for node in nodes}) != len(nodes):
         raise BundleError(f"{MANIFEST}: two nodes have one id")
     for node in nodes:
@@ -302,6 +306,7 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
             _take(definition, "timeout_s", float),
             _take(definition, "description", str),
             _is(definition.get("profile", ""), str, "profile"),
+            _view(definition),
         ),
         root=root,
         weights=weights,
@@ -312,6 +317,8 @@ def _decode(files: dict[str, bytes], location: str) -> Bundle:
         citations=tuple(_is(text, str, "citations") for text in _take(manifest, "citations", list)),
         license=_take(manifest, "license", str),
         model_card=files[MODEL_CARD].decode("utf-8", "replace") if MODEL_CARD in listed else "",
+        confidence=confidence,
+        services=services,
         location=location,
         prototypes=_prototypes(manifest, tensors, len(names)),
     )
@@ -376,6 +383,53 @@ def _prototypes(manifest: dict[str, Any], tensors: dict[str, Any], features: int
     if values is None or values.dtype != np.float32 or values.shape != shape or np.isinf(values).any():
         raise BundleError(f"prototypes.values is missing or no finite float32 {list(shape)}")
     return Prototypes(tuple(labels), flows, values)
+
+
+def _view(definition: dict[str, Any]) -> str:
+    view = _is(definition.get("view", ""), str, "view")
+    if view and view not in VIEWS:
+        raise BundleError(f"{MANIFEST}: view {view!r} is none of {', '.join(VIEWS)}")
+    return view
+
+
+def _confidence(manifest: dict[str, Any], levels: int) -> ConfidenceMap | None:
+    if "confidence" not in manifest:
+        return None
+    table = _take(manifest, "confidence", dict)
+    packets = tuple(_is(number, int, "packets") for number in _take(table, "packets", list))
+    try:
+        lines = np.array(_take(table, "lines", list), np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BundleError(f"{MANIFEST}: the lines of confidence are no numbers") from error
+    least = _take(table, "least", float)
+    if list(packets) != sorted(set(packets)) or len(packets) >= MAX_LABELS or any(not 0 < p < 1 << 53 for p in packets):
+        raise BundleError(f"{MANIFEST}: the packets of confidence do not rise from 1")
+    if lines.shape != (levels, len(packets) + 1, 2) or not np.isfinite(lines).all() or (lines[..., 0] <= 0).any():
+        raise BundleError(f"{MANIFEST}: confidence needs a slope above 0 and an offset for each level and size")
+    if not 0 <= least <= 1:
+        raise BundleError(f"{MANIFEST}: the least confidence lies outside 0 to 1")
+    return ConfidenceMap(packets, lines, float(least))
+
+
+def _services(manifest: dict[str, Any], features: tuple[str, ...]) -> tuple[Service, ...]:
+    services: list[Service] = []
+    for entry in _is(manifest.get("services", []), list, "services"):
+        table = _is(entry, dict, "services")
+        name = _take(table, "name", str)
+        numbers = {
+            key: tuple(_is(number, int, key) for number in _take(table, key, list)) for key in ("ip_protocols", "ports")
+        }
+        if not name or any(service.name == name for service in services):
+            raise BundleError(f"{MANIFEST}: services must have different names")
+        for (key, values), (least, most) in zip(numbers.items(), ((0, MAX_IP_PROTOCOL), (1, MAX_PORT)), strict=True):
+            if not all(least <= value <= most for value in values):
+                raise BundleError(f"{MANIFEST}: service {name}: {key} must lie in {least} to {most}")
+        if lack := [end for end in (ENDS if numbers["ports"] else ENDS[:1]) if end not in features]:
+            raise BundleError(f"{MANIFEST}: service {name} is told by {', '.join(lack)}, which is no feature here")
+        services.append(Service(name, numbers["ip_protocols"], numbers["ports"]))
+    if len(services) > MAX_LABELS:
+        raise BundleError(f"{MANIFEST}: more than {MAX_LABELS} services")
+    return tuple(services)
 
 
 def _onnx_files(files: dict[str, bytes], listed: Mapping[str, str], ids: set[str]) -> dict[tuple[str, str], bytes]:
@@ -517,6 +571,8 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
         "features": [{"name": n, "unit": u} for n, u in zip(bundle.features, bundle.units, strict=True)],
         "flow_definition": {k: v for k, v in vars(bundle.flow_definition).items() if v or k != "profile"},
         "root": _encode_node(bundle.root),
+        **({} if bundle.confidence is None else {"confidence": _encode_confidence(bundle.confidence)}),
+        **({"services": [vars(service) for service in bundle.services]} if bundle.services else {}),
         **({} if bundle.trained is None else {"identity": IDENTITY}),
         **({} if bundle.prototypes is None else {"prototypes": bundle.prototypes.labels}),
         "training": bundle.training,
@@ -529,6 +585,10 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     }
     text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
     return {MANIFEST: text.encode() + b"\n", **files}
+
+
+def _encode_confidence(confidence: ConfidenceMap) -> dict[str, Any]:
+    return {"packets": confidence.packets, "lines": confidence.lines.tolist(), "least": confidence.least}
 
 
 def _encode_node(node: Node) -> dict[str, Any]:

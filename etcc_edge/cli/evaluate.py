@@ -12,7 +12,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.report import FORMATS, as_json, write_report
-from etcc_edge.evaluation.tables import UNITS, confusion_tables, remarks, score_table, titles
+from etcc_edge.evaluation.tables import UNITS, confusion_tables, part_table, remarks, score_table, titles
 from etcc_edge.flows.stream import STDIN
 
 
@@ -125,6 +125,9 @@ def command(
         # More would not fit beside each other; the reports have it.
         scores = score_table(evaluations, ("accuracy",), sign=" %").rows
         print_table(["accuracy", *titles(evaluations)], [[row[0], *row[2::2]] for row in scores])
+    for title, evaluation in zip(titles(evaluations), evaluations, strict=True):
+        parts = part_table([evaluation])
+        print_table(["", *(name for _, name in parts.columns[1:])], parts.rows, title=f"{title} by part, %".strip())
     for title, evaluation in zip(titles(evaluations), evaluations, strict=True):
         for line in remarks(evaluation):
             click.echo(f"{title}: {line}" if title else line)

@@ -77,10 +77,10 @@ class _Command(click.Command):
 @click.option("--threads", type=click.IntRange(1, 1024), help="Default: the CPUs that this process may use.")
 @click.option(
     "--min-confidence",
-    default=0.0,
     metavar="P",
     type=NumberRange(0, 1),
-    help="Leave the application empty where both confidences multiplied are below P.",
+    help="Leave the application empty where both confidences multiplied are below P; 0 gives every guess. Default: "
+    "what the bundle asks for.",
 )
 @click.option(
     "--columns",
@@ -134,7 +134,7 @@ def command(
     precision: str,
     batch_size: int,
     threads: int | None,
-    min_confidence: float,
+    min_confidence: float | None,
     columns: str | None,
     profile: str | None,
     timeout: float | None,
@@ -336,6 +336,8 @@ def _say_choices(summary: Summary) -> None:
         f"{summary.input}: {summary.dialect} flows{times}; bundle {summary.bundle} "
         f"({summary.bundle_reason}; trained on flows of a {summary.timeout_s:g} s timeout); "
         f"{summary.backend} at {summary.precision} ({summary.backend_reason})"
+        + (f"; {summary.view}" if summary.view else "")
+        + (f"; no application below a confidence of {summary.min_confidence:g}" if summary.min_confidence else "")
     )
 
 

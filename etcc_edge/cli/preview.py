@@ -30,7 +30,7 @@ def print_preview(
     bundle: str,
     backend: str,
     precision: str,
-    min_confidence: float,
+    min_confidence: float | None,
     profile: str | None,
     timeout: float | None,
     one_of_several: bool,
@@ -39,7 +39,7 @@ def print_preview(
     confidences. Raises FlowsError, BundleError, BackendError."""
     with open_source(path, profile=profile, timeout=timeout) as file:
         chosen, reason = pick(file, bundle)
-        classifier = Classifier(chosen, backend=backend, precision=precision, threads=1)
+        classifier = Classifier(chosen, backend=backend, precision=precision, threads=1, min_confidence=min_confidence)
         choice = classifier.choice
         names = {name: file.reading.columns[name] for name in ("src_port", "dst_port") if name in file.reading.columns}
         names.update(file.identifiers)
@@ -49,7 +49,7 @@ def print_preview(
         for batch in file.batches(chosen.features, list(names.values())):
             for column, cells in enumerate(identity.values()):
                 cells += batch.text(column)[:left]
-            result = classifier.label(batch).at_least(min_confidence)
+            result = classifier.given(classifier.label(batch))
             for cells, level, confidence in zip(labels.values(), chosen.levels, result.confidence, strict=True):
                 pairs = list(zip(result.labels(level), confidence, strict=True))[:left]
                 cells += [f"{name} {sure:.2f}" if name else "" for name, sure in pairs]

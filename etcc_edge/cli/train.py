@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, save_bundle
 from etcc_edge.cli.terminal import (
     NumberRange,
@@ -49,8 +48,11 @@ COLLAPSED = 3
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(
     "--applications",
-    type=click.Choice(["paper", "all"]),
-    help="The paper's five or all. Default: all, where the five leave out any that has enough flows.",
+    default="services",
+    show_default=True,
+    type=click.Choice(["services", "all", "paper"]),
+    help="services: all, learnt from the flows that are none of a background service; those get its name. all and "
+    "paper: all or the paper's five, learnt from all flows.",
 )
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "session"]))
 @test_share_option
@@ -79,6 +81,11 @@ COLLAPSED = 3
     "--profile", type=click.Choice(PROFILES), help=f"How captures are cut into flows. Default: {PROFILES[0]}."
 )
 @click.option(
+    "--view",
+    type=click.Choice(list(VIEWS)),
+    help="Where VPN flows were captured: inside a tunnel, on its interface, or on the wire. For the record.",
+)
+@click.option(
     "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."
 )
 @click.option("--license", "licence", default="not stated", show_default=True, help="Of the weights, for the record.")
@@ -95,7 +102,7 @@ def command(
     wanted: str | None,
     protocol_column: str | None,
     application_column: str | None,
-    applications: str | None,
+    applications: str,
     split: str,
     test_share: float,
     validation: str | None,
@@ -104,6 +111,7 @@ def command(
     seed: int,
     timeout: float | None,
     profile: str | None,
+    view: str | None,
     citations: str | None,
     licence: str,
     name: str | None,
@@ -155,8 +163,10 @@ def command(
         leave_one_out=leave_one_out,
         seed=seed,
         timeout_s=usual.timeout_s if timeout is None else timeout,
+        view=view or "",
         citations=tuple(_lines(citations)) if citations is not None else Plan.citations,
         license=licence,
+        applications=applications,
         command=as_typed(),
     )
     check_plan(plan)
@@ -189,7 +199,9 @@ def command(
         note(f"warning: {line}")
     if isinstance(chosen, str) and (lacking := [name for name in names if name not in labelled.feature_names]):
         note(f"features left out, as not all files have them: {', '.join(lacking)}")
-    plan = replace(plan, applications=_applications(labelled.name, applications, other_applications(labelled)))
+    if applications == "paper" and (others := other_applications(labelled)):
+        counts = ", ".join(f"{application} ({count} flows)" for application, count in others.items())
+        note(f"{labelled.name}: --applications paper leaves out {counts}")
     with line_progress() as tell:
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
@@ -210,16 +222,6 @@ def command(
 def _reading(flows: str) -> Reading:
     with FlowFile(flows) as file:
         return file.reading
-
-
-def _applications(name: str, given: str | None, others: Mapping[str, int]) -> str:
-    """``paper`` or ``all``, with a note on the ``others`` than the paper's five, which have so many flows."""
-    counts = ", ".join(f"{application} ({flows} flows)" for application, flows in others.items())
-    if given == "paper" and others:
-        note(f"{name}: --applications paper leaves out {counts}")
-    if given is None and others:
-        note(f"{name}: --applications all, since the paper's five would leave out {counts}")
-    return given or ("all" if others else "paper")
 
 
 def _lines(path: str) -> list[str]:

@@ -95,6 +95,7 @@ def evaluate_file(
                 flows.flow_id[kept],
                 bundle.root.thresholds.get(choice.precision),
                 flows.session[kept],
+                flows.service[kept],
             ),
         )
         for bundle, choice, features in zip(chosen, choices, raw, strict=True)

@@ -16,6 +16,16 @@ _KEPT, _LOST = 0.98, 0.02
 # Of a field whose own fields have their keys beside it, not below it.
 _BESIDE = {"beside": True}
 
+# The parts of the flows, by key. Sizes are of foreground flows, by their least number of packets.
+PARTS = {
+    "all": "all flows, services by name",
+    "foreground": "foreground: flows of no service",
+    "file": "all flows, as the file labels them",
+    "packets_1": "foreground, fewer than 10 packets",
+    "packets_10": "foreground, 10 to 99 packets",
+    "packets_100": "foreground, 100 to 999 packets",
+    "packets_1000": "foreground, 1,000 packets or more",
+}
 Interval = list[float]  # low and high end; in its place None where all draws are one: all right, wrong or of one unit
 T = TypeVar("T")
 
@@ -119,6 +129,26 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Both labels on some of the flows whose two labels the bundle knows. Given is an application whose pair of labels
+    is at least as sure as the bundle asks for; one by rule always is."""
+
+    flows: int
+    share_of_bytes: float | None  # of all these flows'; this and the next bytes: None where no feature tells them
+    protocol_accuracy: float | None
+    protocol_accuracy_interval: Interval | None
+    accuracy: float | None  # of both labels, given or not
+    accuracy_interval: Interval | None
+    accuracy_by_bytes: float | None  # each flow weighs its bytes
+    calibration_error: float | None  # of the pair
+    given: float | None  # share of the flows
+    given_share_of_bytes: float | None
+    given_accuracy: float | None  # of both labels
+    given_accuracy_interval: Interval | None
+    strict_accuracy: float | None  # of both labels, where an application that is not given is wrong
+
+
+@dataclass(frozen=True)
 class Known:
     """How the energy of the first stage tells flows of protocols that the bundle does not know."""
 
@@ -154,6 +184,8 @@ class Evaluation:
     mean_by_application: dict[str, LabelScore]  # over the protocols where it occurs: the paper's Table 8
     end_to_end: EndToEnd
     known: Known | None  # None without a threshold
+    least_confidence: float  # of the pair, for an application to be given
+    parts: dict[str, Part]  # by `PARTS`
     bootstrap: Bootstrap
 
 
@@ -218,6 +250,8 @@ def from_json(keys: Mapping[str, Any]) -> Evaluation:
             EndToEnd, end, attribution=_read(Attribution, end["attribution"]), confidence=_confidence(end)
         ),
         known=None if keys["known"] is None else _read(Known, keys["known"]),
+        least_confidence=keys.get("least_confidence", 0.0),
+        parts={name: _read(Part, part) for name, part in keys.get("parts", {}).items()},
         bootstrap=_read(Bootstrap, keys["bootstrap"]),
     )
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from etcc_edge.arrays import F32, F64, I64, Bools, Floats, Text
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.bundle.seen import Truth
+from etcc_edge.bundle.seen import Truth, true_applications
 from etcc_edge.engines.cascade import answer
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.evaluation.metrics import Confusion, bootstrap, interval, reliability, risk_coverage, separation
@@ -26,10 +26,13 @@ from etcc_edge.evaluation.result import (
     Interval,
     Known,
     LabelScore,
+    Part,
     Score,
 )
 from etcc_edge.flows.identity import conversation
+from etcc_edge.flows.size import packets, payload_bytes
 
+SIZES = (10, 100, 1000)  # packets that part the sizes of flows
 REFUSED = np.arange(20) / 20  # shares of the least sure flows, for the curves
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
@@ -59,16 +62,20 @@ def evaluate(
     flow_id: Text | None = None,
     threshold: float | None = None,
     session: Text | None = None,
+    service: Text | None = None,
 ) -> Evaluation:
     """The figures of a two-level bundle on raw features float32 [n, f] and their true labels [n].
 
     ``cascade_of`` gives what runs the bundle, and what runs the part below each protocol. Accuracies have intervals,
     for which whole sessions are drawn where ``session`` [n] has some, else Flow IDs of ``flow_id`` [n], else flows.
-    ``threshold``: of the first stage's
-    energy, beyond which a flow is called unknown.
+    ``service`` [n]: of each flow, empty for none; where the bundle names services by rule, the true application.
+    ``threshold``: of the first stage's energy, beyond which a flow is called unknown.
     """
     result = answer(bundle, cascade_of(bundle), raw)
-    truth = Truth.of(bundle, protocol, application)
+    of_file = Truth.of(bundle, protocol, application)
+    if service is None:
+        service = np.full(len(raw), "")
+    truth = Truth.of(bundle, protocol, true_applications(bundle, application, service))
     answers: dict[str, Result] = {}  # of each network below, given the true protocol
     for label, codes in truth.own.items():
         if (codes >= 0).any():
@@ -77,6 +84,13 @@ def evaluate(
             answers[label] = answer(below, cascade_of(below), raw[own])
     accuracies = _accuracies(truth, result, answers)
     unit, units = _units(session, flow_id, len(raw))
+    least = bundle.least_confidence
+    given = result.at_least(least).codes[1] >= 0
+    octets = payload_bytes(raw, bundle.features)
+    size = None if octets is None else np.nan_to_num(octets.astype(np.float64))
+    parts = {name: _PartRows(*rows) for name, rows in _parts(bundle, raw, service, truth, of_file).items()}
+    for name, part in parts.items():
+        accuracies |= part.accuracies(name, result, given)
     draws = _draws(accuracies, units)
     limits = {name: _interval(resampled) for name, resampled in draws.items()}
     stage2 = {
@@ -95,7 +109,73 @@ def evaluate(
         mean_by_application=_by_application(bundle.vocabulary()[1], stage2),
         end_to_end=_end_to_end(bundle, truth, result, accuracies, limits),
         known=None if threshold is None else _known(threshold, result, truth.protocol >= 0),
+        least_confidence=least,
+        parts={name: _part(name, part, result, given, size, accuracies, limits) for name, part in parts.items()},
         bootstrap=Bootstrap(unit, len(np.unique(units)), RESAMPLES, SEED, LEVEL),
+    )
+
+
+class _PartRows(NamedTuple):
+    """bool [n]: the flows of a part that count; and their truth."""
+
+    counted: Bools
+    truth: Truth
+
+    def accuracies(self, name: str, result: Result, given: Bools) -> dict[str, _Accuracy]:
+        right = self.truth.right(result.codes)
+        return {
+            f"{name} protocol": _Accuracy(self.counted, result.codes[0] == self.truth.protocol),
+            f"{name} both": _Accuracy(self.counted, right),
+            f"{name} given": _Accuracy(self.counted & given, right),
+        }
+
+
+def _parts(bundle: Bundle, raw: F32, service: Text, truth: Truth, of_file: Truth) -> dict[str, tuple[Bools, Truth]]:
+    """The rows of each of `PARTS` that says more than those before it, and their truth."""
+    foreground = (service == "") & truth.counted
+    parts = {"all": (truth.counted, truth)}
+    if (service != "").any():
+        parts |= {"foreground": (foreground, truth), "file": (of_file.counted, of_file)}
+    if (size := packets(raw, bundle.features)) is not None:
+        place = np.searchsorted(SIZES, np.nan_to_num(size), "right")
+        parts |= {
+            f"packets_{least}": (foreground & (place == number), truth) for number, least in enumerate([1, *SIZES])
+        }
+    return parts
+
+
+def _part(
+    name: str,
+    part: _PartRows,
+    result: Result,
+    given: Bools,
+    size: F64 | None,
+    accuracies: Mapping[str, _Accuracy],
+    limits: Mapping[str, Interval | None],
+) -> Part:
+    protocol, both, of_given = (accuracies[f"{name} {what}"] for what in ("protocol", "both", "given"))
+    counted, right = part.counted, both.right
+    confidence = np.prod(result.confidence[:2, counted], axis=0)
+    whole = None if size is None else float(size.sum())
+
+    def by_bytes(rows: Bools, among: float | None) -> float | None:
+        return None if size is None or not among else float(size[rows].sum() / among)
+
+    own = None if size is None else float(size[counted].sum())
+    return Part(
+        flows=int(counted.sum()),
+        share_of_bytes=by_bytes(counted, whole),
+        protocol_accuracy=protocol.share(),
+        protocol_accuracy_interval=limits[f"{name} protocol"],
+        accuracy=both.share(),
+        accuracy_interval=limits[f"{name} both"],
+        accuracy_by_bytes=by_bytes(counted & right, own),
+        calibration_error=_confidence(confidence, right[counted]).calibration_error,
+        given=_mean(given[counted]),
+        given_share_of_bytes=by_bytes(counted & given, own),
+        given_accuracy=of_given.share(),
+        given_accuracy_interval=limits[f"{name} given"],
+        strict_accuracy=_mean((right & given)[counted]),
     )
 
 

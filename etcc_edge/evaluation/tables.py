@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from etcc_edge.evaluation.result import FIFTH, Confidence, Curve, Evaluation, FileEvaluation, Interval, Known, Score
+from etcc_edge.evaluation.result import (
+    FIFTH,
+    PARTS,
+    Confidence,
+    Curve,
+    Evaluation,
+    FileEvaluation,
+    Interval,
+    Known,
+    Part,
+    Score,
+)
 from etcc_edge.reports.numbers import NONE, percent
 from etcc_edge.reports.tables import Table
 
@@ -64,14 +75,11 @@ def score_rows(
     """What is scored, over how many flows, and how well (the named ones of `SCORES`; accuracies with intervals). The
     rows of applications are the paper's Tables 4 and 5."""
 
-    def accuracy(value: float | None, limits: Interval | None) -> str:
-        return percent(value, sign) + (f" ({percent(limits[0])}–{percent(limits[1])})" if limits else "")
-
     def cells(score: Score | None) -> list[str]:
         if score is None:
             return [NONE] * (1 + len(names))
         texts = {
-            "accuracy": accuracy(score.accuracy, score.accuracy_interval),
+            "accuracy": _with_interval(score.accuracy, score.accuracy_interval, sign),
             "precision": percent(score.precision, sign),
             "recall": percent(score.recall, sign),
             "f1": percent(score.f1, sign),
@@ -79,7 +87,7 @@ def score_rows(
         return [str(score.flows), *(texts[name] for name in names)]
 
     def alone(flows: str, value: float | None, limits: Interval | None) -> list[str]:
-        return [flows, accuracy(value, limits), *[""] * (len(names) - 1)]
+        return [flows, _with_interval(value, limits, sign), *[""] * (len(names) - 1)]
 
     ends = [(e.end_to_end, str(e.end_to_end.flows), str(e.flows)) for e in evaluations]
     rows = {name: _joined(map(cells, scores)) for name, scores in networks(evaluations).items()}
@@ -96,6 +104,37 @@ def score_rows(
         alone(every, end.strict_accuracy, end.strict_accuracy_interval) for end, _, every in ends
     )
     return [[name, *row] for name, row in rows.items()]
+
+
+PART_HEADS = ["flows", "bytes", "protocol", "both", "by bytes", "given", "bytes given", "right of given", "strict"]
+
+
+def part_rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+    """Both labels by part of the flows, under `PART_HEADS`: what is right of all, by flows and by bytes, how many have
+    an application that is given, and what is right of those."""
+
+    def cells(part: Part | None) -> list[str]:
+        if part is None:
+            return [NONE] * len(PART_HEADS)
+        return [
+            str(part.flows),
+            percent(part.share_of_bytes),
+            _with_interval(part.protocol_accuracy, part.protocol_accuracy_interval),
+            _with_interval(part.accuracy, part.accuracy_interval),
+            percent(part.accuracy_by_bytes),
+            percent(part.given),
+            percent(part.given_share_of_bytes),
+            _with_interval(part.given_accuracy, part.given_accuracy_interval),
+            percent(part.strict_accuracy),
+        ]
+
+    names = [name for name in PARTS if any(name in e.parts for e in evaluations)]
+    return [[PARTS[name], *_joined(cells(e.parts.get(name)) for e in evaluations)] for name in names]
+
+
+def part_table(evaluations: Sequence[FileEvaluation]) -> Table:
+    columns = _columns(titles(evaluations), PART_HEADS)
+    return Table("Both labels, by part of the flows (%)", columns, part_rows(scores_of(evaluations)))
 
 
 def attribution_table(evaluations: Sequence[FileEvaluation]) -> Table:
@@ -257,6 +296,10 @@ def _known(known: Known | None) -> list[str]:
         if known.auroc is not None:
             line += f" (AUROC {known.auroc:.3f})"
     return [line]
+
+
+def _with_interval(value: float | None, limits: Interval | None, sign: str = "") -> str:
+    return percent(value, sign) + (f" ({percent(limits[0])}–{percent(limits[1])})" if limits else "")
 
 
 def _columns(groups: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.arrays import F32, I64, U64, Bools, Text
+from etcc_edge.arrays import F32, I32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, instant
 from etcc_edge.flows.labels import label_key, spell
+from etcc_edge.flows.services import ServiceRule, services_told_by
 from etcc_edge.flows.sessions import sessions
 from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
-_BY_FLOW = ("features", "protocol", "application", "flow_id", "capture", "start", "session", "identity")
+_BY_FLOW = ("features", "protocol", "application", "flow_id", "capture", "start", "session", "service", "identity")
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class LabelledFlows:
     """n flows with their truth. ``features``: float32 [n, f], NaN for no value; the rest is [n].
 
     ``protocol`` and ``application`` hold label spellings; ``flow_id``, ``capture`` and ``session`` (`sessions`) are
-    empty where nothing gives them. ``start``: int64 [n], µs since 1970, -1 where that is not known. ``identity``:
-    uint64 [n], `flow_hashes`; None where the file has neither addresses nor Flow IDs. ``ignored`` rows could not be
-    read or had no label. ``profile``: by which captures were cut into these flows, where this package's meter did.
+    empty where nothing gives them, ``service`` where a flow is none of the table's or the file has not the `ENDS`.
+    ``start``: int64 [n], µs since 1970, -1 where that is not known. ``identity``: uint64 [n], `flow_hashes`; None where
+    the file has neither addresses nor Flow IDs. ``ignored`` rows could not be read or had no label.
+    ``profile``: by which captures were cut into these flows, where this package's meter did.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LabelledFlows:
     capture: Text
     start: I64
     session: Text
+    service: Text
     identity: U64 | None
     ignored: int
     profile: str = ""
@@ -105,6 +108,7 @@ def read_labelled(
         capture=capture[keep],
         start=rows.start[keep],
         session=sessions(capture[keep], rows.flow_id[keep], rows.start[keep]),
+        service=rows.service[keep],
         identity=None if rows.hashes is None else rows.hashes[keep],
         ignored=int((~keep).sum()),
     )
@@ -140,6 +144,7 @@ def read_labelled_as(
         capture=of_capture,
         start=rows.start[keep],
         session=of_capture,
+        service=rows.service[keep],
         identity=None if rows.hashes is None else rows.hashes[keep],
         ignored=int((~keep).sum()),
         profile=profile,
@@ -168,6 +173,7 @@ class _Rows:
     texts: list[list[str]]
     flow_id: Text
     start: I64
+    service: Text
     hashes: U64 | None
 
 
@@ -194,6 +200,7 @@ def _read_rows(
         texts=cells,
         flow_id=np.array(identity.flow_id, np.str_),
         start=identity.start(),
+        service=identity.service(),
         hashes=identity.hashes(),
     )
 
@@ -285,6 +292,8 @@ class _Identity:
         self._hashes: list[U64] | None = []
         self.flow_id: list[str] = []  # empty texts where the file has none
         self._time: list[str] = []
+        self._rule = ServiceRule(services_told_by(columns), IDENTITY_FEATURES)
+        self._service: list[I32] = []
 
     def add(self, batch: TextBatch) -> None:
         """Takes a batch."""
@@ -297,10 +306,17 @@ class _Identity:
         with np.errstate(over="ignore"):
             for (name, factor), cells in zip(self._factors.items(), texts[len(identifiers) :], strict=True):
                 values[:, IDENTITY_FEATURES.index(name)] = np.array([cell_number(cell) for cell in cells]) * factor
+        self._service.append(self._rule.codes(values))
         hashes = flow_hashes(identifiers, values)
         self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]
         self.flow_id += identifiers.get("flow_id", [""] * len(batch))
         self._time += identifiers.get("time", [""] * len(batch))
+
+    def service(self) -> Text:
+        """[n]: the names of the flows' services, empty for none."""
+        names = np.array([*(service.name for service in self._rule.services), ""], np.str_)
+        of_flow: Text = names[np.concatenate([np.empty(0, np.int32), *self._service])]
+        return of_flow
 
     def start(self) -> I64:
         """int64 [n]: µs since 1970, -1 for a time that is not known."""

@@ -25,7 +25,8 @@ class Classifier:
     """Labels flows with one bundle.
 
     Engines are opened at the first flow and again after a fork, so a Classifier can be pickled and used in
-    worker processes. ``threads`` defaults to the CPUs that this process may use.
+    worker processes. ``threads`` defaults to the CPUs that this process may use. Where both confidences multiplied are
+    below ``min_confidence``, by default what the bundle asks for, there is no application; 0 gives every guess.
 
     Raises BundleError for a bundle that cannot be used, BackendError for a backend that this machine lacks.
     """
@@ -38,11 +39,13 @@ class Classifier:
         precision: str = "auto",
         batch_size: int = 1024,
         threads: int | None = None,
+        min_confidence: float | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.choice: Choice = choose(backend, precision, self.bundle)
         self.batch_size = batch_size
         self.threads = threads or usable_cpus()
+        self.min_confidence = self.bundle.least_confidence if min_confidence is None else min_confidence
         self._cascade: Cascade | None = None
         self._cascade_pid = 0
         self._other: Classifier | None = None
@@ -72,9 +75,9 @@ class Classifier:
                 raw = np.asarray(features, np.float32)
         if np.isinf(raw).any():
             raw = np.where(np.isinf(raw), np.float32(np.nan), raw)
-        return answer(self.bundle, self.open(), raw)
+        return self.given(answer(self.bundle, self.open(), raw))
 
-    def label_table(self, table: Any, *, min_confidence: float = 0.0, known: bool = False) -> Any:
+    def label_table(self, table: Any, *, known: bool = False) -> Any:
         """A table of flows with the columns that `etcc-edge infer` adds: the same kind of table, its own columns, order
         and index as they are.
 
@@ -84,13 +87,13 @@ class Classifier:
         are not copied. Labels are categories of text, without value where a flow has none; confidences are float32.
         Of a mapping they are arrays, "" and NaN without label.
 
-        ``min_confidence`` and ``known`` are those of `etcc-edge infer`. Warns where the table's numbers contradict each
-        other. Raises FlowsError for columns that are absent or hold no numbers, TypeError for what is no table, and
-        EtccError where pyarrow is needed and not installed.
+        ``known`` is that of `etcc-edge infer`. Warns where the table's numbers contradict each other. Raises FlowsError
+        for columns that are absent or hold no numbers, TypeError for what is no table, and EtccError where pyarrow is
+        needed and not installed.
         """
         from etcc_edge.infer.table import label_table
 
-        return label_table(table, lambda _: self, min_confidence=min_confidence, known=known)
+        return label_table(table, lambda _: self, known=known)
 
     def with_threads(self, threads: int) -> Classifier:
         """The same in so many threads; kept for the next time."""
@@ -103,6 +106,7 @@ class Classifier:
                 precision=self.choice.precision,
                 batch_size=self.batch_size,
                 threads=threads,
+                min_confidence=self.min_confidence,
             )
         self._other.open()
         return self._other
@@ -123,14 +127,19 @@ class Classifier:
                     file.raise_problem()
             return
         for batch in flows:
-            yield batch, self.label(batch)
+            yield batch, self.given(self.label(batch))
 
     def label(self, batch: Batch) -> Result:
-        """A batch's labels. Rows that could not be read, or have too few values, get none. After `open` several threads
-        may call it at once. Raises ValueError for a batch of other features than this bundle's."""
+        """A batch's labels, the unsure ones too. Rows that could not be read, or have too few values, get none. After
+        `open` several threads may call it at once. Raises ValueError for a batch of other features than this
+        bundle's."""
         if batch.names != self.features:
             raise ValueError("the batch was read with other features than this bundle's")
         return answer(self.bundle, self.open(), batch.features).without(~batch.readable)
+
+    def given(self, result: Result) -> Result:
+        """The same without the applications that are less sure than ``min_confidence``."""
+        return result.at_least(self.min_confidence) if self.min_confidence else result
 
     def known(self, result: Result) -> I8:
         """`Result.known` by the bundle's own threshold at the precision in use."""

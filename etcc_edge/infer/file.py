@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from etcc_edge.arrays import I64
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
 from etcc_edge.flows.text.writer import LabelWriter, open_output
 from etcc_edge.infer.classifier import Classifier
@@ -41,6 +42,8 @@ class Summary:
     bundle: str
     bundle_reason: str
     timeout_s: float  # of the flows that the bundle was trained on
+    view: str  # what the bundle's label VPN means (`VIEWS`), empty where it does not say
+    min_confidence: float  # below it applications stay empty
     backend: str
     precision: str
     backend_reason: str
@@ -68,7 +71,7 @@ def label_file(
     precision: str = "auto",
     batch_size: int = 1024,
     threads: int | None = None,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     known: bool = False,
     columns: str | None = None,
     profile: str | None = None,
@@ -96,7 +99,14 @@ def label_file(
         if is_capture and after and kept is not None and (verdict := file.columns.index(VERDICT)) not in kept:
             kept += (verdict,)
         # Batches overlap instead, each in one thread from bytes to labelled lines.
-        classifier = Classifier(chosen, backend=backend, precision=precision, batch_size=batch_size, threads=1)
+        classifier = Classifier(
+            chosen,
+            backend=backend,
+            precision=precision,
+            batch_size=batch_size,
+            threads=1,
+            min_confidence=min_confidence,
+        )
         classifier.open()
         definition, choice = chosen.flow_definition, classifier.choice
         summary = Summary(
@@ -105,6 +115,8 @@ def label_file(
             bundle=chosen.name,
             bundle_reason=reason,
             timeout_s=definition.timeout_s,
+            view=VIEWS.get(definition.view, ""),
+            min_confidence=classifier.min_confidence,
             backend=choice.backend,
             precision=choice.precision,
             backend_reason=choice.reason,
@@ -136,7 +148,6 @@ def label_file(
                 writer,
                 classifier,
                 threads=threads,
-                min_confidence=min_confidence,
                 known=known,
                 texts=summed.texts if summed else kept or (),
                 strict=strict,

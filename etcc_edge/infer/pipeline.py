@@ -45,6 +45,8 @@ class Labeller(Protocol):
 
     def known(self, result: Result) -> I8: ...
 
+    def given(self, result: Result) -> Result: ...
+
     def with_threads(self, threads: int) -> Labeller: ...
 
 
@@ -77,7 +79,6 @@ def label_flows(
     classifier: Labeller,
     *,
     threads: int | None = None,
-    min_confidence: float = 0.0,
     known: bool = False,
     texts: Sequence[int] = (),
     strict: bool = False,
@@ -88,10 +89,9 @@ def label_flows(
     """Labels every flow of ``source`` into ``sink``, in order, in ``threads`` threads (by default the CPUs that this
     process may use): each takes a batch from unparsed to formatted.
 
-    Applications whose pair of labels is less sure than ``min_confidence`` stay empty. With ``known`` the sink learns
-    whether a flow is like the trained protocols. ``texts``: the text columns that the batches are to hold. ``evidence``
-    sums what a batch's labels say, the unsure ones too, and ``take_evidence`` gets that in the order of the flows.
-    ``progress`` gets the source's position and size. Raises FlowsError.
+    With ``known`` the sink learns whether a flow is like the trained protocols. ``texts``: the text columns that the
+    batches are to hold. ``evidence`` sums what a batch's labels say, the unsure ones too, and ``take_evidence`` gets
+    that in the order of the flows. ``progress`` gets the source's position and size. Raises FlowsError.
     """
     bundle = classifier.bundle
     vocabulary = bundle.vocabulary()
@@ -101,8 +101,7 @@ def label_flows(
         result = classifier.label(batch)
         of_known_protocol = classifier.known(result) if known else None
         summed = evidence(batch, result) if evidence else None
-        if min_confidence:
-            result = result.at_least(min_confidence)
+        result = classifier.given(result)
         tally = Tally.of(vocabulary)
         final = slice(None) if batch.early is None else ~batch.early
         np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim, final]), 1)

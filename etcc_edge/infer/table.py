@@ -74,12 +74,10 @@ class _Kept:
         )
 
 
-def label_table(
-    table: Any, classifier_of: Callable[[TableFlows], Labeller], *, min_confidence: float = 0.0, known: bool = False
-) -> Any:
+def label_table(table: Any, classifier_of: Callable[[TableFlows], Labeller], *, known: bool = False) -> Any:
     """What `Classifier.label_table` gives. ``classifier_of`` picks the classifier by the table's columns."""
     if _library(table) == "pyarrow" and hasattr(table, "read_next_batch"):
-        return _label_reader(table, classifier_of, min_confidence=min_confidence, known=known)
+        return _label_reader(table, classifier_of, known=known)
     source, joined = _opened(table)
     with TableFlows(source) as flows:
         classifier = classifier_of(flows)
@@ -91,7 +89,6 @@ def label_table(
             sink,
             classifier.with_threads(1),
             threads=classifier.threads,
-            min_confidence=min_confidence,
             known=known,
         )
         _warn(flows)
@@ -204,9 +201,7 @@ def _as_relation(relation: Any, labelled: Any) -> Any:
     return relation.query("flows", "select * from labelled")  # finds this function's variable by its name
 
 
-def _label_reader(
-    reader: Any, classifier_of: Callable[[TableFlows], Labeller], *, min_confidence: float, known: bool
-) -> Any:
+def _label_reader(reader: Any, classifier_of: Callable[[TableFlows], Labeller], *, known: bool) -> Any:
     """A reader that labels as it is read."""
     pa, chunk = _pyarrow()
     from etcc_edge.flows.arrow.labels import LabelColumns
@@ -224,7 +219,7 @@ def _label_reader(
             for batch in flows.batches(bundle.features, range(len(flows.columns))):
                 result = classifier.label(batch)
                 judged = classifier.known(result) if known else None
-                kept = result.at_least(min_confidence) if min_confidence else result
+                kept = classifier.given(result)
                 arrays = columns.arrays(kept.codes, kept.confidence, judged)
                 own = cast(Any, batch.chunk).batch.columns
                 yield pa.RecordBatch.from_arrays([*own, *arrays], schema=schema)

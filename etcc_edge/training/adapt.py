@@ -15,7 +15,7 @@ import numpy as np
 from etcc_edge.arrays import F32, I32
 from etcc_edge.bundle.model import Bundle, Node, Prototypes, TrainedFlows
 from etcc_edge.bundle.network import Network
-from etcc_edge.bundle.seen import trained_flows
+from etcc_edge.bundle.seen import trained_flows, true_applications
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import open_engine
@@ -25,6 +25,7 @@ from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.labels import codes_of, label_key
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
+from etcc_edge.training.confidence import fit_confidence
 from etcc_edge.training.fit import Examples, fit, reproducible
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.prototypes import flows_like, prototypes_for
@@ -100,6 +101,8 @@ def adapt(
     tell("writing fp16 and int8, and measuring")
     before = test_figures(bundle, flows, parts.test)
     adapted = _assembled(bundle, flows, plan, parts, fitted, left_out)
+    if plan.validates_by_session and (confidence := fit_confidence(adapted, flows, parts.validation)):
+        adapted = replace(adapted, confidence=confidence)
     adapted = with_forms(adapted, flows, parts.train, parts.validation, parts.test)
     thresholds = energy_thresholds(adapted, flows.features, parts.validation[stages[0].label[parts.validation] >= 0])
     adapted = replace(adapted, root=replace(adapted.root, thresholds=thresholds))
@@ -119,7 +122,7 @@ def _in_the_words_of(bundle: Bundle, flows: LabelledFlows) -> LabelledFlows:
     spelled = [
         np.array([own.get(label_key(text), text) for text in column.tolist()], np.str_) for own, column in columns
     ]
-    return replace(flows, protocol=spelled[0], application=spelled[1])
+    return replace(flows, protocol=spelled[0], application=true_applications(bundle, spelled[1], flows.service))
 
 
 def _stages(bundle: Bundle, flows: LabelledFlows, parts: Split, min_flows: int) -> tuple[list[Stage], list[str]]:
@@ -137,12 +140,14 @@ def _stages(bundle: Bundle, flows: LabelledFlows, parts: Split, min_flows: int) 
         return (*known, *(str(name) for name, n in zip(new, counts, strict=True) if n >= min_flows))
 
     root = bundle.root
+    named = [service.name for service in bundle.services]
     protocols = labels(root.labels, flows.protocol[parts.train].tolist(), "")
     stages = [Stage(root.id, "", protocols, codes_of(protocols, flows.protocol))]
     for protocol, new_id in zip(protocols, node_ids(protocols), strict=True):
         child = root.children.get(protocol)
         own = flows.protocol == protocol
-        learnt = flows.application[parts.train][own[parts.train]].tolist()
+        learnt = flows.application[parts.train][own[parts.train]]
+        learnt = learnt[~np.isin(learnt, named)].tolist()
         applications = labels(child.labels if child else (), learnt, f"{protocol} ")
         label = np.where(own, codes_of(applications, flows.application), -1)
         if child is None and (len(applications) < 2 or len(learnt) < MIN_STAGE_FLOWS):

@@ -8,13 +8,19 @@ from typing import Any
 
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.evaluation.result import Evaluation, Score, from_json
+from etcc_edge.evaluation.tables import PART_HEADS, part_rows
+from etcc_edge.flows.services import BACKGROUND
 from etcc_edge.reports.numbers import percent
+from etcc_edge.training.confidence import RIGHT
 from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 _percent = partial(percent, sign=" %", none="none")
-# A bundle that cites this was trained on its flows. They were captured behind the tunnel's own network interface.
-_INSIDE_TUNNELS = "Characterization of Encrypted and VPN Traffic"
+_VIEWS = {
+    "inside": "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "
+    "outside are not recognised",
+    "wire": "its tunnels were seen from outside: VPN means a tunnel, and flows inside one are not recognised",
+}
 
 
 def model_card(bundle: Bundle) -> str:
@@ -22,6 +28,7 @@ def model_card(bundle: Bundle) -> str:
     training, test = bundle.training, from_json(bundle.metrics["test"])
     split, end = training["split"], test.end_to_end
     aside = ", ports aside" if {"src_port", "dst_port"} & set(bundle.features) else ""
+    flatters = "" if split["kind"] == "session" else ", so a random split flatters"
     sections = [
         f"# {bundle.name}",
         f"Names the protocol ({', '.join(bundle.root.labels)}) of a flow, then its application, from "
@@ -36,14 +43,15 @@ def model_card(bundle: Bundle) -> str:
         "## What it scored",
         f"On {split['test']} test flows of a {split['kind']} split "
         f"({_percent(split['test'] / training['flows'])} of all flows), which were used for no choice. "
-        f"{_chosen_on(training)} "
-        f"{_percent(training['repeated_share'])} of the flows have the features of another flow too{aside}, so a "
-        f"random split flatters. {test.protocol.flows} of the test flows have a protocol that the bundle knows.",
+        f"{_sessions(training)}{_chosen_on(training)} "
+        f"{_percent(training['repeated_share'])} of the flows have the features of another flow too{aside}{flatters}. "
+        f"{test.protocol.flows} of the test flows have a protocol that the bundle knows.",
         _scores(test),
         "Precision, recall and F1 are means over the labels. Applications are scored given the true protocol. End to "
         f"end, both labels are right for {_percent(end.accuracy)} of the {end.flows} flows whose two labels the bundle "
         f"knows ({_percent(end.protocol_accuracy)} of them have the right protocol), and for "
         f"{_percent(end.strict_accuracy)} of all.",
+        *_parts(bundle, test),
         *(_confusion(title, score) for title, score in _by_network(test).items()),
         *_unknown(bundle),
         "## What it cannot do",
@@ -78,6 +86,39 @@ def _adapted(training: Mapping[str, Any]) -> list[str]:
         f"Before, both labels were right for {_percent(old['before']['strict_accuracy'])} of the test flows. Of flows "
         f"like those that {old['name']} was trained on, {_percent(old['kept'])} have the same labels as before.",
     ]
+
+
+def _sessions(training: Mapping[str, Any]) -> str:
+    split = training["split"]
+    if split["kind"] != "session":
+        return ""
+    return (
+        f"There are {training['sessions']} sessions: captures that met the same traffic at the same time. None lies "
+        f"on two sides, and {split['dropped']} flows were dropped whose Flow ID occurs in a session that tests or "
+        "chooses. "
+    )
+
+
+def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
+    """How far the labels go: for flows of services, by size, and where the less sure stay empty."""
+    texts = []
+    if test.parts:
+        texts += ["Both labels, by part of the flows, in %:", _table(["", *PART_HEADS], part_rows([test]))]
+    if bundle.services:
+        texts.append(
+            "Flows of background services get the service's name as application by rule, told by their IP protocol and "
+            f"ports, not by a network: {', '.join(service.name for service in bundle.services)}. The networks of "
+            "applications learnt from the others, the foreground. The protocol is always a network's guess."
+        )
+    if bundle.services and BACKGROUND in bundle.vocabulary()[-1]:
+        texts.append(f"Without ports, flows of all other services are one application, {BACKGROUND}, which is a guess.")
+    if bundle.confidence:
+        texts.append(
+            "Confidences were fitted on the sessions that chose epochs, by the number of packets. Applications whose "
+            f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
+            f"them: of those given on these sessions, {_percent(RIGHT)} were right."
+        )
+    return texts
 
 
 def _chosen_on(training: Mapping[str, Any]) -> str:
@@ -174,17 +215,17 @@ def collapses(test: Evaluation) -> list[str]:
 
 def _limits(bundle: Bundle) -> list[str]:
     training = bundle.training
+    split = training["split"]
     limits = collapses(from_json(bundle.metrics["test"]))
-    if any(_INSIDE_TUNNELS in text for text in bundle.citations):
-        limits.append(
-            "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "
-            "outside are not recognised"
-        )
-    if training["split"]["kind"] != "session":
+    if view := bundle.flow_definition.view:
+        limits.append(_VIEWS[view])
+    if split["kind"] != "session":
         limits.append(
             "its test flows come from the same sessions as its training flows; flows of sessions never seen score far "
             "lower"
         )
+    if untested := split.get("untested"):
+        limits.append(f"not tested, as they come from a single session: {', '.join(untested)}")
     limits += training["left_out"]
     if training["applications"] == "paper":
         limits.append(

@@ -24,6 +24,7 @@ class Examples:
     scaled: F32  # [n, inputs]
     label: I64  # [n]
     target: F32 | None = None  # [n, classes], probabilities to learn instead of the labels
+    weight: F32 | None = None  # [n], of each in the loss, 1 in the mean; None: all weigh the same
 
     def __len__(self) -> int:
         return len(self.label)
@@ -87,8 +88,11 @@ def fit(
         else None
     )
     loss_of = nn.CrossEntropyLoss(
-        weight=_class_weights(train.label, classes, recipe.class_weight_power), label_smoothing=recipe.label_smoothing
+        weight=_class_weights(train.label, classes, recipe.class_weight_power),
+        label_smoothing=recipe.label_smoothing,
+        reduction="mean" if train.weight is None else "none",
     )
+    weight = None if train.weight is None else torch.from_numpy(train.weight)
     scaled = torch.from_numpy(train.scaled)
     target = torch.from_numpy(train.label if train.target is None else train.target)
     shuffle = torch.Generator().manual_seed(seed)
@@ -101,6 +105,8 @@ def fit(
         for rows in torch.split(torch.randperm(len(train), generator=shuffle), recipe.batch_size):
             optimizer.zero_grad(set_to_none=True)
             batch_loss = loss_of(network(scaled[rows]), target[rows])
+            if weight is not None:
+                batch_loss = (batch_loss * weight[rows]).mean()
             batch_loss.backward()
             loss_sum += batch_loss.detach() * len(rows)
             optimizer.step()

@@ -36,7 +36,7 @@ class Plan:
     name: str
     recipe: str = "default"
     network: str = "cnn"
-    applications: str = "paper"  # or all
+    applications: str = "services"  # every application, and services by rule; all and paper: without rule, on all flows
     split: str = "random"
     test_share: float = 0.2
     fold: int = 0  # of a split by session: which of its folds tests
@@ -44,9 +44,15 @@ class Plan:
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
     timeout_s: float = 120.0  # of the flows
+    view: str = ""  # where the flows were captured, one of `VIEWS`; empty: not stated
     citations: tuple[str, ...] = (METHOD_CITATION,)  # that whoever uses the flows or the bundle owes
     license: str = "not stated"  # of the weights
     command: str = ""  # that reproduces the bundle, for the card
+
+    @property
+    def validates_by_session(self) -> bool:
+        """Whether whole sessions choose epochs and thresholds."""
+        return (self.validation or self.split) == "session"
 
 
 def parts_of(flows: LabelledFlows, plan: Plan) -> Split:

@@ -65,14 +65,7 @@ def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int, fo
     if kind == "random":
         # A pair of labels with few flows cannot be stratified; such flows share one stratum.
         _, stratum, size = np.unique(_pairs(flows), return_inverse=True, return_counts=True)
-        stratum = np.where(size[stratum] < 10, -1, stratum)[rows]
-        _, size = np.unique(stratum, return_counts=True)
-        second_rows = _some_of(len(rows), share)
-        whole = size.min() >= 2 and len(size) <= min(second_rows, len(rows) - second_rows)
-        first, second = train_test_split(
-            rows, test_size=second_rows, random_state=seed, stratify=stratum if whole else None
-        )
-        return np.sort(first), np.sort(second)
+        return at_random(rows, np.where(size[stratum] < 10, -1, stratum)[rows], share, seed)
     if kind == "session":
         return _by_session(flows, rows, share, seed, fold)
     names = _conversations(flows.flow_id)
@@ -84,6 +77,18 @@ def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int, fo
     shuffle = GroupShuffleSplit(1, test_size=_some_of(units, share), random_state=seed)
     first, second = next(shuffle.split(rows, groups=names[rows]))
     return rows[first], rows[second]
+
+
+def at_random(rows: I64, stratum: I64, share: float, seed: int) -> tuple[I64, I64]:
+    """The rows [n] in two parts, the second of about the given share, each with its part of every ``stratum`` [n] where
+    there are rows enough."""
+    _, size = np.unique(stratum, return_counts=True)
+    second_rows = _some_of(len(rows), share)
+    whole = size.min() >= 2 and len(size) <= min(second_rows, len(rows) - second_rows)
+    first, second = train_test_split(
+        rows, test_size=second_rows, random_state=seed, stratify=stratum if whole else None
+    )
+    return np.sort(first), np.sort(second)
 
 
 def _by_session(flows: LabelledFlows, rows: I64, share: float, seed: int, fold: int) -> tuple[I64, I64]:

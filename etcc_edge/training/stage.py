@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from etcc_edge.arrays import F32, I64
+from etcc_edge.arrays import F32, I64, Text
 from etcc_edge.bundle.model import Derived, Node, Scaler
 from etcc_edge.bundle.network import Network, cost
 from etcc_edge.bundle.store import MAX_LABELS
@@ -18,6 +18,7 @@ from etcc_edge.errors import EtccError
 from etcc_edge.export.graph import build_onnx
 from etcc_edge.export.parity import check_parity, largest_difference
 from etcc_edge.flows.labels import PAPER_APPLICATIONS, codes_of, label_key
+from etcc_edge.flows.services import services_told_by, with_services
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.distil import teach
 from etcc_edge.training.fit import Examples, Fitted, fit
@@ -25,7 +26,7 @@ from etcc_edge.training.networks import network
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.recipes import RECIPES, Recipe
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
-from etcc_edge.training.splits import Split
+from etcc_edge.training.splits import Split, at_random
 
 # Fewer flows than these teach and test nothing.
 MIN_PROTOCOL_FLOWS = 100
@@ -75,10 +76,21 @@ def taught_protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...],
     return tuple(taught), left_out
 
 
+def taught_flows(flows: LabelledFlows, plan: Plan) -> LabelledFlows:
+    """The flows with the applications that networks learn: none for those of a service that the rule names."""
+    if plan.applications != "services":
+        return flows
+    named = [service.name for service in services_told_by(flows.feature_names)]
+    applications = with_services(flows.application, flows.service, named)
+    return replace(flows, application=np.where(np.isin(applications, named), "", applications))
+
+
 def stages_of(
     flows: LabelledFlows, protocols: tuple[str, ...], parts: Split, plan: Plan
 ) -> tuple[list[Stage], list[str]]:
-    """The first stage and each protocol's, and a clause on each network and class that there is none of."""
+    """The first stage and each protocol's, and a clause on each network and class that there is none of. Networks of
+    applications learn from the flows of no service that the features tell."""
+    flows = taught_flows(flows, plan)
     stages = [Stage("stage1", "", protocols, codes_of(protocols, flows.protocol))]
     left_out = []
     for protocol, node_id in zip(protocols, node_ids(protocols), strict=True):
@@ -117,7 +129,7 @@ def _application_stage(
     flows: LabelledFlows, protocol: str, node_id: str, train: I64, applications: str
 ) -> tuple[Stage | None, list[str]]:
     """The network of a protocol's applications, if they can be taught, and a clause on what is left out."""
-    wanted = flows.protocol == protocol
+    wanted = (flows.protocol == protocol) & (flows.application != "")
     if applications == "paper":
         wanted &= np.array([label_key(name) in PAPER_APPLICATIONS for name in flows.application.tolist()])
     names, counts = np.unique(flows.application[wanted], return_counts=True)
@@ -151,19 +163,26 @@ def node_ids(protocols: tuple[str, ...]) -> list[str]:
 def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell: Callable[[str], None]) -> FittedStage:
     """Fits a stage on its training rows and exports it; ``tell`` gets a line now and then.
 
+    Where the sessions that validate have fewer than half of its labels, random training flows choose its epoch instead.
     Raises EtccError where the export differs from the network.
     """
     recipe = RECIPES[plan.recipe]
     learn, validate = (part[stage.label[part] >= 0] for part in (parts.train, parts.validation))
+    poor = plan.validates_by_session and 2 * len(np.unique(stage.label[validate])) < len(stage.labels)
+    if poor:
+        learn, validate = at_random(learn, stage.label[learn], recipe.validation_share, plan.seed)
     scaler = _fit_scaler(flows.features[learn], flows.feature_names, recipe)
-    lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn])
+    weight = session_weights(flows.session[learn], stage.label[learn])
+    lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn], weight=weight)
     if recipe.teacher is not None:
         tell(f"{stage.id}: growing the trees that teach it")
         inputs = derived_inputs(recipe, flows.feature_names)
         raw, target = teach(
             flows.features[learn], stage.label[learn], len(stage.labels), recipe.teacher, plan.seed, inputs
         )
-        lessons = Examples(scaler.transform(raw), target.argmax(axis=1), target)
+        # Mixed flows are whole copies of the training flows, in their order.
+        copies = None if weight is None else np.tile(weight, len(raw) // len(learn))
+        lessons = Examples(scaler.transform(raw), target.argmax(axis=1), target, copies)
     layers: Network = network(recipe.networks[plan.network], stage.protocol, scaler.inputs, len(stage.labels))
     fitted = fit(
         layers,
@@ -175,7 +194,8 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
         plan.seed,
         lambda line: tell(f"{stage.id}: {line}"),
     )
-    return exported(stage, scaler, fitted, flows.features, len(learn))
+    whole = exported(stage, scaler, fitted, flows.features, len(learn))
+    return replace(whole, notes={**whole.notes, "chosen_at_random": poor})
 
 
 def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int) -> FittedStage:
@@ -200,6 +220,18 @@ def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int
             "onnx_difference": difference,
         },
     )
+
+
+def session_weights(session: Text, label: I64) -> F32 | None:
+    """float32 [n]: a session's flows of a label weigh the root of their number together, so that no session owns a
+    label; the mean over each label is 1. None where no sessions are known."""
+    if not (session != "").any():
+        return None
+    _, of_session = np.unique(session, return_inverse=True)
+    _, which, count = np.unique(of_session * (label.max() + 1) + label, return_inverse=True, return_counts=True)
+    weight = count[which] ** -0.5
+    weight /= (np.bincount(label, weight) / np.maximum(np.bincount(label), 1))[label]
+    return weight.astype(np.float32)
 
 
 def _fit_scaler(raw: F32, names: tuple[str, ...], recipe: Recipe) -> Scaler:

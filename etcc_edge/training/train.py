@@ -20,13 +20,22 @@ from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import feature_hashes, fingerprint
+from etcc_edge.flows.services import services_told_by
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
+from etcc_edge.training.confidence import fit_confidence
 from etcc_edge.training.fit import reproducible
 from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
 from etcc_edge.training.prototypes import prototypes_for
 from etcc_edge.training.splits import Split
-from etcc_edge.training.stage import FittedStage, check_labels, fit_stage, stages_of, taught_protocols
+from etcc_edge.training.stage import (
+    FittedStage,
+    check_labels,
+    fit_stage,
+    stages_of,
+    taught_flows,
+    taught_protocols,
+)
 from etcc_edge.training.unknown import energy_thresholds, leave_one_out
 from etcc_edge.version import __version__
 
@@ -48,8 +57,15 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     stages, no_network = stages_of(flows, protocols, parts, plan)
     check_labels(flows.name, stages)
     fitted = [fit_stage(flows, stage, parts, plan, tell) for stage in stages]
-    record = record_of(flows, plan, parts, constant, [*no_class, *no_network], fitted)
+    by_chance = [
+        f"{stage.node.id}: random flows chose its epoch, since the sessions set aside have too few of its labels"
+        for stage in fitted
+        if stage.notes["chosen_at_random"]
+    ]
+    record = record_of(flows, plan, parts, constant, [*no_class, *no_network, *by_chance], fitted)
     bundle = _unmeasured(flows, plan, parts, fitted, record)
+    if plan.validates_by_session:
+        bundle = replace(bundle, confidence=fit_confidence(bundle, flows, parts.validation))
     tell("writing fp16 and int8")
     bundle = with_forms(bundle, flows, parts.train, parts.validation, parts.test)
     known = parts.validation[stages[0].label[parts.validation] >= 0]
@@ -97,6 +113,7 @@ def _unmeasured(
             plan.timeout_s,
             "trained on captures" if flows.profile else f"trained on a {flows.dialect.name} file",
             flows.profile,
+            plan.view,
         ),
         root=replace(first.node, children={stage.protocol: stage.node for stage in others}),
         weights=weights,
@@ -107,7 +124,8 @@ def _unmeasured(
         citations=plan.citations,
         license=plan.license,
         model_card="",
-        prototypes=prototypes_for(flows, parts.train, taught, plan.seed),
+        prototypes=prototypes_for(taught_flows(flows, plan), parts.train, taught, plan.seed),
+        services=services_told_by(flows.feature_names) if plan.applications == "services" else (),
     )
 
 
@@ -133,6 +151,7 @@ def record_of(
         "recipe": plan.recipe,
         "network": plan.network,
         "applications": plan.applications,
+        "services": _services(flows) if plan.applications == "services" else {},
         "constant_features": constant,
         "left_out": left_out,
         "labels": _counts(flows),
@@ -165,6 +184,7 @@ def test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, A
             flows.flow_id[test],
             bundle.root.thresholds.get("fp32"),
             flows.session[test],
+            flows.service[test],
         )
     )
     return figures
@@ -175,6 +195,12 @@ def _repeated_share(flows: LabelledFlows) -> float:
     kept = [feature_table()[name].family != "port" for name in flows.feature_names]
     _, which, count = np.unique(feature_hashes(flows.features[:, kept]), return_inverse=True, return_counts=True)
     return float(np.mean(count[which] > 1))
+
+
+def _services(flows: LabelledFlows) -> dict[str, int]:
+    """Flows by service, of those that are one's."""
+    names, counts = np.unique(flows.service[flows.service != ""], return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def _counts(flows: LabelledFlows) -> dict[str, dict[str, int]]:

@@ -11,10 +11,13 @@ import pytest
 from etcc_edge.bundle import Bundle, Node
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.engines.backends import BACKENDS
-from etcc_edge.engines.cascade import RoutedCascade
+from etcc_edge.engines.cascade import RoutedCascade, answer, open_cascade
+from etcc_edge.engines.choice import choose
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.onnxruntime import silent_library
 from etcc_edge.export.graph import build_onnx
+from etcc_edge.flows.batch import has_enough_values
+from etcc_edge.flows.services import Service
 from making import assert_same, bundle_of, unit_scaler
 
 
@@ -273,3 +276,23 @@ def test_three_levels_are_labelled(three_levels: Bundle) -> None:
         "stage2.tor": [2],
         "stage3.tor.chat": [1],
     }
+
+
+@pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+def test_a_service_gets_its_name_whatever_the_networks_say(even_bundle: Bundle, backend: str) -> None:
+    features = ("ip_protocol", *even_bundle.features[1:])
+    plain = dataclasses.replace(even_bundle, features=features)
+    named = dataclasses.replace(plain, services=(Service("ICMP", (1,), ()), Service("IGMP", (2,), ())))
+    raw = odd_flows(300)
+    raw[:, 0] = np.arange(300) % 4
+    raw[4, 1:] = np.nan  # no flow with too few values gets a label
+    cascades = [open_cascade(bundle, choose(backend, "fp32")) for bundle in (plain, named)]
+    before, after = answer(plain, cascades[0], raw), answer(named, cascades[1], raw)
+    by_rule = np.isin(raw[:, 0], [1, 2]) & has_enough_values(raw)
+    np.testing.assert_array_equal(after.codes[0], before.codes[0])
+    np.testing.assert_array_equal(after.confidence[:, ~by_rule], before.confidence[:, ~by_rule])
+    np.testing.assert_array_equal(after.labels("application")[~by_rule], before.labels("application")[~by_rule])
+    expected = np.where(raw[by_rule, 0] == 1, "ICMP", "IGMP")
+    np.testing.assert_array_equal(after.labels("application")[by_rule], expected)
+    assert (after.confidence[1, by_rule] == 1).all()
+    np.testing.assert_array_equal(after.at_least(1.0).codes[1] >= 0, by_rule)

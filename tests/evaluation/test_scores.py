@@ -18,6 +18,7 @@ from etcc_edge.evaluation.scores import evaluate
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.labels import codes_of
+from etcc_edge.flows.services import services
 from etcc_edge.flows.truth import read_features
 
 
@@ -302,3 +303,62 @@ def test_codes_are_found_whatever_the_spelling() -> None:
     text = np.array(["VPN", "non vpn", "NON-VPN", "proxy", "", "vpn"])
     assert codes_of(("Non-VPN", "VPN"), text).tolist() == [1, 0, 0, -1, -1, 1]
     assert codes_of(("Non-VPN", "VPN"), np.zeros(0, np.str_)).tolist() == []
+
+
+def test_intervals_draw_sessions_where_they_are_known(tiny_bundle: Bundle) -> None:
+    raw = np.zeros((6, 6), np.float32)
+    protocol, application = np.array(["VPN"] * 6), np.array(["Chat"] * 6)
+    depths = {node.id: depth for depth, node in tiny_bundle.root.walk()}
+    figures = evaluate(
+        tiny_bundle,
+        lambda part: RoutedCascade(part, lambda node: ToldEngine(node, depths[node.id])),
+        raw,
+        protocol,
+        application,
+        np.array(["a"] * 3 + ["b"] * 3),
+        session=np.array(["one", "one", "two", "two", "", ""]),
+    )
+    assert (figures.bootstrap.unit, figures.bootstrap.units) == ("session", 4)
+
+
+def test_parts_of_the_flows_are_scored_apart(tiny_bundle: Bundle) -> None:
+    """A DNS flow that the file calls a chat, and a chat of 2, of 50 and of 5,000 packets."""
+    names = ("flow_duration", "flow_packets_per_s", "flow_bytes_per_s", "src_port", "dst_port", "ip_protocol")
+    bundle = replace(tiny_bundle, features=names, services=services())
+    raw = np.zeros((4, 6), np.float32)
+    raw[:, 0] = 1e6
+    raw[:, 1], raw[:, 2] = [2, 2, 50, 5000], [10, 10, 80, 900]
+    raw[:, 3:] = [[40000, 53, 17], *[[40000, 443, 6]] * 3]
+
+    class AlwaysFirst:
+        """The protocol VPN, and the application Chat."""
+
+        def __init__(self, node: Node) -> None:
+            self.logits = np.array([[5.0 * (name in ("VPN", "Chat")) for name in node.labels]], np.float32)
+
+        def run(self, scaled: np.ndarray) -> np.ndarray:
+            return np.repeat(self.logits, len(scaled), axis=0)
+
+    figures = evaluate(
+        bundle,
+        lambda part: RoutedCascade(part, AlwaysFirst),
+        raw,
+        np.array(["VPN"] * 4),
+        np.array(["Chat", "Chat", "Chat", "Streaming"]),
+        service=np.array(["DNS", "", "", ""]),
+    )
+    flows = {name: (part.flows, part.accuracy) for name, part in figures.parts.items()}
+    assert flows == {
+        "all": (4, 0.75),
+        "foreground": (3, pytest.approx(2 / 3)),
+        "file": (4, 0.5),
+        "packets_1": (1, 1.0),
+        "packets_10": (1, 1.0),
+        "packets_100": (0, None),
+        "packets_1000": (1, 0.0),
+    }
+    assert figures.parts["foreground"].accuracy_by_bytes == pytest.approx(90 / 990)
+    assert figures.parts["packets_1000"].share_of_bytes == pytest.approx(0.9)
+    assert figures.parts["all"].given == 1
+    assert figures.end_to_end.accuracy == 0.75
+    assert figures.stage2["VPN"].flows == 3

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import etcc_edge
 from etcc_edge import BackendError, BundleError, Classifier, FlowsError
 from etcc_edge.bundle import Bundle, save_bundle
+from etcc_edge.bundle.model import ConfidenceMap
 from etcc_edge.flows.text.reader import OK
 from making import assert_same, raw_flows
 
@@ -239,3 +241,16 @@ def test_engines_are_opened_at_the_first_flow(tiny_bundle: Bundle, tmp_path: Pat
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd="/")
     assert run.stdout.split() == ["False", "True"]
+
+
+def test_applications_that_are_less_sure_than_the_bundle_asks_for_are_given_on_request(tiny_bundle: Bundle) -> None:
+    fitted = ConfidenceMap((), np.array([[[1, 0]], [[1, 0]]], np.float32), 0.35)
+    bundle = replace(tiny_bundle, confidence=fitted)
+    raw = raw_flows(200)
+    guesses = Classifier(bundle, min_confidence=0).predict(raw)
+    np.testing.assert_array_equal(guesses.codes, Classifier(tiny_bundle).predict(raw).codes)
+    given = Classifier(bundle).predict(raw)
+    sure = guesses.confidence.prod(axis=0) >= 0.35
+    assert 0 < sure.sum() < 200
+    np.testing.assert_array_equal(given.codes[1] >= 0, sure)
+    np.testing.assert_array_equal(given.codes[0], guesses.codes[0])

@@ -18,6 +18,7 @@ from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.export import lint
 from etcc_edge.flows.generated import sample_rows
+from etcc_edge.flows.services import services
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
@@ -266,11 +267,45 @@ def test_one_protocol_is_not_enough(flows: LabelledFlows) -> None:
         train(replace(flows, protocol=np.full(len(flows), "VPN")), Plan("made"))
 
 
-def test_only_the_papers_applications_unless_all_are_asked_for(flows: LabelledFlows) -> None:
+def test_all_applications_are_taught_unless_the_papers_are_asked_for(flows: LabelledFlows) -> None:
     application = np.where(flows.application == "Chat", "VOIP", flows.application)
     other = replace(flows, application=application)
-    assert "VOIP" not in train(other, Plan("made")).root.children["VPN"].labels
+    paper = train(other, Plan("made", applications="paper"))
+    assert (paper.services, "VOIP" in paper.root.children["VPN"].labels) == ((), False)
     assert "VOIP" in train(other, Plan("made", applications="all")).root.children["VPN"].labels
+
+
+def test_services_are_named_by_rule_and_teach_no_application(bundle: Bundle, flows: LabelledFlows) -> None:
+    assert bundle.services == services()
+    assert {"DNS", "LLMNR"} <= set(bundle.training["services"])
+    foreground = parts_of(flows, Plan("made")).train
+    foreground = foreground[flows.service[foreground] == ""]
+    for name, child in bundle.root.children.items():
+        assert bundle.training["stages"][child.id]["flows"] == np.sum(flows.protocol[foreground] == name)
+    result = Classifier(bundle).predict(flows.features[:, [flows.feature_names.index(n) for n in bundle.features]])
+    dns = flows.service == "DNS"
+    assert (result.labels("application")[dns] == "DNS").all()
+    assert (result.labels("application")[flows.service == ""] != "DNS").all()
+    assert bundle.metrics["test"]["parts"]["foreground"]["flows"] < bundle.metrics["test"]["parts"]["all"]["flows"]
+
+
+def test_without_ports_services_are_one_application_that_networks_learn(flows: LabelledFlows) -> None:
+    kept = [i for i, name in enumerate(flows.feature_names) if name not in ("src_port", "dst_port")]
+    names = tuple(flows.feature_names[i] for i in kept)
+    bundle = train(replace(flows, features=flows.features[:, kept].copy(), feature_names=names), Plan("made"))
+    assert "Background" in bundle.root.children["Non-VPN"].labels
+    assert "DNS" not in bundle.vocabulary()[1]
+    assert {service.name for service in bundle.services} == {"ICMP", "IGMP", "ICMPv6", "ICMP/other"}
+
+
+def test_confidences_are_fitted_where_sessions_chose_the_epochs(flows: LabelledFlows) -> None:
+    sessions = replace(flows, session=np.char.mod("session %d", np.arange(len(flows)) % 60))
+    bundle = train(sessions, Plan("made", split="session"))
+    assert bundle.confidence is not None
+    assert bundle.metrics["test"]["bootstrap"]["unit"] == "session"
+    assert bundle.metrics["test"]["least_confidence"] == bundle.confidence.least
+    assert "There are 60 sessions" in bundle.model_card
+    assert train(sessions, Plan("made", validation="flow-id")).confidence is None
 
 
 def test_a_recipe_without_a_kind_of_network_says_so(flows: LabelledFlows) -> None:
@@ -348,10 +383,9 @@ def test_an_iscx_time_file_needs_no_further_options(iscx: Path, tmp_path: Path) 
     assert status == 0, output
     bundle = load_bundle(tmp_path / "b")
     assert bundle.flow_definition.timeout_s == 15
-    assert bundle.training["applications"] == "all"
+    assert (bundle.training["applications"], bundle.services) == ("services", ())
     assert "Browsing" in bundle.root.children["VPN"].labels
     assert "iscx2016-time flows, so --features time --timeout 15 unless you say otherwise" in output
-    assert "--applications all, since the paper's five would leave out Browsing (300 flows)" in output
 
 
 def test_what_is_given_wins_and_what_it_leaves_out_is_said(iscx: Path, tmp_path: Path) -> None:
@@ -368,7 +402,7 @@ def test_what_is_given_wins_and_what_it_leaves_out_is_said(iscx: Path, tmp_path:
 def test_networks_wider_than_the_features_are_refused_before_reading(
     generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etcc_edge.flows.truth.read_labelled", lambda *_, **__: pytest.fail("was read"))
+    monkeypatch.setattr("etcc_edge.flows.truth.read_labelled_files", lambda *_, **__: pytest.fail("was read"))
     names = tmp_path / "features.txt"
     names.write_text("flow_duration\nfwd_packets\nflow_iat_mean\n")
     words = ["--recipe", "paper", "--features", str(names)]

@@ -1,0 +1,78 @@
+"""Confidences that hold on sessions that taught nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from etcc_edge.arrays import F32, F64, I64, Bools
+from etcc_edge.bundle.model import Bundle, ConfidenceMap, logit
+from etcc_edge.bundle.seen import Truth, true_applications
+from etcc_edge.engines.cascade import open_cascade
+from etcc_edge.engines.choice import choose
+from etcc_edge.flows.size import packets
+from etcc_edge.flows.truth import LabelledFlows
+
+PACKETS = (10, 100, 1000)
+"""The sizes of flows, in packets, at which confidences change."""
+RIGHT = 0.9
+"""Of the applications given on those sessions, the share that was right, at least."""
+MIN_SESSIONS = 5
+"""Fewer tell nothing of others."""
+_MIN_GIVEN = 30  # flows; fewer are right by chance
+_FREE = 10.0  # how much less the common slope is held back than what a size departs from it
+_LEAST_SLOPE = 0.05  # the surer of two stays the surer
+
+
+def fit_confidence(bundle: Bundle, flows: LabelledFlows, rows: I64) -> ConfidenceMap | None:
+    """The map of a two-level bundle's confidences, from the given rows: of sessions that taught nothing. None where
+    these are fewer than `MIN_SESSIONS`.
+
+    By level a logistic regression of being right on the network's logit and the flow's size. A session weighs the root
+    of its flows, so that none decides alone.
+    """
+    names, which, count = np.unique(flows.session[rows], return_inverse=True, return_counts=True)
+    if len(names) < MIN_SESSIONS or "" in names:
+        return None
+    weight = count[which] ** -0.5
+    raw = flows.features[rows]
+    result = open_cascade(bundle, choose("onnxruntime", "fp32")).run(raw)
+    applications = true_applications(bundle, flows.application[rows], flows.service[rows])
+    truth = Truth.of(bundle, flows.protocol[rows], applications)
+    protocol_right, both_right = result.codes[0] == truth.protocol, truth.right(result.codes)
+    # Services are named by rule, and an application counts where it was asked for rightly.
+    foreground = (truth.protocol >= 0) & ~truth.by_rule
+    asked = foreground & protocol_right & (result.codes[1] >= 0)
+    size = packets(raw, bundle.features)
+    bounds = () if size is None else PACKETS
+    place = np.zeros(len(rows), np.int64) if size is None else np.searchsorted(PACKETS, np.nan_to_num(size), "right")
+    sure = logit(result.confidence)
+    lines = [
+        _lines(sure[level, counted], place[counted], len(bounds) + 1, right[counted], weight[counted])
+        for level, (counted, right) in enumerate([(truth.protocol >= 0, protocol_right), (asked, both_right)])
+    ]
+    fitted = ConfidenceMap(bounds, np.array(lines, np.float32), 0.0)
+    given = foreground & (result.codes[1] >= 0)
+    pair = fitted.apply(result.confidence, size).prod(axis=0)[given]
+    return ConfidenceMap(bounds, fitted.lines, _least(pair, both_right[given], weight[given]))
+
+
+def _lines(sure: F32, place: I64, places: int, right: Bools, weight: F64) -> F64:
+    """Slope and offset [places, 2] for flows of these logits and sizes."""
+    if right.all() or not right.any():
+        return np.tile([1.0, 0.0], (places, 1))
+    own = np.eye(places)[place]
+    columns = np.hstack([_FREE * sure[:, None], own, own * sure[:, None]])
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(columns, right, sample_weight=weight)
+    coefficients = model.coef_[0]
+    slopes = _FREE * coefficients[0] + coefficients[1 + places :]
+    offsets = model.intercept_[0] + coefficients[1 : 1 + places]
+    return np.stack([np.maximum(slopes, _LEAST_SLOPE), offsets], axis=1)
+
+
+def _least(sure: F32, right: Bools, weight: F64) -> float:
+    """The lowest confidence from which on `RIGHT` of the flows are right; 1 where there is none."""
+    order = np.argsort(-sure, kind="stable")
+    share = np.cumsum(weight[order] * right[order]) / np.cumsum(weight[order])
+    enough = np.flatnonzero((share >= RIGHT) & (np.arange(len(order)) + 1 >= _MIN_GIVEN))
+    return round(float(sure[order[enough[-1]]]), 4) if len(enough) else 1.0

@@ -1,0 +1,89 @@
+"""Confidences are fitted on sessions that taught nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.model import ConfidenceMap
+from etcc_edge.engines.cascade import answer, open_cascade
+from etcc_edge.engines.choice import choose
+from etcc_edge.engines.result import Result
+from etcc_edge.flows.truth import LabelledFlows
+from etcc_edge.training.confidence import MIN_SESSIONS, fit_confidence
+from making import labelled_flows
+
+
+def flows_of(bundle: Bundle, right: float, sessions: int = 20, n: int = 2000) -> LabelledFlows:
+    """Flows whose two labels are the bundle's own in that share, however sure it is; the others have none it knows."""
+    rng = np.random.default_rng(3)
+    raw = rng.uniform(0, 1000, (n, 6)).astype(np.float32)
+    result = open_cascade(bundle, choose("onnxruntime", "fp32")).run(raw)
+    hit = rng.random(n) < right
+    return labelled_flows(
+        bundle.features,
+        raw,
+        protocol=np.where(result.codes[0] == 1, "VPN", result.labels("protocol")),
+        application=np.where(hit, result.labels("application"), "Other"),
+        session=np.char.mod("session %d", rng.integers(0, sessions, n)),
+    )
+
+
+def answered(bundle: Bundle, flows: LabelledFlows) -> Result:
+    return answer(bundle, open_cascade(bundle, choose("native", "fp32")), flows.features)
+
+
+def test_what_is_said_is_what_is_right(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.3)
+    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    assert fitted is not None
+    result = answer(
+        replace(tiny_bundle, confidence=fitted), open_cascade(tiny_bundle, choose("native", "fp32")), flows.features
+    )
+    asked = (result.labels("protocol") == flows.protocol) & (result.codes[1] >= 0)
+    assert result.confidence[1, asked].mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_nothing_is_given_where_too_little_is_right(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.3)
+    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    assert fitted is not None
+    assert fitted.least == 1
+
+
+def test_what_is_given_is_mostly_right(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.97)
+    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    assert fitted is not None
+    result = answer(
+        replace(tiny_bundle, confidence=fitted), open_cascade(tiny_bundle, choose("native", "fp32")), flows.features
+    )
+    given = result.at_least(fitted.least)
+    rows = given.codes[1] >= 0
+    both = (result.labels("protocol") == flows.protocol) & (result.labels("application") == flows.application)
+    assert rows.sum() > 100
+    assert both[rows].mean() > 0.87
+
+
+@pytest.mark.parametrize("sessions", [1, MIN_SESSIONS - 1])
+def test_few_sessions_fit_nothing(tiny_bundle: Bundle, sessions: int) -> None:
+    flows = flows_of(tiny_bundle, right=0.5, sessions=sessions)
+    assert fit_confidence(tiny_bundle, flows, np.arange(len(flows))) is None
+    bare = replace(flows, session=np.full(len(flows), ""))
+    assert fit_confidence(tiny_bundle, bare, np.arange(len(flows))) is None
+
+
+def test_a_map_keeps_the_order_of_confidences_and_no_label_stays_none() -> None:
+    lines = np.array([[[2.0, -1.0], [0.5, 0.0]]], np.float32)
+    sure = np.array([[0.2, 0.6, 0.9, np.nan, 1.0, 0.0]], np.float32)
+    fitted = ConfidenceMap((10,), lines, 0.5)
+    small = fitted.apply(sure, np.full(6, np.nan, np.float32))[0]
+    assert (np.diff(small[:3]) > 0).all()
+    assert np.isnan(small[3])
+    assert 0 < small[5] < small[4] <= 1
+    large = fitted.apply(sure, np.full(6, 10, np.float32))[0]
+    assert large[1] == pytest.approx(1 / (1 + (0.4 / 0.6) ** 0.5))
+    np.testing.assert_array_equal(fitted.apply(sure, None)[0], small)
