@@ -87,6 +87,11 @@ def test_a_file_that_is_named_exists(path: str) -> None:
     assert (ROOT / path).exists() or "NAME" in path
 
 
+@pytest.mark.parametrize("test", named(r"`(test_\w+)`"))
+def test_a_test_that_is_named_exists(test: str) -> None:
+    assert any(f"def {test}(" in path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+
 @pytest.mark.parametrize("extra", named(r"pip install '\.\[([\w-]+)\]'"))
 def test_an_extra_that_is_named_exists(extra: str) -> None:
     assert f"\n{extra} = [" in text_of(ROOT / "pyproject.toml")
