@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import numpy as np
 from etcc_edge.arrays import F32, I64, U32, U64, Bools, Integers, Text
 from etcc_edge.bundle.model import Bundle, TrainedFlows
 from etcc_edge.errors import BundleError, FlowsError
+from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.services import with_services
+from etcc_edge.flows.text.reader import TextBatch
 from etcc_edge.flows.truth import read_features, read_labelled
 
 
@@ -72,22 +75,26 @@ class Flows:
     application: Text | None = None
 
 
-def read_flows(path: str | os.PathLike[str], bundle: Bundle) -> Flows:
-    """The flows of a file that the bundle was not trained on, with their labels where the file has them.
+def read_flows(source: str | os.PathLike[str] | ColumnFlows[TextBatch], bundle: Bundle) -> Flows:
+    """The flows of a file that the bundle was not trained on, with their labels where the file has them; those of an
+    open source without.
 
-    The file is read twice, so it cannot be a stream. Raises FlowsError where it lacks a feature or holds no such
+    A file is read twice, so it cannot be a stream. Raises FlowsError where a feature is absent or there is no such
     flow, BundleError where the bundle does not say what it was trained on.
     """
-    try:
-        labelled = read_labelled(path, bundle.features)
-    except FlowsError:
-        features, identity = read_features(path, bundle.features)
+    labelled = None
+    if not isinstance(source, ColumnFlows):
+        with contextlib.suppress(FlowsError):
+            labelled = read_labelled(source, bundle.features)
+    if labelled is None:
+        features, identity = read_features(source, bundle.features)
         flows = Flows(features[seen_in_training(bundle, identity, features).held_back])
     else:
         unseen = seen_in_training(bundle, labelled.identity, labelled.features).held_back
         flows = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
     if not len(flows.raw):
-        raise FlowsError(f"{path}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
+        name = source.name if isinstance(source, ColumnFlows) else source
+        raise FlowsError(f"{name}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
     return flows
 
 

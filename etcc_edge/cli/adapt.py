@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.store import check_target, load_bundle, save_bundle
+from etcc_edge.cli.labelled import captures_option, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import as_typed, line_progress, note, print_table
 from etcc_edge.errors import EtccError
+from etcc_edge.infer.source import follow
+from etcc_edge.meter.labelled import CaptureTable
 from etcc_edge.reports.numbers import percent
 
 NO_HELP = 3
@@ -17,7 +20,8 @@ NO_HELP = 3
 
 @click.command()
 @click.argument("bundle")
-@click.argument("flows", nargs=-1, required=True)
+@click.argument("flows", nargs=-1)
+@captures_option
 @click.option("-o", "--output", required=True, metavar="NEW", help="Folder, or a name ending in .zip.")
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
@@ -44,6 +48,7 @@ def command(
     ctx: click.Context,
     bundle: str,
     flows: tuple[str, ...],
+    captures: str | None,
     output: str,
     protocol_column: str | None,
     application_column: str | None,
@@ -54,7 +59,7 @@ def command(
     name: str | None,
     force: bool,
 ) -> None:
-    """Teach BUNDLE your own labelled FLOWS; it keeps what it knew. Labels that it does not know become classes.
+    """Teach BUNDLE your own labelled FLOWS or captures; it keeps what it knew. Labels new to it become classes.
 
     A part of the flows is kept out, to measure the old and the new bundle on. Exit status 3: the new one is no better
     on them, and is not written. Needs the extra: pip install 'etcc-edge[train]'.
@@ -63,27 +68,34 @@ def command(
     Examples:
       etcc-edge adapt default my-flows.csv -o my-bundle
       etcc-edge adapt default mon.csv tue.csv --groups mon.txt --groups tue.txt -o my-bundle
+      etcc-edge adapt default --captures captures.csv -o my-bundle
     """
     try:
-        from etcc_edge.flows.truth import read_labelled_files
         from etcc_edge.training.adapt import adapt, split_kind
         from etcc_edge.training.plan import Plan
     except ImportError as error:
         raise EtccError(f"adapting needs {error.name}: pip install 'etcc-edge[train]'") from error
     target = Path(output)
     check_target(target, force=force)
+    check_source(flows, captures, columns=protocol_column or application_column or groups)
     if len(groups) > len(flows):
         raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
     old = load_bundle(bundle)
+    table, cut = CaptureTable(captures) if captures else None, ("", 0.0)
+    if table:
+        with table.open() as source:
+            follow(source, old)
+            cut = source.profile, source.timeout
     with line_progress() as tell:
-        tell(f"reading {', '.join(flows)}")
-        labelled = read_labelled_files(
+        labelled = read_labelled_flows(
             flows,
+            table,
             old.features,
+            cut,
             protocol_column=protocol_column,
             application_column=application_column,
             groups=groups,
-            to_split=True,
+            tell=tell,
         )
         plan = Plan(
             name=name or target.stem,

@@ -10,7 +10,7 @@ import click
 
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.precision import PRECISIONS, Precision
-from etcc_edge.bundle.seen import read_flows
+from etcc_edge.bundle.seen import Flows, read_flows
 from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
@@ -19,6 +19,8 @@ from etcc_edge.engines.gpu.cache import EngineCache
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
 from etcc_edge.flows.stream import STDIN
+from etcc_edge.infer.source import follow, open_source
+from etcc_edge.meter import CaptureSource
 
 GATE_FAILED = 3
 
@@ -34,7 +36,11 @@ GATE_FAILED = 3
 )
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option("--target", metavar="SM,…", help="GPUs to compile for, by compute capability: sm75,sm86,sm89.")
-@click.option("--flows", metavar="FILE", help="Gate on these flows; those that the bundle was trained on are left out.")
+@click.option(
+    "--flows",
+    metavar="FILE",
+    help="Gate on the flows of this file or capture that the bundle was not trained on.",
+)
 @click.option(
     "--max-drift",
     default=MAX_DRIFT,
@@ -83,7 +89,7 @@ def command(
             precisions=() if precision == "auto" else (precision,),
             targets=targets,
             here=here,
-            flows=read_flows(flows, loaded) if flows else None,
+            flows=_flows(flows, loaded) if flows else None,
             max_drift=max_drift,
             cache=EngineCache(),
             tell=tell,
@@ -119,6 +125,14 @@ def command(
         note(f"{where}: {taken} is the first that is not kept out" if taken else f"{where}: nothing passes")
     if not outcome.passed:
         ctx.exit(GATE_FAILED)
+
+
+def _flows(path: str, bundle: Bundle) -> Flows:
+    with open_source(path) as source:
+        if isinstance(source, CaptureSource):
+            follow(source, bundle)
+            return read_flows(source, bundle)
+    return read_flows(path, bundle)
 
 
 def _note_refusals(bundle: Bundle) -> None:

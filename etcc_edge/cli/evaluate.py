@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from etcc_edge.bundle.precision import PRECISIONS
-from etcc_edge.cli.terminal import as_typed, captures_option, check_source, note, print_table, status
+from etcc_edge.cli.labelled import captures_option, check_source
+from etcc_edge.cli.terminal import as_typed, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
@@ -76,7 +77,7 @@ def command(
       etcc-edge evaluate flows.csv --bundle my-cnn --bundle my-lstm --json
       etcc-edge evaluate --captures captures.csv --bundle my-bundle
     """
-    check_source(flows, captures, columns=protocol_column or application_column or groups, profile=None)
+    check_source(flows, captures, columns=protocol_column or application_column or groups)
     source = captures or flows or ""
     if flows == STDIN:
         raise click.UsageError("evaluate reads its flows twice; name a file instead of standard input")

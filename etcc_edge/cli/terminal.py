@@ -42,25 +42,6 @@ test_share_option = click.option(
 """The same for every command that splits flows as `train` does."""
 
 
-captures_option = click.option(
-    "--captures",
-    metavar="TABLE",
-    help="Instead of FLOWS: a CSV with the columns capture, protocol and application. Captures are named relative to "
-    "its folder.",
-)
-
-
-def check_source(flows: object, captures: str | None, *, columns: object, profile: str | None) -> None:
-    """Raises UsageError unless there are either flows files or a table of captures, with the options that are for
-    them."""
-    if bool(flows) == bool(captures):
-        raise click.UsageError("name either FLOWS or --captures TABLE")
-    if captures and columns:
-        raise click.UsageError("the table of --captures holds the labels; leave out columns of labels and --groups")
-    if profile and not captures:
-        raise click.UsageError("--profile is for captures; name them with --captures TABLE")
-
-
 OUTPUT_LOST = "etcc_edge.output_lost"
 """In a context's ``meta`` where `printed` could not print; the command then fails in the end."""
 

@@ -8,11 +8,10 @@ import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, save_bundle
+from etcc_edge.cli.labelled import captures_option, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import (
     NumberRange,
     as_typed,
-    captures_option,
-    check_source,
     line_progress,
     note,
     print_table,
@@ -130,7 +129,6 @@ def command(
       etcc-edge train --captures captures.csv --split session -o my-bundle
     """
     try:
-        from etcc_edge.flows.truth import read_labelled_files
         from etcc_edge.training.card import collapses
         from etcc_edge.training.plan import Plan, Usual, check_feature_count, check_plan
         from etcc_edge.training.stage import other_applications
@@ -180,23 +178,16 @@ def command(
         if inferred and usual != Usual():
             note(f"{flows[0]}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
     with line_progress() as tell:
-        if labelled_captures:
-            labelled, damaged = labelled_captures.read(profile, plan.timeout_s, chosen, to_split=True, tell=tell)
-        else:
-            tell(f"reading {', '.join(flows)}")
-            labelled, damaged = (
-                read_labelled_files(
-                    flows,
-                    chosen,
-                    protocol_column=protocol_column,
-                    application_column=application_column,
-                    groups=groups,
-                    to_split=True,
-                ),
-                [],
-            )
-    for line in damaged:
-        note(f"warning: {line}")
+        labelled = read_labelled_flows(
+            flows,
+            labelled_captures,
+            chosen,
+            (profile, plan.timeout_s),
+            protocol_column=protocol_column,
+            application_column=application_column,
+            groups=groups,
+            tell=tell,
+        )
     if isinstance(chosen, str) and (lacking := [name for name in names if name not in labelled.feature_names]):
         note(f"features left out, as not all files have them: {', '.join(lacking)}")
     if applications == "paper" and (others := other_applications(labelled)):

@@ -266,10 +266,15 @@ def joined(parts: Sequence[LabelledFlows]) -> LabelledFlows:
     return replace(first, name=name, ignored=sum(part.ignored for part in parts), **whole)
 
 
-def read_features(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[F32, U64 | None]:
-    """The readable flows of a file: float32 [n, f] of the named features, and `flow_hashes` [n]. Raises FlowsError."""
-    with FlowFile(path) as file:
-        rows = _read_rows(file, features)
+def read_features(
+    source: str | os.PathLike[str] | ColumnFlows[TextBatch], features: Sequence[str]
+) -> tuple[F32, U64 | None]:
+    """The readable flows of a file, or of an open source: float32 [n, f] of the named features, and `flow_hashes` [n].
+    Raises FlowsError."""
+    if not isinstance(source, ColumnFlows):
+        with FlowFile(source) as file:
+            return read_features(file, features)
+    rows = _read_rows(source, features)
     return rows.features[rows.readable], None if rows.hashes is None else rows.hashes[rows.readable]
 
 

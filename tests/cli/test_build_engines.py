@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from captures import exchange, pcap
 from click.testing import CliRunner
 
 from etcc_edge.bundle import Bundle, save_bundle
@@ -99,3 +100,13 @@ def test_a_mistake_is_one_line(arguments: list[str], status: int, says: str) -> 
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_engines_are_gated_on_a_capture_too(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(pcap(packet for i in range(50) for packet in exchange("10.0.0.1", 1000 + i, "192.0.2.1", 443)))
+    result = run("--backend", "onnxruntime", "--bundle", "no-ports", "--flows", str(path), "--json")
+    assert result.exit_code in (0, 3), result.output
+    assert all("not gated here" not in row["verdict"] for row in json.loads(result.stdout)["engines"])
+    result = run("--backend", "onnxruntime", "--bundle", "iscx-tor-vpn-15s", "--flows", str(path))
+    assert result.exit_code == 1

@@ -484,8 +484,13 @@ def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taugh
     assert done.exit_code == 1
     assert "trained on flows cut in different ways; evaluate them apart" in done.stderr
 
+    adapted = tmp_path / "adapted"
+    done = runner.invoke(main, ["adapt", "default", "--captures", str(table), "-o", str(adapted), "--force"])
+    assert done.exit_code == 0, done.output
+    assert load_bundle(adapted).flow_definition == load_bundle("default").flow_definition
 
-@pytest.mark.parametrize("command", [["train", "-o", "made"], ["evaluate"]])
+
+@pytest.mark.parametrize("command", [["train", "-o", "made"], ["adapt", "default", "-o", "made"], ["evaluate"]])
 def test_flows_come_from_files_or_from_captures(command: list[str]) -> None:
     both = [*command, "flows.csv", "--captures", "captures.csv"]
     labels = [*command, "--captures", "captures.csv", "--protocol-column", "Label"]

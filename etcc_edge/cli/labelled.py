@@ -1,0 +1,58 @@
+"""Labelled flows, of files or of captures, as `train` and `adapt` read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import click
+
+from etcc_edge.cli.terminal import note
+from etcc_edge.flows.truth import LabelledFlows, read_labelled_files
+from etcc_edge.meter.labelled import CaptureTable
+
+captures_option = click.option(
+    "--captures",
+    metavar="TABLE",
+    help="Instead of FLOWS: a CSV with the columns capture, protocol and application. Captures are named relative to "
+    "its folder.",
+)
+
+
+def check_source(flows: object, captures: str | None, *, columns: object, profile: str | None = None) -> None:
+    """Raises UsageError unless there are either flows files or a table of captures, with the options that are for
+    them. ``columns``: what is for files alone."""
+    if bool(flows) == bool(captures):
+        raise click.UsageError("name either FLOWS or --captures TABLE")
+    if captures and columns:
+        raise click.UsageError("the table of --captures holds the labels; leave out columns of labels and --groups")
+    if profile and not captures:
+        raise click.UsageError("--profile is for captures; name them with --captures TABLE")
+
+
+def read_labelled_flows(
+    flows: Sequence[str],
+    captures: CaptureTable | None,
+    features: str | Sequence[str],
+    cut: tuple[str, float],
+    *,
+    protocol_column: str | None,
+    application_column: str | None,
+    groups: Sequence[str],
+    tell: Callable[[str], None],
+) -> LabelledFlows:
+    """The flows of files, or of ``captures`` that are ``cut`` by this profile and timeout in seconds. Damaged captures
+    are noted. Raises FlowsError."""
+    if captures is None:
+        tell(f"reading {', '.join(flows)}")
+        return read_labelled_files(
+            flows,
+            features,
+            protocol_column=protocol_column,
+            application_column=application_column,
+            groups=groups,
+            to_split=True,
+        )
+    labelled, damaged = captures.read(*cut, features, to_split=True, tell=tell)
+    for line in damaged:
+        note(f"warning: {line}")
+    return labelled
