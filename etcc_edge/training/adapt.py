@@ -81,8 +81,11 @@ def adapt(
 
     Raises EtccError for a bundle without prototypes, flows of another meter, and flows that teach no network.
     """
-    if bundle.prototypes is None:
-        raise EtccError(f"bundle {bundle.name} keeps no prototypes of its flows; train it with this version")
+    if bundle.prototypes is None or not len(bundle.prototypes.flows):
+        raise EtccError(
+            f"bundle {bundle.name} keeps no prototypes of its flows; train it with this version, on ten similar flows "
+            "or more of each label"
+        )
     if flows.dialect.meter != bundle.flow_definition.meter:
         raise EtccError(
             f"{flows.name}: holds {flows.dialect.meter} flows, and bundle {bundle.name} was trained on "
