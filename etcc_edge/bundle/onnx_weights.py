@@ -37,35 +37,53 @@ _CODES: Mapping[bytes, tuple[int, bool]] = {
 }
 
 
-def without_weights(model: bytes, network: Network, weights: Mapping[str, F32]) -> bytes:
-    """The file without the values that `with_weights` restores to the byte. ``weights`` are named
-    ``<layer index>.<name>`` as PyTorch shapes them."""
-    arrays = _exported(network, weights)
+class Weights:
+    """A network's weights, named ``<layer index>.<name>`` as PyTorch shapes them, as its ONNX files hold them."""
+
+    def __init__(self, network: Network, weights: Mapping[str, F32]) -> None:
+        self._arrays = {name.encode(): array for name, array in exported(network, weights)}
+        self._codes: dict[tuple[bytes, int], I8] = {}  # [outputs, the rest], which several files hold
+
+    def values(self, name: bytes, kind: int, form: bytes) -> bytes | None:
+        """Raw data of the initializer of that name, data type and doc_string; None where it is no weight."""
+        if kind in (_FLOAT, _FLOAT16) and not form and name in self._arrays:
+            with np.errstate(over="ignore"):
+                return self._arrays[name].astype(np.float32 if kind == _FLOAT else np.float16).tobytes()
+        weight = self._arrays.get(name.removesuffix(b"_codes")) if name.endswith(b"_codes") else None
+        if kind != _INT8 or form not in _CODES or weight is None:
+            return None
+        levels, turned = _CODES[form]
+        if (name, levels) not in self._codes:
+            self._codes[name, levels] = codes_of(weight.reshape(len(weight), -1), levels)[0]
+        codes = self._codes[name, levels]
+        return (codes.T if turned else codes).tobytes()
+
+
+def without_weights(model: bytes, weights: Weights) -> bytes:
+    """The file without the values that `with_weights` restores to the byte."""
 
     def strip(tensor: list[Span]) -> bytes:
         parts = _parts(tensor)
         raw = bytes(_bytes(parts.get(RAW_DATA)))
         for form in (b"", *_CODES) if len(raw) and _DOC_STRING not in parts else ():
-            if _values(parts, form, arrays) == raw:
+            if _values(parts, form, weights) == raw:
                 kept = [whole for field, whole, _ in tensor if field != RAW_DATA]
                 return b"".join([*kept, _message(_DOC_STRING, form) if form else b""])
         return b"".join(whole for _, whole, _ in tensor)
 
     stub = _with_tensors(model, strip)
-    return stub if with_weights(stub, network, weights, len(model) + len(stub)) == model else model
+    return stub if with_weights(stub, weights, len(model) + len(stub)) == model else model
 
 
-def with_weights(stub: bytes, network: Network, weights: Mapping[str, F32], most: int) -> bytes:
-    """The whole file. Raises BundleError for values left out that are no weight's, and where the file would have more
-    than ``most`` bytes."""
-    arrays = _exported(network, weights)
+def with_weights(stub: bytes, weights: Weights, most: int) -> bytes:
+    """The whole file. Raises BundleError where it would have more than ``most`` bytes."""
     room = most - len(stub)
 
     def fill(tensor: list[Span]) -> bytes:
         nonlocal room
         parts = _parts(tensor)
         form = bytes(_bytes(parts.get(_DOC_STRING)))
-        values = None if _DATA & parts.keys() else _values(parts, form, arrays)
+        values = None if _DATA & parts.keys() else _values(parts, form, weights)
         if values is None:
             return b"".join(whole for _, whole, _ in tensor)
         room -= len(values)
@@ -78,22 +96,9 @@ def with_weights(stub: bytes, network: Network, weights: Mapping[str, F32], most
     return _with_tensors(stub, fill)
 
 
-def _exported(network: Network, weights: Mapping[str, F32]) -> dict[bytes, F32]:
-    return {name.encode(): array for name, array in exported(network, weights)}
-
-
-def _values(parts: Mapping[int, int | memoryview], form: bytes, arrays: Mapping[bytes, F32]) -> bytes | None:
-    """Raw data of a tensor that is a weight in one of its forms; None for any other tensor."""
-    name, kind = bytes(_bytes(parts.get(NAME))), parts.get(_DATA_TYPE)
-    if kind in (_FLOAT, _FLOAT16) and not form and name in arrays:
-        with np.errstate(over="ignore"):
-            return arrays[name].astype(np.float32 if kind == _FLOAT else np.float16).tobytes()
-    weight = arrays.get(name.removesuffix(b"_codes")) if name.endswith(b"_codes") else None
-    if kind != _INT8 or form not in _CODES or weight is None:
-        return None
-    levels, turned = _CODES[form]
-    codes, _ = codes_of(weight.reshape(len(weight), -1), levels)
-    return (codes.T if turned else codes).tobytes()
+def _values(parts: Mapping[int, int | memoryview], form: bytes, weights: Weights) -> bytes | None:
+    kind = parts.get(_DATA_TYPE)
+    return weights.values(bytes(_bytes(parts.get(NAME))), kind, form) if isinstance(kind, int) else None
 
 
 def _parts(tensor: list[Span]) -> dict[int, int | memoryview]:

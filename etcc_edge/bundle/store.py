@@ -30,7 +30,7 @@ from etcc_edge.bundle.model import (
 )
 from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
-from etcc_edge.bundle.onnx_weights import with_weights, without_weights
+from etcc_edge.bundle.onnx_weights import Weights, with_weights, without_weights
 from etcc_edge.errors import BundleError
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
@@ -455,12 +455,12 @@ def _filled(
     filled: dict[tuple[str, str], bytes] = {}
     left = _MAX_TOTAL_BYTES
     for node in nodes:
-        own = weights_of(node.id, weights)
+        own = Weights(node.network, weights_of(node.id, weights))
         for (node_id, form), stub in onnx.items():
             if node_id != node.id:
                 continue
             try:
-                model = with_weights(stub, node.network, own, min(left, _MAX_FILE_BYTES))
+                model = with_weights(stub, own, min(left, _MAX_FILE_BYTES))
             except BundleError as error:
                 raise BundleError(f"onnx/{node_id}.{form}.onnx {error}") from error
             filled[node_id, form] = model
@@ -559,10 +559,10 @@ def _encode(bundle: Bundle) -> dict[str, bytes]:
     if bundle.prototypes is not None:
         tensors |= {"prototypes.flows": bundle.prototypes.flows, "prototypes.values": bundle.prototypes.values}
     files: dict[str, bytes] = {WEIGHTS: safetensors.numpy.save(tensors), MODEL_CARD: bundle.model_card.encode()}
-    networks = {node.id: node.network for node in bundle.nodes()}
+    exported = {node.id: Weights(node.network, bundle.weights_of(node)) for node in bundle.nodes()}
     for (node_id, form), data in sorted(bundle.onnx.items()):
-        if node_id in networks:
-            data = without_weights(data, networks[node_id], weights_of(node_id, bundle.weights))
+        if node_id in exported:
+            data = without_weights(data, exported[node_id])
         files[f"onnx/{node_id}.{form}.onnx"] = data
     manifest = {
         "format": FORMATS[-1],
