@@ -108,5 +108,3 @@ def test_engines_are_gated_on_a_capture_too(tmp_path: Path) -> None:
     result = run("--backend", "onnxruntime", "--bundle", "no-ports", "--flows", str(path), "--json")
     assert result.exit_code in (0, 3), result.output
     assert all("not gated here" not in row["verdict"] for row in json.loads(result.stdout)["engines"])
-    result = run("--backend", "onnxruntime", "--bundle", "iscx-tor-vpn-15s", "--flows", str(path))
-    assert result.exit_code == 1

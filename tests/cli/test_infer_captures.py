@@ -6,12 +6,14 @@ import csv
 import gzip
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from captures import UDP, exchange, pcap
 from click.testing import CliRunner, Result
 
+from etcc_edge.bundle import Bundle, FlowDefinition, save_bundle
 from etcc_edge.cli import main
 
 PACKETS = [
@@ -155,14 +157,18 @@ def test_another_profile_is_taken_with_a_warning(capture: Path) -> None:
     assert "trained on flows of darknet2020, these are cut as cicflowmeter-2021 does" in done.stderr
 
 
-def test_a_bundle_whose_flows_cannot_be_cut_is_refused_unless_a_profile_is_named(capture: Path, bundle: str) -> None:
-    done = run(str(capture), "--bundle", bundle)
+def test_a_bundle_whose_flows_cannot_be_cut_is_refused_unless_a_profile_is_named(
+    capture: Path, tiny_bundle: Bundle
+) -> None:
+    bundle = capture.with_name("tiny")
+    save_bundle(replace(tiny_bundle, flow_definition=FlowDefinition("Joy", 120.0)), bundle)
+    done = run(str(capture), "--bundle", str(bundle))
     assert done.exit_code == 1
-    assert "bundle tiny was trained on flows of ISCXFlowMeter, which cannot be cut from a capture" in done.stderr
+    assert "bundle tiny was trained on flows of Joy, which cannot be cut from a capture" in done.stderr
     assert not capture.with_name("capture.labels.csv").exists()
-    done = run(str(capture), "--bundle", bundle, "--profile", "darknet2020")
+    done = run(str(capture), "--bundle", str(bundle), "--profile", "darknet2020")
     assert done.exit_code == 0, done.output
-    assert "bundle tiny was trained on flows of ISCXFlowMeter, these are cut as darknet2020 does" in done.stderr
+    assert "bundle tiny was trained on flows of Joy, these are cut as darknet2020 does" in done.stderr
 
 
 def test_a_preview_shows_ends_and_labels(capture: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from captures import exchange, pcap
 
 import etcc_edge
-from etcc_edge.bundle import load_bundle
+from etcc_edge.bundle import Bundle, FlowDefinition, load_bundle
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.source import open_source, pick
@@ -44,12 +45,13 @@ def test_a_capture_is_cut_as_the_bundle_s_flows_were(capture: Path) -> None:
         assert (source.profile, source.timeout) == ("cicflowmeter-2021", 15)
 
 
-def test_a_classifier_takes_a_capture_s_path(capture: Path) -> None:
+def test_a_classifier_takes_a_capture_s_path(capture: Path, tiny_bundle: Bundle) -> None:
     ((batch, result),) = etcc_edge.load("default").classify(capture)
     assert batch.column("src_ip") == ["10.0.0.1"]
     assert len(result) == 1
-    with pytest.raises(FlowsError, match="which cannot be cut from a capture"):
-        next(etcc_edge.load("iscx-tor-vpn-15s").classify(capture))
+    of_no_profile = replace(tiny_bundle, flow_definition=FlowDefinition("CICFlowMeter", 120.0, profile="2018"))
+    with pytest.raises(FlowsError, match="trained on flows of 2018, which cannot be cut from a capture"):
+        next(etcc_edge.load(of_no_profile).classify(capture))
 
 
 def test_read_capture_gives_all_features_or_those_named(capture: Path) -> None:
