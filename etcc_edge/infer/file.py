@@ -136,7 +136,8 @@ def label_file(
             )
         started(summary)
         vocabulary = chosen.vocabulary()
-        summed = WindowColumns(sum_by, file, kept or ()) if sum_by else None
+        services = [service.name for service in chosen.services]
+        summed = WindowColumns(sum_by, file, services, kept or ()) if sum_by else None
         with contextlib.ExitStack() as outputs:
             out = outputs.enter_context(open_output(output))
             writer = LabelWriter(out, file.header, chosen.levels, vocabulary, known=known, columns=kept)

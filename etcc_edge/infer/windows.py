@@ -6,7 +6,7 @@ A label of one small flow says little. A window sums what all of its flows say, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, BinaryIO
@@ -108,9 +108,12 @@ class Window:
 
 class WindowColumns:
     """What windows need of a source beside its labels, as text columns. ``texts``: those to be asked for, the ones
-    ``before`` that others need first. Raises FlowsError where the source lacks one."""
+    ``before`` that others need first. ``services``: the labels that a rule gives, not a network. Raises FlowsError
+    where the source lacks a column."""
 
-    def __init__(self, by: SumBy, flows: ColumnFlows[Any], before: Sequence[int] = ()) -> None:
+    def __init__(
+        self, by: SumBy, flows: ColumnFlows[Any], services: Collection[str], before: Sequence[int] = ()
+    ) -> None:
         sides = {SOURCE: ["source"], DESTINATION: ["destination"], BOTH: ["source", "destination"]}[by.side]
         identifiers = [*(sides if by.key != CAPTURE else []), *(["time"] if by.span else [])]
         if lacking := [name for name in identifiers if name not in flows.identifiers]:
@@ -121,6 +124,7 @@ class WindowColumns:
         columns |= {name: flows.reading.columns[name] for name in (*_PACKETS, *_BYTES)}
         self.texts = list(dict.fromkeys([*before, *columns.values()]))
         self._by = by
+        self._services = services
         self._capture = flows.name
         self._places = {name: self.texts.index(column) for name, column in columns.items()}
 
@@ -137,16 +141,8 @@ class WindowColumns:
         times = [_microseconds(text) for text in cells.get("time", [])] or [0] * n
         hosts = [np.array(cells.get(name, [""] * n), np.str_) for name in ("source", "destination")]
         keys = self._by.keys(hosts[0], hosts[1], self._capture)
-        return evidence(
-            self._by,
-            keys,
-            np.array(times, np.int64),
-            total(_PACKETS),
-            total(_BYTES),
-            result,
-            np.ones(n, bool),
-            batch.early,
-        )
+        start = np.array(times, np.int64)
+        return evidence(self._by, keys, start, total(_PACKETS), total(_BYTES), result, self._services, batch.early)
 
 
 def _microseconds(time: str) -> int:
@@ -161,11 +157,11 @@ def evidence(
     packets: F64,
     byte_counts: F64,
     result: Result,
-    counted: Bools,
+    services: Collection[str] = (),
     early: Bools | None = None,
 ) -> Evidence:
     """Sums a batch of n flows by window. ``keys``: `SumBy.keys`. ``times``: int64 [n], microseconds since 1970,
-    `NO_TIME` where there is none. ``counted``: bool [n], the flows that speak for an application.
+    `NO_TIME` where there is none. Flows whose application is one of the ``services`` say nothing of it.
     ``early``: bool [n], rows that are no flow yet, and are left out.
 
     A flow weighs the square root of its packets. Its label gets the confidence as a share of that weight, and the
@@ -187,9 +183,10 @@ def evidence(
     levels = []
     for depth, vocabulary in enumerate(result.vocabulary):
         code, confidence = result.codes[depth], result.confidence[depth].astype(np.float64)
-        speaks = (code >= 0) & (counted if depth else True)
-        rest = np.where(speaks, weight * (1 - confidence) / max(len(vocabulary) - 1, 1), 0)
-        total = np.repeat(summed(rest)[:, None], len(vocabulary), axis=1)
+        by_network = np.array([*(name not in services for name in vocabulary), False])
+        speaks = by_network[code]  # the last place is that of no label
+        rest = np.where(speaks, weight * (1 - confidence) / max(by_network.sum() - 1, 1), 0)
+        total = summed(rest)[:, None] * by_network[:-1]
         spoken = speaks[rows]
         shares = (weight * confidence - rest)[rows][spoken]
         np.add.at(total, (window_of[spoken], code[rows][spoken]), shares)

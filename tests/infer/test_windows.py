@@ -25,8 +25,7 @@ def result_of(protocols, applications, confidence=0.8):
     return Result(("protocol", "application"), NAMES, codes, np.full(codes.shape, confidence, np.float32), codes * 0.0)
 
 
-def summed(by, hosts, times, packets, result, windows=None, counted=None):
-    n = len(hosts)
+def summed(by, hosts, times, packets, result, windows=None, services=()):
     part = evidence(
         by,
         [np.array(hosts, np.str_)],
@@ -34,7 +33,7 @@ def summed(by, hosts, times, packets, result, windows=None, counted=None):
         np.array(packets, np.float64),
         np.array(packets, np.float64) * 100,
         result,
-        np.ones(n, bool) if counted is None else np.array(counted),
+        services,
     )
     windows = windows or Windows(NAMES)
     return [*windows.add(part), *windows.rest()], windows
@@ -59,11 +58,10 @@ def test_a_flow_weighs_the_square_root_of_its_packets():
     assert given[0].confidence[1] == pytest.approx((4 * 0.8 + 3 * 0.1) / 7)
 
 
-def test_flows_that_do_not_count_say_nothing_of_the_application():
-    given, _ = summed(
-        SumBy.of("host,1h"), ["a"] * 2, [0, 0], [1, 100], result_of([0, 1], [0, 1]), counted=[True, False]
-    )
+def test_a_service_that_a_rule_names_says_nothing_of_the_application():
+    given, _ = summed(SumBy.of("host,1h"), ["a"] * 2, [0, 0], [1, 100], result_of([0, 1], [0, 1]), services=["Email"])
     assert given[0].labels == ("VPN", "Chat")
+    assert given[0].confidence[1] == pytest.approx(0.8)  # of the labels of networks, two are left
     assert given[0].flows == 2
 
 
@@ -90,7 +88,6 @@ def test_too_many_open_windows_close_the_oldest_and_count_what_comes_late():
             np.ones(1),
             np.ones(1),
             result_of([0], [0]),
-            np.ones(1, bool),
         )
         given.append([w.start // MINUTE for w in windows.add(part)])
     assert given == [[], [], [0], [], [1]]
@@ -116,7 +113,7 @@ def test_windows_do_not_depend_on_how_flows_are_cut_into_batches(flows, cut):
             numbers = np.array(packets, np.float64)
             times = np.array(minutes, np.int64) * MINUTE
             result = result_of(protocols, applications)
-            windows.add(evidence(by, [np.array(hosts)], times, numbers, numbers, result, np.ones(len(part), bool)))
+            windows.add(evidence(by, [np.array(hosts)], times, numbers, numbers, result))
         return windows.rest()
 
     whole, parts = windows_of([flows]), windows_of([flows[:cut], flows[cut:]])
