@@ -72,8 +72,9 @@ std::vector<std::uint8_t> build(Bytes bytes) {
     ip[19] = ends >> 2 & 3;
     ip[21] = ends >> 4 & 1;
     ip[23] = ends >> 5 & 1;
+    if (!is_tcp) continue;
     ip[32] = 0x50;
-    if (is_tcp) ip[33] = flags;
+    ip[33] = flags;
   }
   return capture;
 }
