@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from click.testing import CliRunner, Result
+from frames import SYN, TCP, ethernet, ip4, pcap, tcp, udp
 
 from etcc_edge.cli import main
 
@@ -89,3 +90,25 @@ def test_what_cannot_be_used_is_one_line() -> None:
         assert done.exit_code == 1
         assert done.stderr.startswith("Error: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_past_max_flows_the_oldest_flow_ends_early_with_its_packets_and_a_warning(tmp_path: Path) -> None:
+    first, second = (ethernet(ip4(udp(source=port))) for port in (1, 2))
+    path = tmp_path / "many.pcap"
+    path.write_bytes(pcap([first, first, second, first, first]))
+    done = run(str(path), "--max-flows", "1", "--json")
+    assert done.exit_code == 0, done.output
+    assert [row.split(",")[2] for row in done.stdout.splitlines()[1:]] == ["1", "1"]
+    warning, summary = done.stderr.splitlines()
+    assert warning == f"{path}: warning: 2 flows ended early, since 1 were open"
+    assert json.loads(summary)["flows_of_one_packet"] == 1
+
+
+def test_a_single_syn_goes_before_older_flows(tmp_path: Path) -> None:
+    flood = (ethernet(ip4(tcp(source=port, flags=SYN), TCP)) for port in range(1000, 1100))
+    path = tmp_path / "flood.pcap"
+    path.write_bytes(pcap([FRAME, *flood, FRAME]))
+    done = run(str(path), "--max-flows", "2")
+    (row,) = done.stdout.splitlines()[1:]
+    assert row.split(",")[8] == "2"
+    assert done.stderr == f"{path}: warning: 99 flows ended early, since 2 were open\n"
