@@ -24,7 +24,7 @@ NEEDED = {
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
         *("training/test_card.py", "training/test_confidence.py"),
     ),
-    "pyarrow": ("infer/test_table.py",),
+    "pyarrow": ("infer/test_files.py", "infer/test_table.py"),
     "torch": (
         *(
             "bench/contenders/test_torch.py",

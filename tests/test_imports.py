@@ -22,6 +22,7 @@ NOT_ON_AN_EDGE_BOX = {
     "polars",
     "scipy",
     "pyarrow",
+    "pyspark",
     "duckdb",
 }
 ROW = "600000,900,200,100,700,10\n"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import compress
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import feature_hashes, row_hashes
+from etcc_edge.flows.table import TableBatch, TableFlows
 from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import TextBatch
 
@@ -35,7 +37,7 @@ class _Codes:
 class Tally:
     """What one pass over a file adds up, of the rows that can be read."""
 
-    def __init__(self, file: ColumnFlows[TextBatch], labels: Mapping[str, int], date: int | None) -> None:
+    def __init__(self, file: ColumnFlows[Any], labels: Mapping[str, int], date: int | None) -> None:
         columns = file.reading.columns
         self.names = list(columns)
         self._feature_text = [columns[name] for name in self.names]
@@ -48,6 +50,8 @@ class Tally:
         self._labels = dict(labels)
         self._date = date
         more = [*self._idle.values(), *labels.values(), *([] if date is None else [date])]
+        # A table's row is what its columns hold.
+        more += range(len(file.columns)) if isinstance(file, TableFlows) else []
         self.texts = list(dict.fromkeys([*self._feature_text, *more]))
         self._compared = np.array([is_compared(name) for name in self.names])
         self._is_time = np.array([feature_table()[name].unit == "us" for name in self.names])
@@ -64,7 +68,7 @@ class Tally:
         self._label_codes: dict[str, list[I32]] = {level: [] for level in labels}
         self._days: list[I32] = []
 
-    def add(self, batch: TextBatch) -> None:
+    def add(self, batch: TextBatch | TableBatch) -> None:
         """A batch with the features ``names`` and the text columns ``texts``."""
         readable = batch.readable
         values = batch.features[readable]
@@ -90,7 +94,7 @@ class Tally:
             text = compress(self._text(batch, self._date), readable)
             self._days.append(self.day_text.of(_day(cell[:10]) for cell in text))
 
-    def _text(self, batch: TextBatch, column: int) -> list[str]:
+    def _text(self, batch: TextBatch | TableBatch, column: int) -> list[str]:
         return batch.text(self.texts.index(column))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from etcc_edge.cli.preview import print_preview
 from etcc_edge.cli.terminal import (
     NumberRange,
     byte_progress,
-    check_csv_name,
+    check_form,
     check_is_new,
     note,
     print_table,
@@ -28,8 +29,9 @@ from etcc_edge.cli.terminal import (
     silence,
 )
 from etcc_edge.engines.backends import BACKENDS
-from etcc_edge.errors import EtccError, FlowsError
-from etcc_edge.flows.binaries import is_capture, name_foreign
+from etcc_edge.errors import EtccError
+from etcc_edge.flows.binaries import ARROW_FORMS, is_capture, is_table, name_foreign
+from etcc_edge.flows.open import open_table
 from etcc_edge.flows.stream import STDIN, ByteStream
 from etcc_edge.flows.text.header import read_header
 from etcc_edge.infer.file import Summary, label_file
@@ -149,10 +151,11 @@ def command(
     as_json: bool,
 ) -> None:
     """Label every flow of FLOWS, in order: CSV, ARFF or captures (pcap, pcapng), plain, .gz, .zst or a .zip of one
-    file; - is standard input.
+    file; Parquet and Arrow files or a folder of them (extra: pip install 'etcc-edge[arrow]'); - is standard input.
 
-    Without -o, NAME.labels.csv is written beside NAME.csv or NAME.pcap, and standard input goes to standard output. An
-    earlier labelled file of the same input is replaced; any other file only with --force.
+    Without -o, NAME.labels.csv is written beside NAME.csv or NAME.pcap, NAME.labels.parquet beside NAME.parquet, and
+    standard input goes to standard output. With -o, the name says which of these forms is written. An earlier labelled
+    file of the same input is replaced; any other file only with --force.
 
     \b
     Examples:
@@ -160,6 +163,7 @@ def command(
       etcc-edge infer flows.csv
       etcc-edge infer capture.pcap
       etcc-edge infer flows.csv --sum-by host,5min
+      etcc-edge infer flows.parquet -o labelled.parquet
       etcc-edge infer flows.csv.gz -o labelled.csv --columns key
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
@@ -186,7 +190,9 @@ def command(
         }
         _preview(flows, preview, options)
         return
-    targets = [_target(name, output, several=several) for name in flows]
+    named = [pair for name in flows for pair in _expanded(name, output)]
+    flows, several = tuple(name for name, _ in named), several or len(named) > 1
+    targets = [_target(name, place, output, several=several) for name, place in named]
     if as_json and STDIN in targets:
         raise click.UsageError("--json and the labels would share standard output; name a file with -o")
     by = SumBy.of(sum_by, sum_hosts) if sum_by else None
@@ -264,8 +270,35 @@ def _preview(flows: tuple[str, ...], rows: int, options: dict[str, Any]) -> None
         raise SystemExit(1)
 
 
-def _target(name: str, output: str | None, *, several: bool) -> str:
-    """Where one input's labels go."""
+def _expanded(name: str, output: str | None) -> list[tuple[str, str]]:
+    """The files that a name stands for: a folder for the Parquet and Arrow files in it, a pattern for what it matches.
+    Those of a folder come with their place in it, which their labelled files have in the output folder. Raises
+    UsageError."""
+    folder = Path(name)
+    if name != STDIN and folder.is_dir():
+        places = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in ARROW_FORMS)
+        # What is still being written, or is no data, begins so.
+        files = sorted(place for place in places if not any(part.startswith(("_", ".")) for part in place.parts))
+        if not files:
+            raise EtccError(f"{name}: is a folder without Parquet or Arrow files; name the files")
+        if output is None or not Path(output).is_dir() or Path(output).samefile(folder):
+            raise click.UsageError(f"{name} is a folder; name another existing folder with -o")
+        return [(str(folder / place), str(place)) for place in files]
+    if any(mark in name for mark in "*?[") and not folder.exists():
+        if matches := sorted(glob.glob(name)):
+            return [(match, "") for match in matches]
+        raise click.UsageError(f"no file matches {name}")
+    return [(name, "")]
+
+
+def _target(name: str, place: str, output: str | None, *, several: bool) -> str:
+    """Where one input's labels go; ``place``: its own in a folder."""
+    if place:
+        target = Path(output or "") / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return str(target)
+    if output is None and "://" in name:
+        raise click.UsageError(f"{name}: name a file or folder for the labels with -o")
     if (output == STDIN and not several) or (output is None and name == STDIN):
         return STDIN
     if output is not None and output.endswith("/") and not Path(output).is_dir():
@@ -273,11 +306,13 @@ def _target(name: str, output: str | None, *, several: bool) -> str:
     if output is not None and not Path(output).is_dir():
         if several:
             raise click.UsageError(f"-o {output} is one file for several inputs; name an existing folder")
-        check_csv_name(output)
+        check_form(output, arrow=True)
         return output
     source = Path("stdin.csv" if name == STDIN else name)
     folder = source.parent if output is None else Path(output)
-    return str(folder / (Path(re.sub(r"\.(gz|zip|zst)$", "", source.name)).stem + ".labels.csv"))
+    plain = Path(re.sub(r"\.(gz|zip|zst)$", "", source.name))
+    form = plain.suffix if plain.suffix.lower() in ARROW_FORMS else ".csv"
+    return str(folder / f"{plain.stem}.labels{form}")
 
 
 def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
@@ -285,10 +320,11 @@ def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
     if windows and several:
         raise click.UsageError("--windows is one file for several inputs; leave it out, or sum them one by one")
     if windows:
-        check_csv_name(windows)
+        check_form(windows)
     elif labels == STDIN:
         raise click.UsageError("the labels go to standard output; name the file of the sums with --windows")
-    return windows or labels.removesuffix(".gz").removesuffix(".csv").removesuffix(".labels") + ".windows.csv"
+    plain = Path(labels.removesuffix(".gz"))
+    return windows or f"{plain.with_suffix('')}".removesuffix(".labels") + ".windows.csv"
 
 
 def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
@@ -322,11 +358,14 @@ def _header_cells(path: str) -> tuple[str, ...] | None:
     are those that the meter gives."""
     try:
         with contextlib.closing(ByteStream(path, name_foreign=name_foreign)) as source:
+            if is_table(source.first):
+                with contextlib.closing(open_table(path)) as table:
+                    return table.columns
             if is_capture(source.first):
                 return CaptureSource(source, after=After(packets=2)).columns
             start = source.read(_START_BYTES)
         return read_header(start, path, whole=len(start) < _START_BYTES).cells if start else ()
-    except FlowsError:
+    except EtccError:
         return None
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from etcc_edge import _native
-from etcc_edge.cli.terminal import NumberRange, byte_progress, check_csv_name, check_is_new, note
+from etcc_edge.cli.terminal import NumberRange, byte_progress, check_form, check_is_new, note
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
@@ -63,7 +63,7 @@ def command(
       etcc-edge meter capture.pcap -o flows.csv
       tcpdump -w - | etcc-edge meter - > flows.csv
     """
-    check_csv_name(output)
+    check_form(output)
     check_is_new(output, force=force)
     if any(name != STDIN and Path(name).exists() and _is_same(name, output) for name in captures):
         raise click.UsageError(f"-o {output}: is a capture to be read; name another file")

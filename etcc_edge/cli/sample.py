@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from etcc_edge.cli.terminal import check_csv_name, check_is_new
+from etcc_edge.cli.terminal import check_form, check_is_new
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.text.writer import open_output
 
@@ -24,7 +24,7 @@ def command(flows: int, seed: int, output: str, force: bool) -> None:
     Example:
       etcc-edge sample -n 1000 --seed 1 -o generated.csv
     """
-    check_csv_name(output)
+    check_form(output)
     check_is_new(output, force=force)
     with open_output(output) as out:
         for block in sample_rows(flows, seed):

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from etcc_edge.flows.binaries import ARROW_FORMS
 from etcc_edge.flows.stream import STDIN
 
 if TYPE_CHECKING:
@@ -94,17 +95,22 @@ def silence(stream: IO[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def check_csv_name(output: str) -> None:
-    """Raises UsageError for a file whose name promises another form than CSV. Folders, devices and pipes have any
-    name."""
+def check_form(output: str, *, arrow: bool = False) -> None:
+    """Raises UsageError for a file whose name promises another form than CSV or, with ``arrow``, Parquet or Arrow.
+    Folders, devices and pipes have any name, and hold CSV."""
     path = Path(output)
+    form = Path(path.name.removesuffix(".gz")).suffix.lower()
     if output == STDIN or (path.exists() and not path.is_file()):
         return
-    if Path(path.name.removesuffix(".gz")).suffix.lower() not in ("", ".csv"):
-        raise click.UsageError(
-            f"-o {output}: only CSV can be written, Parquet and others not yet; name a file that ends in .csv or "
-            ".csv.gz or has no ending, or - for standard output"
-        )
+    if form in ("", ".csv") or (arrow and path.suffix.lower() in ARROW_FORMS):
+        return
+    forms, endings = (
+        ("CSV, Parquet and Arrow", ".csv, .csv.gz, .parquet or .arrow") if arrow else ("CSV", ".csv or .csv.gz")
+    )
+    raise click.UsageError(
+        f"-o {output}: only {forms} can be written; name a file that ends in {endings} or has no ending, or - for "
+        "standard output"
+    )
 
 
 def check_is_new(output: str, *, force: bool) -> None:

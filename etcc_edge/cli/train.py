@@ -22,7 +22,7 @@ from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.tables import score_rows
 from etcc_edge.flows.dialect import Reading
 from etcc_edge.flows.features import PRESETS, features, preset
-from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.flows.open import open_flows
 from etcc_edge.meter import PROFILES
 from etcc_edge.meter.labelled import CaptureTable
 
@@ -211,7 +211,7 @@ def command(
 
 
 def _reading(flows: str) -> Reading:
-    with FlowFile(flows) as file:
+    with open_flows(flows) as file:
         return file.reading
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 _METER = "turn it into flows with etcc-edge meter"
 _SAVE = "save it as CSV"
+_TABLE = "name the file itself, unpacked"
 _UNPACK = "unpack it first"
 
 _BINARIES: tuple[tuple[bytes, str, str], ...] = (
@@ -14,8 +15,8 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x4d\x3c\xb2\xa1", "a pcap capture", _METER),
     (b"\xa1\xb2\x3c\x4d", "a pcap capture", _METER),
     (b"\x0a\x0d\x0d\x0a", "a pcapng capture", _METER),
-    (b"PAR1", "a Parquet file", _SAVE),
-    (b"ARROW1", "an Arrow file", _SAVE),
+    (b"PAR1", "a Parquet file", _TABLE),
+    (b"ARROW1", "an Arrow file", _TABLE),
     (b"FEA1", "a Feather file", _SAVE),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _SAVE),
     (b"\x93NUMPY", "a NumPy array", _SAVE),
@@ -35,6 +36,10 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
 SIGNATURE_BYTES = max(len(signature) for signature, _, _ in _BINARIES)
 
 
+ARROW_FORMS = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+"""How the names of files with Arrow columns end; the first two are Parquet. All other names are CSV's."""
+
+
 def name_binary(first: bytes) -> str:
     """What a file with these first bytes is, and what to do with it, as a clause; empty for text, and for what is not
     known. Its packing, gzip or zip, is taken off already."""
@@ -46,9 +51,14 @@ def is_capture(first: bytes) -> bool:
     return any(first.startswith(signature) for signature, _, remedy in _BINARIES if remedy == _METER)
 
 
+def is_table(first: bytes) -> bool:
+    """Whether a file with these first bytes is a Parquet or an Arrow IPC file."""
+    return any(first.startswith(signature) for signature, _, remedy in _BINARIES if remedy == _TABLE)
+
+
 def name_foreign(first: bytes) -> str:
-    """The same as `name_binary`, where a capture is welcome too."""
-    return "" if is_capture(first) else name_binary(first)
+    """The same as `name_binary`, where captures and tables are welcome too."""
+    return "" if is_capture(first) or is_table(first) else name_binary(first)
 
 
 def name_packed(first: bytes) -> str:

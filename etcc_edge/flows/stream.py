@@ -98,7 +98,7 @@ class ByteStream:
         self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
-        self._packing = ""
+        self.packing = ""  # gzip or zip, around what is read
         self._name_foreign = name_foreign
         self._damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
         try:
@@ -129,7 +129,7 @@ class ByteStream:
         if self._ahead.startswith(_GZIP_MAGIC):
             packed = _Prefixed(self._ahead, self._raw)
             self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, packed)))
-            self._packing = "gzip"
+            self.packing = "gzip"
         elif self._ahead.startswith(_ZSTD_MAGIC):
             try:
                 import zstandard
@@ -140,11 +140,11 @@ class ByteStream:
                 ) from error
             self._damage += (zstandard.ZstdError,)
             self._stream = cast(BinaryIO, _Zstd(_Prefixed(self._ahead, self._raw)))
-            self._packing = "zstd"
+            self.packing = "zstd"
         elif self._ahead.startswith(_ZIP_MAGIC):
             self._stream = self._only_member()
-            self._packing = "zip"
-        if self._packing:
+            self.packing = "zip"
+        if self.packing:
             self._ahead = b""
             self._ahead = self.read(SIGNATURE_BYTES)
         if kind := self._name_foreign(self._ahead):
@@ -204,7 +204,7 @@ class ByteStream:
                 parts.append(part)
                 wanted -= len(part)
         except self._damage as error:
-            detail = f"the {self._packing} data is damaged or cut short" if self._packing else str(error)
+            detail = f"the {self.packing} data is damaged or cut short" if self.packing else str(error)
             raise FlowsError(f"{self.name}: cannot be read to its end: {detail}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -13,14 +13,15 @@ import numpy as np
 
 from etcc_edge.arrays import F32, I32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, instant
 from etcc_edge.flows.labels import label_key, spell
+from etcc_edge.flows.open import open_flows
 from etcc_edge.flows.services import ServiceRule, services_told_by
 from etcc_edge.flows.sessions import sessions
 from etcc_edge.flows.text.header import cell_number
-from etcc_edge.flows.text.reader import FlowFile, TextBatch
 
 _BY_FLOW = ("features", "protocol", "application", "flow_id", "capture", "start", "session", "service", "identity")
 
@@ -79,7 +80,7 @@ def read_labelled(
     the same flows are left whatever ``features``, and a split parts them alike. Raises FlowsError for missing columns
     or features, for a file without labels or whose numbers contradict each other, and for ``groups`` of another length.
     """
-    with FlowFile(path) as file:
+    with open_flows(path) as file:
         dialect = file.reading.dialect
         names = _feature_names(file, features)
         texts = [
@@ -115,7 +116,7 @@ def read_labelled(
 
 
 def read_labelled_as(
-    source: ColumnFlows[TextBatch],
+    source: ColumnFlows[Any],
     protocol: str,
     application: str,
     capture: str,
@@ -156,7 +157,7 @@ def short_name(path: str | os.PathLike[str]) -> str:
     return "/".join(Path(path).absolute().parts[-2:])
 
 
-def _feature_names(source: ColumnFlows[TextBatch], features: str | Sequence[str]) -> list[str]:
+def _feature_names(source: ColumnFlows[Any], features: str | Sequence[str]) -> list[str]:
     names = preset(features, list(source.reading.columns)) if isinstance(features, str) else list(features)
     if not names:
         raise FlowsError(f"{source.name}: has none of the features of preset {features!r}")
@@ -178,7 +179,7 @@ class _Rows:
 
 
 def _read_rows(
-    source: ColumnFlows[TextBatch], names: Sequence[str], texts: Sequence[int] = (), *, to_split: bool = False
+    source: ColumnFlows[Any], names: Sequence[str], texts: Sequence[int] = (), *, to_split: bool = False
 ) -> _Rows:
     """Raises FlowsError, also where the source's numbers contradict each other."""
     read = list(dict.fromkeys([*names, *(source.reading.columns if to_split else ())]))
@@ -220,7 +221,7 @@ def read_labelled_files(
     if len(paths) > 1 and isinstance(features, str):
         available = []
         for path in paths:
-            with FlowFile(path) as file:
+            with open_flows(path) as file:
                 available.append(file.reading.columns)
         names = [name for name in preset(features, list(available[0])) if all(name in columns for columns in available)]
     return joined(
@@ -266,13 +267,11 @@ def joined(parts: Sequence[LabelledFlows]) -> LabelledFlows:
     return replace(first, name=name, ignored=sum(part.ignored for part in parts), **whole)
 
 
-def read_features(
-    source: str | os.PathLike[str] | ColumnFlows[TextBatch], features: Sequence[str]
-) -> tuple[F32, U64 | None]:
+def read_features(source: str | os.PathLike[str] | ColumnFlows[Any], features: Sequence[str]) -> tuple[F32, U64 | None]:
     """The readable flows of a file, or of an open source: float32 [n, f] of the named features, and `flow_hashes` [n].
     Raises FlowsError."""
     if not isinstance(source, ColumnFlows):
-        with FlowFile(source) as file:
+        with open_flows(source) as file:
             return read_features(file, features)
     rows = _read_rows(source, features)
     return rows.features[rows.readable], None if rows.hashes is None else rows.hashes[rows.readable]
@@ -286,7 +285,7 @@ class _Identity:
     where the feature serves as a part of its identity alone.
     """
 
-    def __init__(self, source: ColumnFlows[TextBatch], read: Sequence[str], before: Sequence[int]) -> None:
+    def __init__(self, source: ColumnFlows[Any], read: Sequence[str], before: Sequence[int]) -> None:
         columns = source.reading.columns
         self._first = len(before)
         self._identifiers = {name: i for name, i in source.identifiers.items() if i not in before}
@@ -300,7 +299,7 @@ class _Identity:
         self._rule = ServiceRule(services_told_by(columns), IDENTITY_FEATURES)
         self._service: list[I32] = []
 
-    def add(self, batch: TextBatch) -> None:
+    def add(self, batch: Batch) -> None:
         """Takes a batch."""
         texts = [batch.text(self._first + i) for i in range(len(self.texts))]
         identifiers = dict(zip(self._identifiers, texts, strict=False))
@@ -333,7 +332,7 @@ class _Identity:
         return None if self._hashes is None else np.concatenate([np.empty(0, np.uint64), *self._hashes])
 
 
-def _label_column(file: FlowFile, option: str, given: str | None, usual: str) -> int:
+def _label_column(file: ColumnFlows[Any], option: str, given: str | None, usual: str) -> int:
     if not (given or usual):
         raise FlowsError(
             f"{file.name}: name the label column with {option}; a {file.reading.dialect.name} file has no usual one"

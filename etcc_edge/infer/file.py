@@ -11,9 +11,10 @@ from typing import Any
 from etcc_edge.arrays import I64
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
-from etcc_edge.flows.text.writer import LabelWriter, open_output
+from etcc_edge.flows.text.writer import open_output
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import label_flows
+from etcc_edge.infer.sink import open_sink
 from etcc_edge.infer.source import misfits, open_source, pick
 from etcc_edge.infer.windows import SumBy, WindowColumns, Windows, WindowWriter
 from etcc_edge.meter import CaptureSource
@@ -137,20 +138,19 @@ def label_file(
         started(summary)
         vocabulary = chosen.vocabulary()
         services = [service.name for service in chosen.services]
-        summed = WindowColumns(sum_by, file, services, kept or ()) if sum_by else None
         with contextlib.ExitStack() as outputs:
-            out = outputs.enter_context(open_output(output))
-            writer = LabelWriter(out, file.header, chosen.levels, vocabulary, known=known, columns=kept)
+            sink, texts = outputs.enter_context(open_sink(output, file, kept, chosen, known=known))
+            summed = WindowColumns(sum_by, file, services, texts) if sum_by else None
             sums = Windows(vocabulary)
             if sum_by:
                 window_writer = WindowWriter(outputs.enter_context(open_output(windows)), sum_by, chosen.levels)
             tally = label_flows(
                 file,
-                writer,
+                sink,
                 classifier,
                 threads=threads,
                 known=known,
-                texts=summed.texts if summed else kept or (),
+                texts=summed.texts if summed else texts,
                 strict=strict,
                 evidence=summed.evidence if summed else None,
                 take_evidence=lambda part: window_writer.write(sums.add(part)),

@@ -10,12 +10,14 @@ from etcc_edge.bundle.model import Bundle, FlowDefinition
 from etcc_edge.bundle.store import load_bundle
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.binaries import is_capture, name_foreign
+from etcc_edge.flows.open import open_flows
 from etcc_edge.flows.stream import ByteStream
+from etcc_edge.flows.table import TableFlows
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.meter import PROFILES, CaptureSource
 from etcc_edge.meter.source import After, meter_of
 
-Opened: TypeAlias = FlowFile | CaptureSource
+Opened: TypeAlias = FlowFile | TableFlows | CaptureSource
 
 
 def open_source(
@@ -24,13 +26,15 @@ def open_source(
     profile: str | None = None,
     timeout: float | None = None,
     after: After | None = None,
-) -> FlowFile | CaptureSource:
-    """The flows file or capture at ``path`` (``-``: standard input), told apart by its first bytes. ``profile``,
-    ``timeout``, in seconds, and ``after`` are for captures. Raises FlowsError."""
+) -> Opened:
+    """The capture at ``path`` (``-``: standard input), told by its first bytes, or a file of flows as `open_flows`
+    takes it. ``profile``, ``timeout``, in seconds, and ``after`` are for captures. Raises FlowsError."""
+    if "://" in os.fspath(path):
+        return open_flows(path)
     stream = ByteStream(path, name_foreign=name_foreign)
     if is_capture(stream.first):
         return CaptureSource(stream, profile, timeout=timeout, after=after)
-    return FlowFile(stream)
+    return open_flows(stream)
 
 
 def pick(source: Opened, wanted: str) -> tuple[Bundle, str]:
@@ -68,7 +72,7 @@ def follow(capture: CaptureSource, bundle: Bundle) -> None:
 def misfits(source: Opened, bundle: Bundle) -> list[str]:
     """Why the labels of a bundle that was asked for are likely to be wrong, a line each."""
     definition = bundle.flow_definition
-    if isinstance(source, FlowFile):
+    if not isinstance(source, CaptureSource):
         if source.meter in ("", definition.meter):
             return []
         return [

@@ -130,9 +130,12 @@ def test_links_in_a_circle_are_an_error_of_one_line(shell, tmp_path, words, comp
     [
         ("etcc_edge.infer.pipeline.in_order", "MemoryError()"),
         ("etcc_edge.infer.pipeline.in_order", 'RuntimeError("can\'t start new thread")'),
-        ("etcc_edge.infer.source.FlowFile", "ImportError('x.so: failed to map segment from shared object')"),
-        ("etcc_edge.infer.source.FlowFile", "RuntimeError('Resource temporarily unavailable')"),
-        ("etcc_edge.infer.source.FlowFile", "type('PanicException', (BaseException,), {})('PyObject pointer is null')"),
+        ("etcc_edge.infer.source.open_flows", "ImportError('x.so: failed to map segment from shared object')"),
+        ("etcc_edge.infer.source.open_flows", "RuntimeError('Resource temporarily unavailable')"),
+        (
+            "etcc_edge.infer.source.open_flows",
+            "type('Panic', (BaseException,), {})('PyObject pointer is null')",
+        ),
     ],
 )
 def test_too_little_memory_is_an_error_of_one_line(shell, tmp_path, place, error):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.columns import ColumnFlows
-from etcc_edge.flows.text.reader import FlowFile, TextBatch
+from etcc_edge.flows.table import TableFlows
+from etcc_edge.flows.text.reader import FlowFile
 
 ALL, LABELS, KEY = "all", "labels", "key"
 
 
-def kept_columns(file: ColumnFlows[TextBatch], wanted: str) -> tuple[int, ...] | None:
-    """The columns that ``wanted`` names, in order; None for `ALL` of a flows file, which keeps rows as they are.
+def kept_columns(file: ColumnFlows[Any], wanted: str) -> tuple[int, ...] | None:
+    """The columns that ``wanted`` names, in order; None for `ALL` of a file, whose rows are kept as they are.
 
     `LABELS` keeps none, `KEY` those that identify a flow, in the file's order; anything else is a CSV line of header
     names. Raises FlowsError for a name that the file lacks, or that is given twice.
     """
     if wanted == ALL:
-        return None if isinstance(file, FlowFile) else tuple(range(len(file.columns)))
+        return None if isinstance(file, (FlowFile, TableFlows)) else tuple(range(len(file.columns)))
     if wanted == LABELS:
         return ()
     if wanted == KEY:

@@ -1,0 +1,249 @@
+"""Labelled flows into Arrow files, and out of Arrow columns into CSV. Needs pyarrow (extra ``arrow``)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etcc_edge.arrays import F32, I8, I32
+from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.arrow.chunk import as_text
+from etcc_edge.flows.arrow.files import ParquetTable
+from etcc_edge.flows.arrow.footer import MAGIC, TAIL_BYTES, joined
+from etcc_edge.flows.arrow.labels import LabelColumns
+from etcc_edge.flows.arrow.own import OwnColumns
+from etcc_edge.flows.batch import Batch
+from etcc_edge.flows.columns import ColumnFlows
+from etcc_edge.flows.labels import check_label_columns
+from etcc_edge.flows.table import TableFlows
+from etcc_edge.flows.text.header import csv_cell
+
+GROUP_ROWS = 1 << 16
+"""Of a row group that is written anew: what is buffered of a file with many columns stays below 100 MB."""
+_PIECE = 4 << 20  # bytes of a copy
+_SPARK_SCHEMA = "org.apache.spark.sql.parquet.row.metadata"
+_ARROW_SCHEMA = "ARROW:schema"
+
+
+class _ArrowSink:
+    """Batches as record batches: the flows' own columns, then the labels."""
+
+    def __init__(self, own: OwnColumns, labels: LabelColumns) -> None:
+        self._own, self._labels = own, labels
+        self.texts = own.kept
+        self._schema = pa.schema([*own.schema, *labels.fields], own.schema.metadata)
+
+    def format(self, batch: Batch, codes: I32, confidence: F32, known: I8 | None) -> pa.RecordBatch:
+        arrays = [*self._own.arrays(batch), *self._labels.arrays(codes, confidence, known)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def flush(self) -> None:
+        pass
+
+
+class IpcSink(_ArrowSink):
+    def __init__(self, out: BinaryIO, own: OwnColumns, labels: LabelColumns) -> None:
+        super().__init__(own, labels)
+        self._writer = pa.ipc.new_file(out, self._schema)
+
+    def write(self, formatted: pa.RecordBatch) -> None:
+        self._writer.write_batch(formatted)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ParquetSink(_ArrowSink):
+    """Writes row groups of `GROUP_ROWS`."""
+
+    def __init__(self, out: BinaryIO, own: OwnColumns, labels: LabelColumns) -> None:
+        super().__init__(own, labels)
+        self._writer = pq.ParquetWriter(out, self._schema, compression="zstd")
+        self._group: list[pa.RecordBatch] = []
+
+    def write(self, formatted: pa.RecordBatch) -> None:
+        self._group.append(formatted)
+        if sum(map(len, self._group)) >= GROUP_ROWS:
+            self._write_group()
+
+    def close(self) -> None:
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        group, self._group = self._group, []
+        if group:
+            self._writer.write_table(pa.Table.from_batches(group), row_group_size=1 << 26)
+
+
+class AppendSink:
+    """A Parquet file with the labels as further columns. What it holds, down to the bytes of its pages, is copied as it
+    is; the labels' own row groups, of the same rows, come after it, and one footer describes both.
+
+    Writes to a regular file. Raises FlowsError for a file that is damaged.
+    """
+
+    texts: Sequence[int] = ()
+
+    def __init__(self, out: BinaryIO, table: ParquetTable, labels: LabelColumns) -> None:
+        self._out, self._table, self._labels = out, table, labels
+        self._schema = pa.schema(labels.fields)
+        self._rows_left = table.rows_of_groups[::-1]
+        self._group: list[pa.RecordBatch] = []
+        self._begin = table.footer_begin()
+        for at in range(0, self._begin, _PIECE):
+            out.write(table.read_at(at, min(_PIECE, self._begin - at)))
+        self._written: list[pq.FileMetaData] = []
+        self._writer = pq.ParquetWriter(out, self._schema, compression="zstd", metadata_collector=self._written)
+
+    def format(self, batch: Batch, codes: I32, confidence: F32, known: I8 | None) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays(self._labels.arrays(codes, confidence, known), schema=self._schema)
+
+    def write(self, formatted: pa.RecordBatch) -> None:
+        while len(formatted):
+            self._write_empty_groups()
+            part = formatted.slice(0, self._rows_left[-1])
+            formatted = formatted.slice(len(part))
+            self._group.append(part)
+            self._rows_left[-1] -= len(part)
+            if not self._rows_left[-1]:
+                rows = pa.Table.from_batches(self._group)
+                self._writer.write_table(rows, row_group_size=len(rows))
+                self._group = []
+                self._rows_left.pop()
+
+    def _write_empty_groups(self) -> None:
+        while self._rows_left and not self._rows_left[-1]:
+            self._writer.write_table(self._schema.empty_table())
+            self._rows_left.pop()
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._write_empty_groups()
+        end = self._out.tell()
+        self._writer.close()
+        own = BytesIO()
+        self._written[0].write_metadata_file(own)
+        try:
+            # The writer counts from where it began.
+            footer = joined(
+                self._table.read_at(self._begin, self._table.footer_size),
+                own.getvalue()[len(MAGIC) : -TAIL_BYTES],
+                shift=self._begin,
+                key_values=self._key_values(),
+            )
+        except EtccError as error:
+            raise FlowsError(f"{self._table.name}: {error}") from error
+        self._out.seek(end)
+        self._out.truncate()
+        self._out.write(footer + len(footer).to_bytes(4, "little") + MAGIC)
+
+    def _key_values(self) -> dict[str, str]:
+        """What the file says of its columns in its metadata, with the labels."""
+        stated = self._table.metadata
+        values = {}
+        if _ARROW_SCHEMA in stated:
+            schema = pa.schema([*self._table.schema, *self._schema], self._table.schema.metadata)
+            values[_ARROW_SCHEMA] = base64.b64encode(schema.serialize()).decode()
+        if _SPARK_SCHEMA in stated:
+            columns = json.loads(stated[_SPARK_SCHEMA])
+            columns["fields"] += [
+                {"name": label.name, "type": _spark_type(label.type), "nullable": True, "metadata": {}}
+                for label in self._schema
+            ]
+            values[_SPARK_SCHEMA] = json.dumps(columns)
+        return values
+
+
+def _spark_type(type_: pa.DataType) -> str:
+    if pa.types.is_boolean(type_):
+        return "boolean"
+    return "float" if pa.types.is_floating(type_) else "string"
+
+
+class CsvSink:
+    """Rows of Arrow columns as lines of CSV, labels as a text file's labelled file has them."""
+
+    def __init__(self, out: BinaryIO, own: OwnColumns, labels: LabelColumns) -> None:
+        self._out, self._own, self._labels = out, own, labels
+        self.texts = own.kept
+        names = [*own.schema.names, *(label.name for label in labels.fields)]
+        out.write((",".join(map(csv_cell, names)) + "\n").encode())
+
+    def format(self, batch: Batch, codes: I32, confidence: F32, known: I8 | None) -> pa.Buffer | None:
+        labels = self._labels.arrays(codes, confidence, known)
+        cells = [_as_cells(array) for array in [*self._own.arrays(batch), *map(_as_label, labels)]]
+        lines = pc.binary_join_element_wise(*cells, _large(","), null_handling="replace", null_replacement="")
+        lines = pc.binary_join_element_wise(lines, _large(""), _large("\n"))  # the newline joins each with nothing
+        return lines.buffers()[2]
+
+    def write(self, formatted: pa.Buffer | None) -> None:
+        if formatted is not None:
+            self._out.write(formatted)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def close(self) -> None:
+        pass
+
+
+def _large(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.large_string())
+
+
+_TENTHOUSANDTHS = 10_000
+
+
+def _as_label(array: pa.Array) -> pa.Array:
+    """A label column as a text file has it: confidences with four decimals, 1 and 0 for known."""
+    if pa.types.is_boolean(array.type):
+        return array.cast(pa.int8())
+    if not pa.types.is_floating(array.type):
+        return array
+    # The product is exact in float64, and halves go to the even digit.
+    places = pc.round(pc.multiply(array.cast(pa.float64()), float(_TENTHOUSANDTHS)), round_mode="half_to_even")
+    texts = pa.array([f"{place / _TENTHOUSANDTHS:.4f}" for place in range(_TENTHOUSANDTHS + 1)], pa.large_string())
+    return texts.take(places.cast(pa.int32()))
+
+
+def _as_cells(array: pa.Array) -> pa.Array:
+    """As text, in quotes where it must be."""
+    text = as_text(array)
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        return text
+    odd = pc.match_substring_regex(text, '[",\r\n]')
+    if not pc.any(odd).as_py():
+        return text
+    quoted = pc.binary_join_element_wise(_large('"'), pc.replace_substring(text, '"', '""'), _large('"'), _large(""))
+    return pc.if_else(odd, quoted, text)
+
+
+Sink = IpcSink | ParquetSink | AppendSink | CsvSink
+_PARQUET, _IPC = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
+
+
+def arrow_sink(
+    out: BinaryIO, form: str, source: ColumnFlows[Any], kept: Sequence[int] | None, labels: LabelColumns
+) -> Sink:
+    """A sink for a file whose name ends in ``form``: Parquet, Arrow IPC, else CSV. ``kept``: the columns of the source
+    that come before the labels; None: all as they are. Raises FlowsError where the source has a label column already.
+    """
+    columns = range(len(source.columns)) if kept is None else kept
+    check_label_columns([label.name for label in labels.fields], [source.columns[i] for i in columns])
+    table = source.table if isinstance(source, TableFlows) else None
+    if form in _PARQUET and kept is None and isinstance(table, ParquetTable):
+        return AppendSink(out, table, labels)
+    own = OwnColumns(source, columns)
+    if form in _PARQUET:
+        return ParquetSink(out, own, labels)
+    return IpcSink(out, own, labels) if form in _IPC else CsvSink(out, own, labels)
