@@ -148,7 +148,8 @@ class Meter:
 
     ``strict``: as the Java meter. ``lone``: flows of one packet are given too. ``after_packets``, ``after_time``: an
     early look at each open flow of two packets or more, once it has so many, or once so much time has passed since its
-    first packet by the packets' clock, whichever comes first; 0: none.
+    first packet by the packets' clock, whichever comes first; 0: none. ``threads``: each flow belongs to one of them,
+    and so does its share of ``max_flows``; the flows and their order are the same unless some are evicted.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Meter:
         lone: bool = False,
         after_packets: int = 0,
         after_time: int = 0,
+        threads: int = 1,
     ) -> None: ...
     def feed(self, bytes: bytes) -> None: ...
     def expire(self, now: int) -> None:
@@ -188,4 +190,10 @@ class Meter:
 
 def meter_profiles() -> list[str]: ...
 def meter_columns(profile: str) -> list[str]: ...
+def meter_timeout(profile: str) -> int:
+    """Microseconds from a flow's first packet, unless another is asked for."""
+
+def meter_is_proven(profile: str) -> bool:
+    """Whether its rows were compared with what its program prints."""
+
 def meter_header(profile: str) -> str: ...

@@ -48,10 +48,15 @@ def capture(packets: Iterable[Packet]) -> bytes:
 
 
 def new_meter(
-    profile: str = "darknet2020", *, strict: bool = False, max_flows: int = 1000, **more: int
+    profile: str = "darknet2020",
+    *,
+    timeout: int = 120_000_000,
+    strict: bool = False,
+    max_flows: int = 1000,
+    **more: int,
 ) -> _native.Meter:
     """That has read a capture's begin."""
-    meter = _native.Meter(profile, 120_000_000, strict, max_flows, 7, **more)
+    meter = _native.Meter(profile, timeout, strict, max_flows, 7, **more)
     meter.feed(capture([]))
     return meter
 

@@ -16,7 +16,8 @@ from etcc_edge.cli.terminal import NumberRange, byte_progress, check_form, check
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
-from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
+from etcc_edge.infer.threads import in_order
+from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, MeteredCapture
 
 _WEEK = 7 * 24 * 3600
 _LAST_SECOND = 1 << 32  # since 1970, of a capture
@@ -30,11 +31,9 @@ _LAST_SECOND = 1 << 32  # since 1970, of a capture
 @click.option("--profile", default=PROFILES[0], show_default=True, type=click.Choice(PROFILES))
 @click.option(
     "--timeout",
-    default=TIMEOUT,
-    show_default=True,
     type=NumberRange(0.001, 1e9),
     metavar="S",
-    help="Seconds of a flow at most.",
+    help="Seconds of a flow at most. Default: the profile's.",
 )
 @click.option(
     "--time-zone", default="UTC", show_default=True, metavar="Z", help="Of the timestamps, such as Europe/Berlin."
@@ -42,6 +41,8 @@ _LAST_SECOND = 1 << 32  # since 1970, of a capture
 @click.option(
     "--max-flows", default=MAX_FLOWS, show_default=True, type=click.IntRange(1, 1 << 30), help="Open at once."
 )
+@click.option("--lone", is_flag=True, help="Flows of one packet too.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), metavar="N")
 @click.option("--strict-profile", is_flag=True, help="With the quirks of the Java meter's decoder.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="A summary as JSON on standard error.")
@@ -49,9 +50,11 @@ def command(
     captures: tuple[str, ...],
     output: str,
     profile: str,
-    timeout: float,
+    timeout: float | None,
     time_zone: str,
     max_flows: int,
+    lone: bool,
+    threads: int,
     strict_profile: bool,
     force: bool,
     as_json: bool,
@@ -69,15 +72,30 @@ def command(
         raise click.UsageError(f"-o {output}: is a capture to be read; name another file")
     zone, *changes = _seconds_east(time_zone)
     sources = [
-        MeteredCapture(name, profile, timeout=timeout, strict=strict_profile, max_flows=max_flows) for name in captures
+        MeteredCapture(
+            name,
+            profile,
+            timeout=timeout,
+            strict=strict_profile,
+            max_flows=max_flows,
+            lone=lone,
+            threads=threads,
+        )
+        for name in captures
     ]
+    if not _native.meter_is_proven(profile):
+        note(f"warning: profile {profile} is unproven: no program's flows were there to compare with")
     header = _native.meter_header(profile).encode()
+
+    def write_text(flows: _native.Flows) -> bytes:
+        return flows.text(zone[1], changes).tobytes()
+
     with open_output(output) as out:
         for name, source in zip(captures, sources, strict=True):
             with byte_progress(name, hidden=output == STDIN) as progress:
-                for flows in source.flows(progress):
-                    if len(flows):
-                        out.write(header + flows.text(zone[1], changes).tobytes())
+                for text in in_order(write_text, source.flows(progress), threads):
+                    if text:
+                        out.write(header + text)
                         out.flush()  # a capture may be live
                         header = b""
         out.write(header)

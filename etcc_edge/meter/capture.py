@@ -14,18 +14,25 @@ from etcc_edge.flows.stream import ByteStream
 
 _PIECE = 1 << 20  # bytes of a read
 PROFILES = _native.meter_profiles()
-"""The states of CICFlowMeter that can be followed; the first is that of CICDarknet2020."""
-TIMEOUT = 120.0  # seconds from a flow's first packet, in all of them
-MAX_FLOWS = 1_000_000  # open at once: about 0.7 GB
+"""The meters that can be followed; the first is the CICFlowMeter of CICDarknet2020."""
+TIMEOUT = _native.meter_timeout(PROFILES[0]) / 1e6  # seconds from a flow's first packet, of that profile
+MAX_FLOWS = 1_000_000  # open at once: about 0.5 GB
+
+
+def default_timeout(profile: str) -> float:
+    """Seconds from a flow's first packet. Raises FlowsError for an unknown profile."""
+    if profile not in PROFILES:
+        raise FlowsError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+    return _native.meter_timeout(profile) / 1e6
 
 
 class MeteredCapture:
     """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input), by its path or opened.
 
-    ``timeout``: seconds from a flow's first packet. ``strict``: with the quirks of the Java meter's decoder, and no
-    flow ends before a packet of it comes. ``lone``: flows of one packet are given too. ``after_packets``,
-    ``after_seconds``: an early look at each open flow of two packets or more, once it has so many packets, or is so
-    many seconds old by the packets' clock, whichever comes first; 0: none.
+    ``timeout``: seconds from a flow's first packet; None: the profile's. ``strict``: with the quirks of the Java
+    meter's decoder, and no flow ends before a packet of it comes. ``lone``: flows of one packet are given too.
+    ``after_packets``, ``after_seconds``: an early look at each open flow of two packets or more, once it has so many
+    packets, or is so many seconds old by the packets' clock, whichever comes first; 0: none. ``threads``: of the meter.
     ``bytes`` were read, unpacked, and ``rows`` flows given. ``problem``: what ended the capture early, in a clause;
     empty where it is whole. Raises FlowsError for an unknown profile.
     """
@@ -35,25 +42,26 @@ class MeteredCapture:
         capture: str | os.PathLike[str] | ByteStream,
         profile: str = PROFILES[0],
         *,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
         strict: bool = False,
         max_flows: int = MAX_FLOWS,
         lone: bool = False,
         after_packets: int = 0,
         after_seconds: float = 0.0,
+        threads: int = 1,
     ) -> None:
-        if profile not in PROFILES:
-            raise FlowsError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+        own_timeout = default_timeout(profile)
         self.capture = capture
         self.meter = _native.Meter(
             profile,
-            round(timeout * 1e6),
+            round((own_timeout if timeout is None else timeout) * 1e6),
             strict,
             max_flows,
             secrets.randbits(64),
             lone=lone,
             after_packets=after_packets,
             after_time=round(after_seconds * 1e6),
+            threads=threads,
         )
         self.rows = 0
         self.bytes = 0

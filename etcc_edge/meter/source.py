@@ -22,7 +22,7 @@ from etcc_edge.flows.features import Dialect, dialect_named, features, header_ke
 from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.header import Header
 from etcc_edge.flows.text.reader import TextBatch
-from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, TIMEOUT, MeteredCapture
+from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, MeteredCapture, default_timeout
 
 _OTHER_METERS = {"iscx-15s": "ISCXFlowMeter"}
 _BATCH = 2048  # flows; then a call for each batch costs little
@@ -122,7 +122,7 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         self.asked_profile, self.asked_timeout = profile, timeout
         self._max_flows = max_flows
         self._counting = Lock()
-        self.follow(PROFILES[0], TIMEOUT)
+        self.follow(PROFILES[0], default_timeout(profile or PROFILES[0]))
 
     def follow(self, profile: str, timeout: float) -> None:
         """Cuts flows by this profile and timeout in seconds, where no others were asked for. Before the first batch."""

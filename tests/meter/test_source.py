@@ -73,7 +73,7 @@ def test_numbers_are_those_of_the_text(
 @pytest.mark.parametrize("profile", PROFILES)
 def test_numbers_are_those_of_the_text_in_real_captures(real_flows: Path, tmp_path: Path, profile: str) -> None:
     captures = sorted((real_flows / "meter" / "pcap").glob("*.pcap"))
-    assert sum(assert_equal_bits(capture, profile, tmp_path / "flows.csv") for capture in captures) > 3500
+    assert sum(assert_equal_bits(capture, profile, tmp_path / "flows.csv") for capture in captures) > 3000
 
 
 def cells(capture: bytes, tmp_path: Path) -> dict[str, list[str]]:

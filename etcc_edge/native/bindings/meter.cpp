@@ -47,7 +47,7 @@ struct Flows {
 class PyMeter {
  public:
   PyMeter(const std::string& profile, std::int64_t timeout, bool strict, std::size_t max_flows, std::uint64_t seed,
-          bool lone, std::uint32_t after_packets, std::int64_t after_time)
+          bool lone, std::uint32_t after_packets, std::int64_t after_time, std::size_t threads)
       : profile_(profile_of(profile)),
         meter_(profile_,
                {.timeout = timeout,
@@ -56,7 +56,7 @@ class PyMeter {
                 .gives_lone = lone,
                 .after_packets = after_packets,
                 .after_time = after_time},
-               strict) {}
+               strict, threads) {}
 
   void feed(const nb::bytes& bytes) {
     const Bytes span(reinterpret_cast<const std::uint8_t*>(bytes.c_str()), bytes.size());
@@ -69,6 +69,7 @@ class PyMeter {
     ring.wait(milliseconds);
     ring.read({.now = now, .step_before = step_before, .step = step},
               [this](const Frame& frame) { meter_.add(frame); });
+    meter_.settle();
   }
 
   Flows take() {
@@ -162,9 +163,9 @@ void bind_meter(nb::module_& m) {
                                   "blocks"_a, "link"_a);
   nb::class_<PyMeter>(m, "Meter")
       .def(nb::init<const std::string&, std::int64_t, bool, std::size_t, std::uint64_t, bool, std::uint32_t,
-                    std::int64_t>(),
+                    std::int64_t, std::size_t>(),
            "profile"_a, "timeout"_a, "strict"_a, "max_flows"_a, "seed"_a, "lone"_a = false, "after_packets"_a = 0,
-           "after_time"_a = 0)
+           "after_time"_a = 0, "threads"_a = 1)
       .def("feed", &PyMeter::feed, "bytes"_a)
       .def(
           "expire", [](PyMeter& self, std::int64_t now) { self.meter_.expire(now); }, "now"_a)
@@ -175,8 +176,8 @@ void bind_meter(nb::module_& m) {
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })
       .def_prop_ro("packets", [](const PyMeter& self) { return self.meter_.frames(); })
       .def_prop_ro("skipped", &PyMeter::skipped)
-      .def_prop_ro("lone", [](const PyMeter& self) { return self.meter_.table().lone(); })
-      .def_prop_ro("evicted", [](const PyMeter& self) { return self.meter_.table().evicted(); });
+      .def_prop_ro("lone", [](const PyMeter& self) { return self.meter_.lone(); })
+      .def_prop_ro("evicted", [](const PyMeter& self) { return self.meter_.evicted(); });
   m.def("meter_profiles", [] {
     std::vector<std::string> names;
     for (const Profile& profile : profiles) names.emplace_back(profile.name);
@@ -194,5 +195,7 @@ void bind_meter(nb::module_& m) {
         return names;
       },
       "profile"_a);
+  m.def("meter_timeout", [](const std::string& profile) { return profile_of(profile).timeout; }, "profile"_a);
+  m.def("meter_is_proven", [](const std::string& profile) { return profile_of(profile).is_proven; }, "profile"_a);
   m.def("meter_header", [](const std::string& profile) { return header(profile_of(profile)); }, "profile"_a);
 }

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "cascade/pool.hpp"
 #include "network/network.hpp"
+#include "threads/pool.hpp"
 
 namespace etcc {
 

@@ -54,9 +54,41 @@ bool CaptureReader::fail(const char* problem) {
 }
 
 void CaptureReader::feed(Bytes bytes) {
-  buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(begin_));
+  if (!problem_.empty()) return;
+  piece_ = bytes;
+  joined_ = 0;
+  window_ = left_;
   begin_ = 0;
-  if (problem_.empty()) buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+}
+
+// More bytes come into the window, if there are any. A record that lies in two pieces is put together; the others are
+// read where they are.
+bool CaptureReader::widen() {
+  const bool is_in_left = window_.data() == left_.data();
+  if (is_in_left && !piece_.empty()) {
+    if (rest().size() <= joined_) {  // the rest lies in the piece as well
+      window_ = {piece_.data() - rest().size(), rest().size() + piece_.size()};
+      piece_ = {};
+      begin_ = 0;
+      return true;
+    }
+    constexpr std::size_t least = 2048;
+    const std::size_t size = std::min(piece_.size(), std::max(left_.size(), least));
+    left_.insert(left_.end(), piece_.begin(), piece_.begin() + static_cast<std::ptrdiff_t>(size));
+    piece_ = piece_.subspan(size);
+    joined_ += size;
+    window_ = left_;
+    return true;
+  }
+  const Bytes over = rest();
+  if (is_in_left) {
+    left_.erase(left_.begin(), left_.begin() + static_cast<std::ptrdiff_t>(begin_));
+  } else {
+    left_.assign(over.begin(), over.end());
+  }
+  window_ = left_;
+  begin_ = 0;
+  return false;
 }
 
 void CaptureReader::finish() {
@@ -68,6 +100,13 @@ void CaptureReader::finish() {
 }
 
 bool CaptureReader::next(Frame& frame) {
+  while (!try_next(frame)) {
+    if (!problem_.empty() || !widen()) return false;
+  }
+  return true;
+}
+
+bool CaptureReader::try_next(Frame& frame) {
   if (!problem_.empty()) return false;
   if (form_ == Form::unknown && !start()) return false;
   return form_ == Form::pcap ? next_record(frame) : next_block(frame);

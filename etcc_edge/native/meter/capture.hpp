@@ -21,6 +21,7 @@ struct Frame {
 // capture that is damaged ends there, and `problem` says how.
 class CaptureReader {
  public:
+  // They must stay until `next` has given false: only what is left then is copied.
   void feed(Bytes bytes);
 
   // No more bytes come. What is left is part of a record: a problem.
@@ -41,7 +42,9 @@ class CaptureReader {
     std::int64_t offset = 0;  // seconds
   };
 
-  Bytes rest() const { return Bytes(buffer_).subspan(begin_); }
+  Bytes rest() const { return window_.subspan(begin_); }
+  bool try_next(Frame& frame);
+  bool widen();
   std::uint32_t number(std::size_t at) const;  // 32 bits of `rest` in the capture's byte order
   std::uint16_t short_number(std::size_t at) const;
   bool fail(const char* problem);
@@ -52,8 +55,11 @@ class CaptureReader {
   bool read_interface(std::size_t size);
   bool read_packet(std::uint32_t type, std::size_t size, Frame& frame);
 
-  std::vector<std::uint8_t> buffer_;
-  std::size_t begin_ = 0;  // of what is not consumed
+  std::vector<std::uint8_t> left_;  // over from earlier pieces, and the begin of the piece
+  Bytes piece_;                     // that is not in `left_`
+  std::size_t joined_ = 0;          // bytes of `left_` that are the piece's
+  Bytes window_;                    // `left_` or the piece
+  std::size_t begin_ = 0;           // of what is not consumed in the window
   Form form_ = Form::unknown;
   bool big_endian_ = false;
   bool nanoseconds_ = false;

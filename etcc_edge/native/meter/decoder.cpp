@@ -1,6 +1,7 @@
 #include "meter/decoder.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "meter/ip.hpp"
@@ -135,7 +136,8 @@ Skip decode_ppp(Bytes bytes, Packet& packet) {
 }  // namespace
 
 Skip decode(const Frame& frame, bool strict, Packet& packet) {
-  packet = {.time = frame.time};
+  std::construct_at(&packet);  // an assignment would make a copy
+  packet.time = frame.time;
   if (strict) return decode_strict(frame, packet);
   switch (frame.link) {
     case ethernet_link: return decode_typed(frame.bytes, 12, ethernet_header, packet);

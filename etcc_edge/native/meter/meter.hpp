@@ -1,84 +1,95 @@
 // Bytes of a capture in, flows out.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
-#include <utility>
 #include <vector>
 
 #include "meter/capture.hpp"
 #include "meter/decoder.hpp"
 #include "meter/table.hpp"
+#include "threads/pool.hpp"
 
 namespace etcc::meter {
 
 class Meter {
  public:
-  // `strict`: as the Java meter. It ends no flow before a packet of the flow comes or the capture is over.
-  Meter(const Profile& profile, const Settings& settings, bool strict) : strict_(strict), table_(profile, settings) {}
+  // `strict`: as the Java meter. It ends no flow before a packet of the flow comes or the capture is over. With more
+  // than one of `threads`, each flow belongs to one of them, and `max_flows` is shared out. The flows and their order
+  // are the same, unless some are evicted.
+  Meter(const Profile& profile, const Settings& settings, bool strict, std::size_t threads);
 
-  void feed(Bytes bytes) {
-    capture_.feed(bytes);
-    for (Frame frame; capture_.next(frame);) add(frame);
-  }
+  void feed(Bytes bytes);
 
-  void add(const Frame& frame) {
-    ++frames_;
-    Packet packet;
-    const Skip skip = decode(frame, strict_, packet);
-    ++skips_[static_cast<std::size_t>(skip)];
-    if (skip != Skip::none) return;
-    pass(packet.time);
-    table_.add(packet, frames_, finished_);
-  }
+  // A frame that is not of a capture's bytes. It is not looked at later than `settle`.
+  void add(const Frame& frame);
+
+  // Ends what the packets so far end.
+  void settle();
 
   // Time has passed without packets: `clock` in microseconds.
-  void expire(std::int64_t clock) {
-    table_.expire(clock, finished_);
-    table_.look(clock, finished_);
-  }
+  void expire(std::int64_t clock);
 
   // The capture is over, and so are the flows.
-  void finish() {
-    capture_.finish();
-    table_.finish(finished_);
-  }
+  void finish();
 
-  // The flows that ended since the last `take`, and how many there are.
-  std::size_t ended() const { return finished_.size(); }
-  std::vector<Flow> take() { return std::exchange(finished_, {}); }
+  // The flows that ended since the last `take`, and how many there are. Several threads are a piece behind `feed`.
+  std::size_t ended() const;
+  std::vector<Flow> take();
 
   const CaptureReader& capture() const { return capture_; }
-  const FlowTable& table() const { return table_; }
+  std::uint64_t evicted() const;
+  std::uint64_t lone() const;  // flows of one packet, given or not
   std::uint64_t frames() const { return frames_; }
   const std::array<std::uint64_t, skip_reasons>& skips() const { return skips_; }
 
  private:
-  static constexpr std::size_t block = 64;  // packets
+  struct Item {
+    Packet packet;
+    std::uint64_t hash = 0, number = 0;
+  };
+  // What all tables do before they take the packet of that number.
+  struct Tick {
+    std::uint64_t number = 0;
+    std::int64_t look = no_clock, expire = no_clock;
+    std::int64_t latest = 0;  // with `expire`
+  };
+  // The order within the step of a packet.
+  enum class Phase : std::uint8_t { look, expire, add, finish };
+  static constexpr std::uint64_t phases = 4;
+  struct Shard {
+    Shard(const Profile& profile, const Settings& settings) : table(profile, settings) {}
 
-  // The packets' clock. Clocks jump, and captures are joined out of order: only a whole block of packets ends flows,
-  // and one packet alone never makes another flow old.
-  void pass(std::int64_t time) {
-    table_.look(std::min(time, std::exchange(last_time_, time)), finished_);
-    if (strict_) return;
-    block_time_ = std::min(block_time_, time);
-    if (++in_block_ < block) return;
-    table_.expire(block_time_, finished_);
-    block_time_ = std::numeric_limits<std::int64_t>::max();
-    in_block_ = 0;
-  }
+    // When the flows were finished that have no such note yet.
+    void note(std::uint64_t number, Phase phase);
+
+    FlowTable table;
+    std::vector<Item> filling, items;  // being read, and at work
+    std::vector<Flow> finished;
+    std::vector<std::uint64_t> steps;  // of each of them
+  };
+  static constexpr std::int64_t no_clock = std::numeric_limits<std::int64_t>::min();
+
+  void take_in(const Frame& frame);
+  void pass(std::int64_t time);
+  void hand_over();
+  void work(Shard& shard);
 
   bool strict_;
+  bool looks_;
   CaptureReader capture_;
-  FlowTable table_;
-  std::vector<Flow> finished_;
+  std::deque<Shard> shards_;
+  Pool pool_;
+  std::vector<Tick> filling_ticks_, ticks_;
   std::int64_t last_time_ = 0;
-  std::int64_t block_time_ = std::numeric_limits<std::int64_t>::max();  // the earliest of the block's packets
-  std::size_t in_block_ = 0;
+  std::size_t in_block_ = 0;  // packets of the block
+  std::int64_t earliest_ = 0, latest_ = 0;
+  std::size_t taken_in_ = 0;  // packets, since the last were handed over
   std::uint64_t frames_ = 0;
+  std::uint64_t number_ = 0;  // of frames and of calls that end flows
   std::array<std::uint64_t, skip_reasons> skips_{};
 };
 

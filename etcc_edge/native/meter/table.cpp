@@ -1,7 +1,9 @@
 #include "meter/table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -41,20 +43,24 @@ bool way_of(const Ends& ends) {
 }
 
 bool is_same_way(const Packet& packet, const Flow& flow) {
-  return packet.source == flow.source && packet.source_port == flow.source_port && packet.target == flow.target &&
-         packet.target_port == flow.target_port;
+  return packet.source_port == flow.source_port && packet.target_port == flow.target_port &&
+         is_same(packet.source, flow.source) && is_same(packet.target, flow.target);
+}
+
+bool is_other_way(const Packet& packet, const Flow& flow) {
+  return packet.source_port == flow.target_port && packet.target_port == flow.source_port &&
+         is_same(packet.source, flow.target) && is_same(packet.target, flow.source);
 }
 
 bool belongs(const Packet& packet, const Flow& flow) {
-  if (packet.protocol != flow.protocol || packet.version != flow.version) return false;
-  return is_same_way(packet, flow) || (packet.source == flow.target && packet.source_port == flow.target_port &&
-                                       packet.target == flow.source && packet.target_port == flow.source_port);
+  return packet.protocol == flow.protocol && packet.version == flow.version &&
+         (is_same_way(packet, flow) || is_other_way(packet, flow));
 }
 
 }  // namespace
 
 FlowTable::FlowTable(const Profile& profile, const Settings& settings)
-    : profile_(profile), settings_(settings), cells_(first_cells), directions_(settings.max_flows) {
+    : profile_(profile), settings_(settings), cells_(first_cells), directions_(settings.max_directions) {
   settings_.max_flows = std::clamp<std::size_t>(settings.max_flows, 1, no_place - 1);
 }
 
@@ -70,8 +76,25 @@ std::size_t FlowTable::find(const Packet& packet, std::uint64_t hash) const {
   return cell;
 }
 
-void FlowTable::add(const Packet& packet, std::uint64_t number, std::vector<Flow>& finished) {
-  const std::uint64_t hash = hash_of(packet, settings_.seed);
+std::uint64_t FlowTable::hash(const Packet& packet) const { return hash_of(packet, settings_.seed); }
+
+void FlowTable::fetch_cell(std::uint64_t hash) const { __builtin_prefetch(&cells_[hash & (cells_.size() - 1)]); }
+
+void FlowTable::fetch_flow(std::uint64_t hash) const {
+  const Place place = cells_[hash & (cells_.size() - 1)].place;
+  if (place != no_place) {
+    fetch_slot(place);
+  } else {
+    directions_.fetch(hash);
+  }
+}
+
+void FlowTable::fetch_slot(Place place) const {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&slot(place));
+  for (std::size_t line = 0; line < sizeof(Slot); line += 64) __builtin_prefetch(bytes + line, 1);
+}
+
+void FlowTable::add(const Packet& packet, std::uint64_t hash, std::uint64_t number, std::vector<Flow>& finished) {
   const std::size_t cell = find(packet, hash);
   if (cells_[cell].place == no_place) {
     if (used_ == settings_.max_flows) evict(finished);
@@ -79,32 +102,49 @@ void FlowTable::add(const Packet& packet, std::uint64_t number, std::vector<Flow
     return;
   }
   const Place place = cells_[cell].place;
-  Slot& own = slot(place);
-  Flow& flow = own.flow;
-  const std::int64_t age = packet.time - flow.start;
-  if (age > settings_.timeout) {
+  Flow& flow = slot(place).flow;
+  const bool is_next = flow.is_over && (packet.flags & syn_flag) != 0;
+  if (is_next || is_timed_out(flow, packet.time) || flow.is_full()) {
     give(flow, finished);
     unlink(place);
-    begin(place, packet, number, !is_same_way(packet, flow));
+    begin(place, packet, number, is_next ? is_turned(packet) : !is_same_way(packet, flow));
     return;
   }
-  const bool is_old = settings_.after_time != 0 && age >= settings_.after_time;
+  const bool is_old = settings_.after_time != 0 && packet.time - flow.start >= settings_.after_time;
   if (is_old) give_early(flow, finished);
-  own.is_bare_syn = false;
+  flow.is_bare_syn = false;
   const bool fin = packet.flags & fin_flag;
-  bool ends = fin;
-  if (!profile_.any_fin_ends) {
-    const bool forward_fin = fin && flow.is_forward(packet);
-    if (forward_fin && std::exchange(flow.fin_forward, true)) return;  // Java drops a second one
-    ends = fin ? !forward_fin : (packet.flags & rst_flag) != 0;
+  const bool rst = packet.flags & rst_flag;
+  const bool forward_fin = fin && flow.is_forward(packet);
+  bool ends = false;
+  switch (profile_.end) {
+    case End::any_fin: ends = fin; break;
+    case End::server_fin_or_rst:
+      if (forward_fin && flow.fin_forward) return;  // Java drops a second one
+      ends = fin ? !forward_fin : rst;
+      break;
+    case End::next_syn: flow.is_over |= rst || (forward_fin ? flow.fin_backward : fin && flow.fin_forward); break;
   }
-  if (!ends) flow.note_activity(packet.time);
+  flow.fin_forward |= forward_fin;
+  flow.fin_backward |= fin && !forward_fin;
+  if (!ends) flow.note_activity(packet.time, profile_);
   flow.add(packet, profile_);
   if (ends) {
     close(cell, finished);
   } else if (is_old || flow.packets() == settings_.after_packets) {
     give_early(flow, finished);
   }
+}
+
+// Where it is corrected, UDP's timeout counts from the last packet.
+bool FlowTable::is_timed_out(const Flow& flow, std::int64_t clock) const {
+  const bool idles = profile_.is_corrected && flow.protocol == udp_protocol;
+  return clock - (idles ? flow.last() : flow.start) > settings_.timeout;
+}
+
+// Whether the first packet that is seen answers one that is not.
+bool FlowTable::is_turned(const Packet& packet) const {
+  return profile_.is_corrected && (packet.flags & (syn_flag | ack_flag)) == (syn_flag | ack_flag);
 }
 
 void FlowTable::open(const Packet& packet, std::uint64_t number, std::uint64_t hash) {
@@ -117,7 +157,7 @@ void FlowTable::open(const Packet& packet, std::uint64_t number, std::uint64_t h
     if (place % chunk == 0) chunks_.push_back(std::make_unique<Slot[]>(chunk));
   }
   const std::optional<bool> way = directions_.take(hash);
-  begin(place, packet, number, way && *way != way_of(packet));
+  begin(place, packet, number, way ? *way != way_of(packet) : is_turned(packet));
   const std::size_t mask = cells_.size() - 1;
   std::size_t cell = hash & mask;
   while (cells_[cell].place != no_place) cell = (cell + 1) & mask;
@@ -127,9 +167,9 @@ void FlowTable::open(const Packet& packet, std::uint64_t number, std::uint64_t h
 
 void FlowTable::begin(Place place, const Packet& packet, std::uint64_t number, bool reversed) {
   Slot& own = slot(place);
-  own.flow = Flow(packet, profile_, reversed);
+  std::construct_at(&own.flow, packet, profile_, reversed);
   own.flow.number = number;
-  own.is_bare_syn = packet.protocol == tcp_protocol && (packet.flags & (syn_flag | ack_flag)) == syn_flag;
+  own.flow.is_bare_syn = packet.protocol == tcp_protocol && (packet.flags & (syn_flag | ack_flag)) == syn_flag;
   append(place);
 }
 
@@ -191,30 +231,42 @@ void FlowTable::remove(std::size_t cell) {
 }
 
 void FlowTable::evict(std::vector<Flow>& finished) {
-  while (next_syn_ != no_place && !slot(next_syn_).is_bare_syn) next_syn_ = slot(next_syn_).after;
+  while (next_syn_ != no_place && !slot(next_syn_).flow.is_bare_syn) next_syn_ = slot(next_syn_).after;
   const Place place = next_syn_ != no_place ? next_syn_ : first_;
   ++evicted_;
   close_place(place, hash_of(slot(place).flow, settings_.seed), finished);
 }
 
-void FlowTable::expire(std::int64_t clock, std::vector<Flow>& finished) {
+void FlowTable::expire(std::int64_t clock, std::int64_t latest, std::vector<Flow>& finished) {
+  struct Over {
+    Place place;
+    std::uint64_t hash;
+  };
+  std::array<Over, 16> over;  // as many as are fetched from memory at a time
   int moved = 0;
   while (first_ != no_place) {
-    const Place place = first_;
-    const Flow& flow = slot(place).flow;
-    const std::int64_t age = clock - flow.start;
-    if (age > settings_.timeout) {
-      const std::uint64_t hash = hash_of(flow, settings_.seed);
-      directions_.keep(hash, way_of(flow));
-      close_place(place, hash, finished);
-    } else if (age < -settings_.timeout && moved < most_moved) {
-      // A clock that jumped must not keep the flows behind for ever.
-      unlink(place);
-      append(place);
-      ++moved;
-    } else {
-      break;
+    std::size_t count = 0;
+    Place place = first_;
+    while (place != no_place && count < over.size() && is_timed_out(slot(place).flow, clock)) {
+      fetch_slot(place);
+      const std::uint64_t hash = hash_of(slot(place).flow, settings_.seed);
+      fetch_cell(hash);
+      directions_.fetch(hash);
+      over[count++] = {.place = place, .hash = hash};
+      place = slot(place).after;
     }
+    for (std::size_t i = 0; i < count; ++i) {
+      directions_.keep(over[i].hash, way_of(slot(over[i].place).flow));
+      close_place(over[i].place, over[i].hash, finished);
+    }
+    if (count > 0) continue;
+    // A clock that jumped must not keep the flows behind for ever, nor a flow that goes on beyond its timeout.
+    const std::int64_t start = slot(first_).flow.start;
+    const bool keeps = clock - start > settings_.timeout || start - latest > settings_.timeout;
+    if (!keeps || ++moved > most_moved) break;
+    place = first_;
+    unlink(place);
+    append(place);
   }
 }
 

@@ -14,12 +14,13 @@ namespace etcc::meter {
 
 // What is asked of a table. Times in microseconds.
 struct Settings {
-  std::int64_t timeout = 0;         // from a flow's first packet
-  std::size_t max_flows = 1;        // open at once
-  std::uint64_t seed = 0;           // any number that senders cannot know
-  bool gives_lone = false;          // flows of one packet too
-  std::uint32_t after_packets = 0;  // an early look at an open flow once it has so many; 0: none
-  std::int64_t after_time = 0;      // or once so much time has passed since its first packet; 0: none
+  std::int64_t timeout = 0;                           // from a flow's first packet
+  std::size_t max_flows = 1;                          // open at once
+  std::size_t max_directions = std::size_t{1} << 20;  // remembered of flows whose time is over
+  std::uint64_t seed = 0;                             // any number that senders cannot know
+  bool gives_lone = false;                            // flows of one packet too
+  std::uint32_t after_packets = 0;                    // an early look at an open flow once it has so many; 0: none
+  std::int64_t after_time = 0;                        // or once so much time has passed since its first packet; 0: none
 };
 
 class FlowTable {
@@ -28,11 +29,19 @@ class FlowTable {
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
 
-  // Flows that the packet ends are appended to `finished`, and so are early looks. `number`: the packet's, rising.
-  void add(const Packet& packet, std::uint64_t number, std::vector<Flow>& finished);
+  // The same for both directions.
+  std::uint64_t hash(const Packet& packet) const;
 
-  // Ends the flows whose time is over at `clock`. No packet could join them any more.
-  void expire(std::int64_t clock, std::vector<Flow>& finished);
+  // Fetch from memory what `add` will need: first the one for some packets, then the other, then add them.
+  void fetch_cell(std::uint64_t hash) const;
+  void fetch_flow(std::uint64_t hash) const;
+
+  // Flows that the packet ends are appended to `finished`, and so are early looks. `number`: the packet's, rising.
+  void add(const Packet& packet, std::uint64_t hash, std::uint64_t number, std::vector<Flow>& finished);
+
+  // Ends the flows whose time is over at `clock`. No packet could join them any more. `latest`: the time of the latest
+  // packet of late.
+  void expire(std::int64_t clock, std::int64_t latest, std::vector<Flow>& finished);
 
   // Gives the early looks that are due at `clock`.
   void look(std::int64_t clock, std::vector<Flow>& finished);
@@ -51,7 +60,6 @@ class FlowTable {
   struct Slot {
     Flow flow;
     Place before = no_place, after = no_place;  // in the queue; `after` alone among the free
-    bool is_bare_syn = false;
   };
   struct Cell {
     std::uint32_t tag = 0;  // of the flow's hash
@@ -60,6 +68,9 @@ class FlowTable {
 
   Slot& slot(Place place) { return chunks_[place / chunk][place % chunk]; }
   const Slot& slot(Place place) const { return chunks_[place / chunk][place % chunk]; }
+  bool is_timed_out(const Flow& flow, std::int64_t clock) const;
+  bool is_turned(const Packet& packet) const;
+  void fetch_slot(Place place) const;
   std::size_t find(const Packet& packet, std::uint64_t hash) const;
   void open(const Packet& packet, std::uint64_t number, std::uint64_t hash);
   void begin(Place place, const Packet& packet, std::uint64_t number, bool reversed);

@@ -20,36 +20,40 @@ double divided(std::int64_t a, std::int64_t b) {
 // Fills an array of cells from its begin.
 class Cells {
  public:
+  explicit Cells(int no_time) : no_time_(static_cast<double>(no_time)) {}
   void whole(double value) { put({.value = value}); }
   void whole(std::int64_t value) { whole(static_cast<double>(value)); }
   void real(double value) { put({.value = value, .is_real = true}); }
   void real_or_absent(bool is_there, double value) { put(is_there ? Cell{.value = value, .is_real = true} : Cell{}); }
-  void lengths(const Statistics& lengths) {
-    const bool any = lengths.count() > 0;
-    real_or_absent(any, lengths.max());
-    real_or_absent(any, lengths.min());
-    real_or_absent(any, lengths.mean());
+  void lengths(const Summary& lengths) {
+    const bool any = lengths.count > 0;
+    real_or_absent(any, lengths.max);
+    real_or_absent(any, lengths.min);
+    real_or_absent(any, lengths.mean);
     real_or_absent(any, lengths.deviation());
   }
-  void gaps(const Statistics& gaps) {
-    const bool any = gaps.count() > 0;
-    real_or_absent(any, gaps.sum());
+  void gaps(const Summary& gaps) {
+    real_or_absent(gaps.count > 0, gaps.sum);
     spread(gaps);
   }
-  void spread(const Statistics& values) {
-    const bool any = values.count() > 0;
-    real_or_absent(any, values.mean());
+  void spread(const Summary& values) {
+    const bool any = values.count > 0;
+    real_or_absent(any, values.mean);
     real_or_absent(any, values.deviation());
-    real_or_absent(any, values.max());
-    real_or_absent(any, values.min());
+    extreme(any, values.max);
+    extreme(any, values.min);
   }
   const std::array<Cell, number_columns>& all() const { return cells_; }
 
  private:
+  void extreme(bool is_there, double time) {
+    put(is_there ? Cell{.value = time, .is_real = true} : Cell{.value = no_time_});
+  }
   void put(Cell cell) { cells_[size_++] = cell; }
 
   std::array<Cell, number_columns> cells_{};
   std::size_t size_ = 0;
+  double no_time_;
 };
 
 template <class Number>
@@ -119,15 +123,19 @@ void append_real(std::string& out, double value) {
     out += "0.0";
     return;
   }
-  char text[32];
   const bool plain = value >= 1e-3 && value < 1e7;
+  if (const auto whole = static_cast<std::uint32_t>(plain ? value : 0); whole == value) {
+    append_whole(out, whole);
+    out += ".0";
+    return;
+  }
+  char text[32];
   const char* end =
       std::to_chars(text, text + sizeof text, value, plain ? std::chars_format::fixed : std::chars_format::scientific)
           .ptr;
   const std::string_view digits(text, static_cast<std::size_t>(end - text));
   if (plain) {
     out += digits;
-    if (digits.find('.') == std::string_view::npos) out += ".0";
     return;
   }
   const std::size_t e = digits.find('e');
@@ -152,66 +160,70 @@ void append_cell(std::string& out, const Cell& cell) {
 }
 
 std::array<Cell, number_columns> cells_of(const Flow& flow, const Profile& profile) {
-  const Direction& fwd = flow.forward;
-  const Direction& bwd = flow.backward;
-  const std::int64_t fwd_packets = fwd.lengths.count(), bwd_packets = bwd.lengths.count();
-  const auto fwd_bytes = static_cast<std::int64_t>(fwd.lengths.sum());
-  const auto bwd_bytes = static_cast<std::int64_t>(bwd.lengths.sum());
+  const Summary fwd = flow.forward.lengths.summary(), bwd = flow.backward.lengths.summary();
+  const Summary lengths = flow.lengths(profile), gaps = flow.gaps();
+  const auto fwd_bytes = static_cast<std::int64_t>(fwd.sum);
+  const auto bwd_bytes = static_cast<std::int64_t>(bwd.sum);
   const double seconds = static_cast<double>(flow.duration()) / 1e6;
   const bool lasts = flow.duration() > 0;
-  Cells cells;
+  const auto rate = [&](double amount) { return profile.is_corrected && !lasts ? -1.0 : amount / seconds; };
+  const auto way_rate = [&](std::int64_t count) {
+    return profile.is_corrected || lasts ? rate(static_cast<double>(count)) : 0.0;
+  };
+  Cells cells(profile.no_time);
   cells.whole(std::int64_t{flow.source_port});
   cells.whole(std::int64_t{flow.target_port});
   cells.whole(std::int64_t{flow.protocol});
   cells.whole(flow.duration());
-  cells.whole(fwd_packets);
-  cells.whole(bwd_packets);
-  cells.real(fwd.lengths.sum());
-  cells.real(bwd.lengths.sum());
-  cells.lengths(fwd.lengths);
-  cells.lengths(bwd.lengths);
-  cells.real(static_cast<double>(flow.bytes()) / seconds);
-  cells.real(static_cast<double>(flow.packets()) / seconds);
-  cells.real(flow.gaps.mean());
-  cells.real(flow.gaps.deviation());
-  cells.real(flow.gaps.max());
-  cells.real(flow.gaps.min());
-  cells.gaps(fwd.gaps);
-  cells.gaps(bwd.gaps);
-  cells.whole(std::int64_t{flow.forward_push});
-  cells.whole(std::int64_t{0});
-  cells.whole(std::int64_t{flow.forward_urgent});
-  cells.whole(std::int64_t{0});
-  cells.whole(fwd.header_bytes);
-  cells.whole(bwd.header_bytes);
-  cells.real(lasts ? static_cast<double>(fwd_packets) / seconds : 0.0);
-  cells.real(lasts ? static_cast<double>(bwd_packets) / seconds : 0.0);
-  cells.real(flow.lengths.min());
-  cells.real(flow.lengths.max());
-  cells.real(flow.lengths.mean());
-  cells.real(flow.lengths.deviation());
-  cells.real(flow.lengths.variance());
-  for (const std::size_t bit : {0, 1, 2, 3, 4, 5, 7, 6}) cells.whole(flow.flags[bit]);
-  cells.real(divided(bwd_packets, fwd_packets));
-  cells.real(flow.lengths.sum() / static_cast<double>(flow.packets()));
-  cells.real(fwd_packets > 0 ? fwd.lengths.sum() / static_cast<double>(fwd_packets) : 0.0);
-  cells.real(bwd_packets > 0 ? bwd.lengths.sum() / static_cast<double>(bwd_packets) : 0.0);
+  cells.whole(fwd.count);
+  cells.whole(bwd.count);
+  cells.real(fwd.sum);
+  cells.real(bwd.sum);
+  cells.lengths(fwd);
+  cells.lengths(bwd);
+  cells.real(rate(static_cast<double>(flow.bytes())));
+  cells.real(rate(static_cast<double>(flow.packets())));
+  cells.real(gaps.mean);
+  cells.real(gaps.deviation());
+  cells.real(gaps.max);
+  cells.real(gaps.min);
+  cells.gaps(flow.forward_gaps());
+  cells.gaps(flow.backward_gaps());
+  cells.whole(std::int64_t{flow.forward_pushes});
+  cells.whole(std::int64_t{profile.is_corrected ? flow.flags[3] - flow.forward_pushes : 0});
+  cells.whole(std::int64_t{flow.forward_urgents});
+  cells.whole(std::int64_t{profile.is_corrected ? flow.flags[5] - flow.forward_urgents : 0});
+  cells.whole(static_cast<std::int64_t>(flow.forward.header_bytes));
+  cells.whole(static_cast<std::int64_t>(flow.backward.header_bytes));
+  cells.real(way_rate(fwd.count));
+  cells.real(way_rate(bwd.count));
+  cells.real(lengths.min);
+  cells.real(lengths.max);
+  cells.real(lengths.mean);
+  cells.real(lengths.deviation());
+  cells.real(lengths.variance);
+  for (const std::size_t bit : {0, 1, 2, 3, 4, 5, 7, 6}) cells.whole(std::int64_t{flow.flags[bit]});
+  cells.real(profile.is_corrected && fwd.count > 0 ? static_cast<double>(bwd.count) / static_cast<double>(fwd.count)
+                                                   : divided(bwd.count, fwd.count));
+  cells.real(lengths.sum / static_cast<double>(flow.packets()));
+  cells.real(fwd.count > 0 ? fwd.sum / static_cast<double>(fwd.count) : 0.0);
+  cells.real(bwd.count > 0 ? bwd.sum / static_cast<double>(bwd.count) : 0.0);
   for (int i = 0; i < 3; ++i) cells.whole(std::int64_t{0});
-  cells.whole(profile.backward_bulk_bytes ? divided(flow.bulk_bytes, flow.bulks) : 0.0);
+  cells.whole(profile.backward_bulk_bytes ? divided(static_cast<std::int64_t>(flow.bulk_bytes), flow.bulks) : 0.0);
   cells.whole(divided(flow.bulk_packets, flow.bulks));
   cells.whole(flow.bulk_duration != 0
                   ? std::trunc(static_cast<double>(flow.bulk_bytes) / (static_cast<double>(flow.bulk_duration) / 1e6))
                   : 0.0);
-  cells.whole(divided(fwd_packets, flow.subflows));
+  cells.whole(divided(fwd.count, flow.subflows));
   cells.whole(divided(fwd_bytes, flow.subflows));
-  cells.whole(divided(bwd_packets, flow.subflows));
+  cells.whole(divided(bwd.count, flow.subflows));
   cells.whole(divided(bwd_bytes, flow.subflows));
   cells.whole(std::int64_t{flow.first_window});
   cells.whole(std::int64_t{flow.last_backward_window});
-  cells.whole(flow.forward_data_packets);
-  cells.whole(std::int64_t{flow.least_header});
-  cells.spread(flow.active);
-  cells.spread(flow.idle);
+  cells.whole(std::int64_t{flow.forward.lengths.data_packets});
+  cells.whole(std::int64_t{flow.least_header == Flow::no_header ? 0 : flow.least_header});
+  cells.spread(flow.active());
+  cells.spread(flow.idle());
   return cells.all();
 }
 

@@ -1,4 +1,4 @@
-#include "cascade/pool.hpp"
+#include "threads/pool.hpp"
 
 #include <unistd.h>
 
