@@ -13,7 +13,7 @@ from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
 from etcc_edge.evaluation.report import FORMATS, as_json, write_report
-from etcc_edge.evaluation.tables import UNITS, confusion_tables, part_table, remarks, score_table, titles
+from etcc_edge.evaluation.tables import UNITS, confusion_tables, part_table, remarks, score_table, titles, windows_text
 from etcc_edge.flows.stream import STDIN
 
 
@@ -129,6 +129,8 @@ def command(
     for title, evaluation in zip(titles(evaluations), evaluations, strict=True):
         parts = part_table([evaluation])
         print_table(["", *(name for _, name in parts.columns[1:])], parts.rows, title=f"{title} by part, %".strip())
+        if evaluation.scores.windows:
+            click.echo(windows_text(evaluation.scores.windows))
     for title, evaluation in zip(titles(evaluations), evaluations, strict=True):
         for line in remarks(evaluation):
             click.echo(f"{title}: {line}" if title else line)

@@ -96,6 +96,7 @@ def evaluate_file(
                 bundle.root.thresholds.get(choice.precision),
                 flows.session[kept],
                 flows.service[kept],
+                flows.start[kept],
             ),
         )
         for bundle, choice, features in zip(chosen, choices, raw, strict=True)

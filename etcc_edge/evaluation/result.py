@@ -149,6 +149,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class WindowScore:
+    """The application of a host's foreground flows of five minutes, from their evidence summed, against the true one of
+    most of it. The host is the source of a flow's first packet; windows do not cross sessions."""
+
+    windows: int
+    accuracy: float | None
+    accuracy_interval: Interval | None  # whole sessions are drawn anew
+    accuracy_of_surer_half: float | None
+    mean_confidence: float | None
+
+
+@dataclass(frozen=True)
 class Known:
     """How the energy of the first stage tells flows of protocols that the bundle does not know."""
 
@@ -186,6 +198,7 @@ class Evaluation:
     known: Known | None  # None without a threshold
     least_confidence: float  # of the pair, for an application to be given
     parts: dict[str, Part]  # by `PARTS`
+    windows: WindowScore | None  # None where the flows have neither Flow IDs nor times
     bootstrap: Bootstrap
 
 
@@ -252,6 +265,7 @@ def from_json(keys: Mapping[str, Any]) -> Evaluation:
         known=None if keys["known"] is None else _read(Known, keys["known"]),
         least_confidence=keys.get("least_confidence", 0.0),
         parts={name: _read(Part, part) for name, part in keys.get("parts", {}).items()},
+        windows=_read(WindowScore, keys["windows"]) if keys.get("windows") else None,
         bootstrap=_read(Bootstrap, keys["bootstrap"]),
     )
 

@@ -29,7 +29,9 @@ from etcc_edge.evaluation.result import (
     Part,
     Score,
 )
+from etcc_edge.evaluation.windows import window_score
 from etcc_edge.flows.identity import conversation
+from etcc_edge.flows.labels import codes_of
 from etcc_edge.flows.size import packets, payload_bytes
 
 SIZES = (10, 100, 1000)  # packets that part the sizes of flows
@@ -63,13 +65,15 @@ def evaluate(
     threshold: float | None = None,
     session: Text | None = None,
     service: Text | None = None,
+    start: I64 | None = None,
 ) -> Evaluation:
     """The figures of a two-level bundle on raw features float32 [n, f] and their true labels [n].
 
     ``cascade_of`` gives what runs the bundle, and what runs the part below each protocol. Accuracies have intervals,
     for which whole sessions are drawn where ``session`` [n] has some, else Flow IDs of ``flow_id`` [n], else flows.
     ``service`` [n]: of each flow, empty for none; where the bundle names services by rule, the true application.
-    ``threshold``: of the first stage's energy, beyond which a flow is called unknown.
+    ``start`` [n]: microseconds since 1970, -1 where unknown; with it, hosts' windows are scored. ``threshold``: of the
+    first stage's energy, beyond which a flow is called unknown.
     """
     result = answer(bundle, cascade_of(bundle), raw)
     of_file = Truth.of(bundle, protocol, application)
@@ -91,6 +95,18 @@ def evaluate(
     parts = {name: _PartRows(*rows) for name, rows in _parts(bundle, raw, service, truth, of_file).items()}
     for name, part in parts.items():
         accuracies |= part.accuracies(name, result, given)
+    windows = None
+    if start is not None and flow_id is not None:
+        weight = packets(raw, bundle.features)
+        windows = window_score(
+            result,
+            codes_of(bundle.vocabulary()[1], application),
+            (service == "") & truth.counted,
+            np.ones(len(raw)) if weight is None else weight.astype(np.float64),
+            flow_id,
+            start,
+            np.full(len(raw), "") if session is None else session,
+        )
     draws = _draws(accuracies, units)
     limits = {name: _interval(resampled) for name, resampled in draws.items()}
     stage2 = {
@@ -111,6 +127,7 @@ def evaluate(
         known=None if threshold is None else _known(threshold, result, truth.protocol >= 0),
         least_confidence=least,
         parts={name: _part(name, part, result, given, size, accuracies, limits) for name, part in parts.items()},
+        windows=windows,
         bootstrap=Bootstrap(unit, len(np.unique(units)), RESAMPLES, SEED, LEVEL),
     )
 

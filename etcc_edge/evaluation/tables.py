@@ -18,6 +18,7 @@ from etcc_edge.evaluation.result import (
     Known,
     Part,
     Score,
+    WindowScore,
 )
 from etcc_edge.reports.numbers import NONE, percent
 from etcc_edge.reports.tables import Table
@@ -135,6 +136,15 @@ def part_rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
 def part_table(evaluations: Sequence[FileEvaluation]) -> Table:
     columns = _columns(titles(evaluations), PART_HEADS)
     return Table("Both labels, by part of the flows (%)", columns, part_rows(scores_of(evaluations)))
+
+
+def windows_text(windows: WindowScore) -> str:
+    """The score of hosts' windows in a sentence."""
+    return (
+        f"summed over a host's foreground flows of 5 minutes, the application is right in "
+        f"{_with_interval(windows.accuracy, windows.accuracy_interval)} % of {windows.windows} windows; of the surer "
+        f"half, in {percent(windows.accuracy_of_surer_half)} %"
+    )
 
 
 def attribution_table(evaluations: Sequence[FileEvaluation]) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.evaluation.result import Evaluation, Score, from_json
-from etcc_edge.evaluation.tables import PART_HEADS, part_rows
+from etcc_edge.evaluation.tables import PART_HEADS, part_rows, windows_text
 from etcc_edge.flows.services import BACKGROUND
 from etcc_edge.reports.numbers import percent
 from etcc_edge.training.confidence import RIGHT
@@ -104,6 +104,9 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     texts = []
     if test.parts:
         texts += ["Both labels, by part of the flows, in %:", _table(["", *PART_HEADS], part_rows([test]))]
+    if test.windows:
+        sentence = windows_text(test.windows)
+        texts.append(f"{sentence[0].upper()}{sentence[1:]} (`etcc-edge infer --sum-by host,5min`).")
     if bundle.services:
         texts.append(
             "Flows of background services get the service's name as application by rule, told by their IP protocol and "

@@ -185,6 +185,7 @@ def test_figures(bundle: Bundle, flows: LabelledFlows, test: I64) -> dict[str, A
             bundle.root.thresholds.get("fp32"),
             flows.session[test],
             flows.service[test],
+            flows.start[test],
         )
     )
     return figures
