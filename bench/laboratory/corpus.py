@@ -23,7 +23,7 @@ from .scenario import Scenario
 from .tunnels import TUNNELS
 from .world import LaboratoryError, confined
 
-_SECONDS = 240  # over a scenario's own, for its tunnel to come up; then it counts as failed
+_SECONDS = 420  # over a scenario's own, for its tunnel to come up; then it counts as failed
 CONTENT = "content"
 
 

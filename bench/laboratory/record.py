@@ -44,7 +44,7 @@ def inside(world: World, folder: Path) -> list[subprocess.Popen[bytes]]:
 def _tcpdump(host: Host, interface: str, path: Path) -> subprocess.Popen[bytes]:
     return host.start(
         *("tcpdump", "-i", interface, "-n", "-U", "-s", str(SNAPLEN), "-B", "8192", "-Z", "root", "-w", str(path)),
-        "ip and (tcp or udp or proto 50) and not ip multicast",
+        "ip and (tcp or udp or proto 50) and not ip multicast and not udp port 137",
     )
 
 

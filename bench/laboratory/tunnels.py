@@ -351,7 +351,7 @@ def _tor_host(host: Host, bridge: bool) -> None:
         own += [f"Bridge obfs4 10.41.0.{_RELAYS + 1}:443 {fingerprint} cert={certificate} iat-mode={mode}"]
     _tor(host, host.name, *own)
     log = host.world.logs / f"{host.name}-tor.log"
-    wait(lambda: "Bootstrapped 100%" in log.read_text(), 150, f"{host.name}: Tor did not connect")
+    wait(lambda: "Bootstrapped 100%" in log.read_text(), 240, f"{host.name}: Tor did not connect")
     host.proxy = 1080
 
 
@@ -360,6 +360,47 @@ def _tor_tunnel(bridge: bool) -> Tunnel:
     product = "Tor with obfs4" if bridge else "Tor"
     gateway, host = partial(_tor_network, bridge=bridge), partial(_tor_host, bridge=bridge)
     return Tunnel("Tor", product, programs, gateway, host, udp=False)
+
+
+# --- SoftEther -----------------------------------------------------------------------------------------------------
+
+
+def _softether(host: Host, kind: str, commands: str) -> None:
+    """A daemon with state of its own, and what it is told to do once it listens."""
+    places = ("/run/softether", "/var/lib/softether", "/var/log/softether")
+    own = " && ".join(f"mkdir -p {place} && mount -t tmpfs tmpfs {place}" for place in places)
+    program = f"/usr/libexec/softether/vpn{kind}/vpn{kind}"
+    host.start("unshare", "--mount", "sh", "-c", f"{own} && exec {program} execsvc")
+    host.listens(443 if kind == "server" else 9931)
+    script = RUN / f"softether-{host.name}"
+    script.write_text(commands)
+    host.until("vpncmd", "localhost", f"/{kind.upper()}", f"/IN:{script}")
+
+
+def _softether_gateway(world: World) -> None:
+    _softether(
+        world.gateway,
+        "server",
+        "HubCreate lab /PASSWORD:lab\nHub lab\nUserCreate u /GROUP:none /REALNAME:none /NOTE:none\n"
+        "UserPasswordSet u /PASSWORD:lab\nSecureNatEnable\n",
+    )
+
+
+def _softether_host(host: Host) -> None:
+    _softether(
+        host,
+        "client",
+        f"NicCreate lab\nAccountCreate lab /SERVER:{host.gateway}:443 /HUB:lab /USERNAME:u /NICNAME:lab\n"
+        "AccountPasswordSet lab /PASSWORD:lab /TYPE:standard\nAccountConnect lab\n",
+    )
+    address = f"192.168.30.{10 + host.number}"
+    host.run("ip", "address", "add", f"{address}/24", "dev", "vpn_lab")
+    host.run("ip", "link", "set", "vpn_lab", "up")
+    host.until("ping", "-c", "1", "-W", "2", _NAT, seconds=40)
+    host.enters_by("vpn_lab", address, _NAT)
+
+
+_NAT = "192.168.30.1"  # SoftEther's own router, which translates addresses: servers cannot call back
 
 
 TUNNELS = {
@@ -380,4 +421,5 @@ TUNNELS = {
     "stunnel": Tunnel("Proxy", "stunnel", ("stunnel4", "proxychains4"), _stunnel_gateway, _stunnel_host, udp=False),
     "tor": _tor_tunnel(bridge=False),
     "tor-obfs4": _tor_tunnel(bridge=True),
+    "softether": Tunnel("VPN", "SoftEther", ("vpncmd", "ping"), _softether_gateway, _softether_host, udp=False),
 }

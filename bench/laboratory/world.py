@@ -66,6 +66,10 @@ class Host:
     def enter(self, command: Sequence[str]) -> list[str]:
         return ["nsenter", f"--net=/run/netns/{self.name}", *command]
 
+    def ip(self, lines: str) -> None:
+        """Commands of `ip` within the host, one a line. Raises LaboratoryError for one that fails."""
+        _ip(lines, self.name)
+
     def start(self, *command: str | Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Starts a program, its output in the log named after it; it ends with the scenario."""
         words = [str(word) for word in command]
@@ -75,7 +79,7 @@ class Host:
         self.world.processes.append(process)
         return process
 
-    def run(self, *command: str | Path, seconds: float = 30, check: bool = True) -> str:
+    def run(self, *command: str | Path, seconds: float = 60, check: bool = True) -> str:
         """Runs a program to its end, and returns what it printed. Raises LaboratoryError where it fails or takes
         longer than ``seconds``; without ``check`` that is no error."""
         words = [str(word) for word in command]
@@ -109,10 +113,11 @@ class Host:
             )
         return ["proxychains4", "-q", "-f", str(configuration), *words]
 
-    def enters_by(self, interface: str, address: str) -> None:
-        """The tunnel is up: what goes to the servers goes through this interface from now on."""
+    def enters_by(self, interface: str, address: str, router: str = "") -> None:
+        """The tunnel is up: what goes to the servers goes through this interface, and its router, from now on."""
         self.tunnel, self.inner = interface, address
-        self.run("ip", "route", "replace", SERVERS, "dev", interface, "src", address)
+        via = ("via", router) if router else ()
+        self.run("ip", "route", "replace", SERVERS, *via, "dev", interface, "src", address)
 
     def has(self, interface: str, seconds: float = 40) -> None:
         """Waits until an interface has an address. Raises LaboratoryError where it has none in time."""
@@ -140,7 +145,7 @@ def wait(ready: Callable[[], bool], seconds: float, problem: str) -> None:
     while not ready():
         if time.monotonic() > end:
             raise LaboratoryError(problem)
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 @dataclass
@@ -165,42 +170,40 @@ class World:
         (RUN / "resolv.conf").write_text(f"nameserver {_SERVER}\noptions timeout:3\n")
         _do("mount", "--bind", str(RUN / "resolv.conf"), "/etc/resolv.conf")
         self.server, self.gateway = Host("server", _SERVER, self), Host("gateway", _OUT, self)
-        _do("ip", "link", "set", "lo", "up")
-        for host in (self.server, self.gateway):
-            self._namespace(host)
-        self._cable(self.gateway, "out", self.server, "eth0")
-        self._up(self.gateway, "out", f"{_OUT}/24")
-        self._up(self.server, "eth0", f"{_SERVER}/24")
-        self.server.run("ip", "route", "add", "default", "via", _OUT)
-        self.gateway.run("ip", "route", "replace", SERVERS, "via", _SERVER)
-        self.gateway.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         for number in range(1, hosts + 1):
-            host = Host(f"host{number}", f"10.40.{number}.2", self, number, gateway=f"10.40.{number}.1")
-            self._namespace(host)
-            self._cable(host, "eth0", None, f"h{number}")
-            self._cable(self.gateway, f"in{number}", None, f"g{number}")
-            self._up(host, "eth0", f"{host.address}/24")
-            self._up(self.gateway, f"in{number}", f"{host.gateway}/24")
-            host.run("ip", "route", "add", "default", "via", host.gateway)
-            self.hosts.append(host)
-
-    def _namespace(self, host: Host) -> None:
-        _do("ip", "netns", "add", host.name)
-        host.run("ip", "link", "set", "lo", "up")
-        host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", check=False)
+            self.hosts.append(Host(f"host{number}", f"10.40.{number}.2", self, number, gateway=f"10.40.{number}.1"))
+        _ip(
+            "".join(f"netns add {host.name}\n" for host in (self.server, self.gateway, *self.hosts))
+            + "link set lo up\n"
+        )
+        self._cable(self.gateway, "out", self.server, "eth0")
+        self.gateway.ip(
+            f"link set lo up\naddress add {_OUT}/24 dev out\nlink set out up\nroute add {SERVERS} via {_SERVER}\n"
+        )
+        self.server.ip(
+            f"link set lo up\naddress add {_SERVER}/24 dev eth0\nlink set eth0 up\nroute add default via {_OUT}\n"
+        )
+        self.gateway.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for host in self.hosts:
+            near, far = f"in{host.number}", f"mtu {self.mtu} up"
+            self._cable(host, "eth0", None, f"h{host.number}")
+            self._cable(self.gateway, near, None, f"g{host.number}")
+            host.ip(
+                f"link set lo up\naddress add {host.address}/24 dev eth0\nlink set eth0 {far}\n"
+                f"route add default via {host.gateway}\n"
+            )
+            self.gateway.ip(f"address add {host.gateway}/24 dev {near}\nlink set {near} {far}\n")
 
     def _cable(self, left: Host, left_name: str, right: Host | None, right_name: str) -> None:
         """Joins two interfaces; the right one stays in the link's own namespace where no host is given."""
-        _do("ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
-        for end, host, name in (("left", left, left_name), ("right", right, right_name)):
+        _ip("link add left type veth peer name right\n")
+        for end in ("left", "right"):
             link.switch_offloads_off(end)
-            _do("ip", "link", "set", end, *(["netns", host.name] if host else []), "name", name)
-            if not host:
-                _do("ip", "link", "set", name, "mtu", str(self.mtu), "up")
-
-    def _up(self, host: Host, interface: str, address: str) -> None:
-        host.run("ip", "address", "add", address, "dev", interface)
-        host.run("ip", "link", "set", interface, "mtu", str(self.mtu), "up")
+        _ip(f"link set left netns {left.name} name {left_name}\n")
+        if right:
+            _ip(f"link set right netns {right.name} name {right_name}\n")
+        else:
+            _ip(f"link set right name {right_name}\nlink set {right_name} mtu {self.mtu} up\n")
 
     def pairs(self) -> list[tuple[str, str, link.Conditions]]:
         """What the link joins."""
@@ -214,24 +217,30 @@ class World:
         """A server in a namespace of its own, for a program that does not choose the address it sends from."""
         host = Host(f"app{net}", f"198.18.{net}.1", self)
         if not Path(f"/run/netns/{host.name}").exists():
-            self._namespace(host)
+            router = f"198.18.{net}.254"
+            _ip(f"netns add {host.name}\n")
             self._cable(self.gateway, host.name, host, "eth0")
-            self._up(self.gateway, host.name, f"198.18.{net}.254/24")
-            self._up(host, "eth0", f"{host.address}/24")
-            host.run("ip", "route", "add", "default", "via", f"198.18.{net}.254")
+            self.gateway.ip(f"address add {router}/24 dev {host.name}\nlink set {host.name} up\n")
+            host.ip(f"address add {host.address}/24 dev eth0\nlink set eth0 up\nroute add default via {router}\n")
         return host
 
     def serve_at(self, net: int) -> None:
         """Gives the servers the address of one application, on an interface of its own, if they lack it."""
         interface = f"app{net}"
         if f"{interface}:" not in self.server.run("ip", "-o", "link"):
-            self.server.run("ip", "link", "add", interface, "type", "bridge")
-            self.server.run("ip", "address", "add", f"198.18.{net}.1/32", "dev", interface)
-            self.server.run("ip", "link", "set", interface, "up")
+            address = f"198.18.{net}.1/32"
+            self.server.ip(
+                f"link add {interface} type bridge\naddress add {address} dev {interface}\nlink set {interface} up\n"
+            )
 
 
-def _do(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _ip(lines: str, namespace: str = "") -> None:
+    """Commands of `ip`, one a line, in a namespace or in the link's own."""
+    _do("ip", *(["-n", namespace] if namespace else []), "-batch", "-", text=lines)
+
+
+def _do(*command: str, text: str = "") -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LaboratoryError(f"{' '.join(command)}: {done.stderr.strip()}")
 
