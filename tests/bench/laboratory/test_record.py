@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import csv
-import struct
 from pathlib import Path
+
+from laboratory_captures import GATEWAY, HOST, MAIL, NAMES, OTHER, WEB, capture, packet
 
 from etcc_edge.bench.laboratory.record import TABLE, sort
 from etcc_edge.bench.laboratory.scenario import Scenario
 from etcc_edge.bench.laboratory.tunnels import TUNNELS
 from etcc_edge.meter.capture import MeteredCapture
-
-HOST, GATEWAY, WEB, MAIL, NAMES, OTHER = "10.40.1.2", "10.40.1.1", "198.18.1.1", "198.18.3.1", "198.18.0.2", "10.40.2.2"
-
-
-def packet(source: str, target: str, ethernet: bool = True) -> bytes:
-    ends = b"".join(bytes(map(int, end.split("."))) for end in (source, target))
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 17, 0) + ends
-    return b"\0" * 12 * ethernet + b"\x08\0" * ethernet + ip + struct.pack(">HHHH", 4000, 4000, 20, 0) + bytes(12)
-
-
-def capture(path: Path, packets: list[bytes], link: int = 1) -> None:
-    records = [struct.pack("<IIII", i, 0, len(p), len(p)) + p for i, p in enumerate(packets)]
-    path.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 128, link) + b"".join(records))
 
 
 def labels(folder: Path, scenario: Scenario) -> dict[str, tuple[str, str, str]]:
