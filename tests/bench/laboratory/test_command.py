@@ -59,14 +59,18 @@ def test_whatever_ends_a_scenario_ends_its_programs() -> None:
     outer = subprocess.Popen(confined([sys.executable, "-c", code]), stdout=subprocess.PIPE)
     assert outer.stdout is not None
     assert outer.stdout.readline() == b"1\n"
-    assert running(mark)
+    wait_until_running(mark, True)  # a program that has just started has no arguments for a moment
     outer.kill()
     outer.wait()
-    end = time.monotonic() + 10
-    while running(mark) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not running(mark)
+    wait_until_running(mark, False)
     outer.stdout.close()
+
+
+def wait_until_running(mark: str, wanted: bool) -> None:
+    end = time.monotonic() + 10
+    while running(mark) != wanted:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def running(mark: str) -> bool:
