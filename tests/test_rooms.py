@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bundle": GROUND | {"flows"},
     "engines": GROUND | {"flows", "bundle"},
     "infer": GROUND | {"flows", "meter", "bundle", "engines"},
+    "serve": GROUND | {"flows", "meter", "bundle", "engines", "infer"},
     "reports": GROUND,
     "evaluation": GROUND | {"flows", "meter", "bundle", "engines", "infer", "reports"},
     "checking": GROUND | {"flows", "meter", "bundle", "engines", "infer", "reports"},

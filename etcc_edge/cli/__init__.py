@@ -23,6 +23,7 @@ except KeyboardInterrupt:
 _TASKS = {
     "Label": {
         "infer": "Label every flow of a flows file or a capture.",
+        "live": "Label the flows of an interface's packets until told to stop.",
         "meter": "Cut a packet capture into flows, as CICFlowMeter does.",
     },
     "Trust": {

@@ -24,6 +24,7 @@ from etcc_edge.cli.terminal import (
     check_form,
     check_is_new,
     note,
+    parse_after,
     print_table,
     printed,
     silence,
@@ -41,18 +42,6 @@ from etcc_edge.meter.source import After
 
 _PREVIEW_ROWS = "10"
 _START_BYTES = 1 << 16  # of a file, to read its header from
-
-
-def _after(ctx: click.Context, param: click.Parameter, value: str | None) -> After | None:
-    """So many packets, or so many seconds with an s behind. Raises BadParameter."""
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        if value.endswith("s") and 0.001 <= float(value[:-1]) <= 1e9:
-            return After(seconds=float(value[:-1]))
-        if not value.endswith("s") and 2 <= int(value) < 1 << 32:
-            return After(packets=int(value))
-    raise click.BadParameter(f"{value!r} is neither a number of packets from 2 on nor of seconds, such as 10 or 5s")
 
 
 class _Command(click.Command):
@@ -101,7 +90,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--after",
-    callback=_after,
+    callback=parse_after,
     metavar="N|Ts",
     help="An early row of each open flow of a capture, after N packets or T seconds; the column verdict says which.",
 )

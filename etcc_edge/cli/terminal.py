@@ -22,6 +22,8 @@ from etcc_edge.flows.stream import STDIN
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from etcc_edge.meter.source import After
+
 
 class NumberRange(click.FloatRange):
     """A float option within bounds; NaN, which click lets through, is in none."""
@@ -41,6 +43,20 @@ test_share_option = click.option(
     help="Of the flows: they only measure. The default is the paper's 4 : 1.",
 )
 """The same for every command that splits flows as `train` does."""
+
+
+def parse_after(ctx: click.Context, param: click.Parameter, value: str | None) -> After | None:
+    """An option's callback: so many packets, or so many seconds with an s behind. Raises BadParameter."""
+    if value is None:
+        return None
+    from etcc_edge.meter.source import After
+
+    with contextlib.suppress(ValueError):
+        if value.endswith("s") and 0.001 <= float(value[:-1]) <= 1e9:
+            return After(seconds=float(value[:-1]))
+        if not value.endswith("s") and 2 <= int(value) < 1 << 32:
+            return After(packets=int(value))
+    raise click.BadParameter(f"{value!r} is neither a number of packets from 2 on nor of seconds, such as 10 or 5s")
 
 
 OUTPUT_LOST = "etcc_edge.output_lost"

@@ -48,7 +48,7 @@ def pick(source: Opened, wanted: str) -> tuple[Bundle, str]:
     return bundle, reason
 
 
-def _profile(definition: FlowDefinition) -> str:
+def profile_of(definition: FlowDefinition) -> str:
     """Of the flows that a bundle was trained on; empty where no profile cuts such flows. Files do not name theirs:
     it is the first of their meter."""
     of_meter = (profile for profile in PROFILES if meter_of(profile) == definition.meter)
@@ -60,7 +60,7 @@ def follow(capture: CaptureSource, bundle: Bundle) -> None:
     """Cuts a capture into flows as the bundle's were, where nothing else was asked for. Raises FlowsError where no
     profile does that."""
     definition = bundle.flow_definition
-    profile = _profile(definition)
+    profile = profile_of(definition)
     if not profile and capture.asked_profile is None:
         raise FlowsError(
             f"{capture.name}: bundle {bundle.name} was trained on flows of {definition.profile or definition.meter}, "
@@ -80,8 +80,8 @@ def misfits(source: Opened, bundle: Bundle) -> list[str]:
             f"{source.meter}'s: expect wrong labels"
         ]
     lines = []
-    if source.profile != _profile(definition):
-        trained = definition.profile or _profile(definition) or definition.meter
+    if source.profile != profile_of(definition):
+        trained = definition.profile or profile_of(definition) or definition.meter
         lines.append(
             f"bundle {bundle.name} was trained on flows of {trained}, these are cut as {source.profile} does: expect "
             "wrong labels"

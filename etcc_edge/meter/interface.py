@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -193,8 +194,13 @@ class PacketRing:
                 self._socket.setsockopt(_SOL_PACKET, _FANOUT_DATA, program)
         return self._socket.getsockopt(_SOL_PACKET, _FANOUT) & 0xFFFF
 
+    def stop(self) -> None:
+        """No more packets come; those that came can still be captured."""
+        self.attach(NONE)
+        time.sleep(3 * _BLOCK_MILLISECONDS / 1000)  # until the kernel gives the last ones out
+
     def close(self) -> None:
-        """No more packets."""
+        """Gives back the memory."""
         del self.ring
         self._socket.close()
 

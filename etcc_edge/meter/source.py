@@ -73,6 +73,21 @@ class After:
     seconds: float = 0.0
 
 
+def flow_columns(profile: str, *, verdict: bool = False) -> tuple[dict[str, int], dict[str, int]]:
+    """Where in `_native.meter_columns` a profile has the features, and what identifies a flow, with the
+    ``verdict`` or without."""
+    names = _native.meter_columns(profile)
+    places = {header_key(name): place for place, name in enumerate(names)}
+    # The dialect's column of the table of features is what says which of the meter's columns a feature is.
+    numbers = {
+        name: next(places[key] for key in keys if key in places)
+        for name, keys in _dialect(profile).columns.items()
+        if any(key in places for key in keys)
+    }
+    own = {**_KEY, VERDICT: VERDICT} if verdict else _KEY
+    return numbers, {name: names.index(meters) for name, meters in {**own, **_IN_FILES}.items()}
+
+
 @dataclass(frozen=True)
 class CaptureBatch(TextBatch):
     """Consecutive flows of a capture. ``columns``: the names that `column` knows."""
@@ -138,16 +153,8 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
             after_seconds=after.seconds,
         )
         dialect = _dialect(self.profile)
-        names = _native.meter_columns(self.profile)
-        places = {header_key(name): place for place, name in enumerate(names)}
-        self._numbers = {
-            name: next(places[key] for key in keys if key in places)
-            for name, keys in dialect.columns.items()
-            if any(key in places for key in keys)
-        }
-        key = {**_KEY, VERDICT: VERDICT} if self.after else _KEY
-        own = {name: names.index(meters) for name, meters in {**key, **_IN_FILES}.items()}
-        self._key = tuple(range(len(key)))
+        self._numbers, own = flow_columns(self.profile, verdict=self.after is not None)
+        self._key = tuple(range(len(own) - len(_IN_FILES)))
         cells = own | {name: place for name, place in self._numbers.items() if name not in own}
         self.cells = self.columns = tuple(cells)
         self._cells = tuple(cells.values())

@@ -72,8 +72,15 @@ class PyMeter {
     meter_.settle();
   }
 
-  Flows take() {
-    auto all = std::make_shared<const std::vector<Flow>>(meter_.take());
+  Flows take(std::int64_t clock_step) {
+    std::vector<Flow> ended = meter_.take();
+    if (clock_step != 0) {
+      for (Flow& flow : ended) {
+        flow.start += clock_step;
+        flow.last += clock_step;
+      }
+    }
+    auto all = std::make_shared<const std::vector<Flow>>(std::move(ended));
     return {.profile = profile_, .all = all, .flows = *all};
   }
 
@@ -116,6 +123,15 @@ Flows part(const Flows& flows, std::size_t begin, std::size_t end) {
   return {.profile = flows.profile, .all = flows.all, .flows = flows.flows.subspan(begin, end - begin)};
 }
 
+Out<std::int64_t> totals(const Flows& flows) {
+  std::vector<std::int64_t> out;
+  out.reserve(flows.flows.size() * 4);
+  for (const Flow& flow : flows.flows) {
+    for (const std::int64_t value : {flow.start, flow.last, flow.packets(), flow.bytes()}) out.push_back(value);
+  }
+  return to_numpy<std::int64_t>(std::move(out), {flows.flows.size(), 4});
+}
+
 Out<float> numbers(const Flows& flows, const std::vector<std::size_t>& columns) {
   std::vector<float> out;
   {
@@ -154,6 +170,7 @@ void bind_meter(nb::module_& m) {
           nb::rv_policy::move)
       .def("part", part, "begin"_a, "end"_a)
       .def("text", text, "zone"_a, "changes"_a = std::vector<std::pair<std::int64_t, std::int64_t>>())
+      .def("totals", totals)
       .def("numbers", numbers, "columns"_a)
       .def("cells", cells, "columns"_a)
       .def_prop_ro("of_ip6", [](const Flows& flows) {
@@ -171,7 +188,8 @@ void bind_meter(nb::module_& m) {
           "expire", [](PyMeter& self, std::int64_t now) { self.meter_.expire(now); }, "now"_a)
       .def("capture", &PyMeter::capture, "ring"_a, "milliseconds"_a, "now"_a, "step_before"_a, "step"_a)
       .def("finish", [](PyMeter& self) { self.meter_.finish(); })
-      .def("take", &PyMeter::take)
+      .def("take", &PyMeter::take, "clock_step"_a = 0)
+      .def_prop_ro("open", [](const PyMeter& self) { return self.meter_.table().open_flows(); })
       .def_prop_ro("ended", [](const PyMeter& self) { return self.meter_.ended(); })
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })
       .def_prop_ro("packets", [](const PyMeter& self) { return self.meter_.frames(); })

@@ -49,6 +49,7 @@ class FlowTable {
   // Appends the open flows in order of their first packets, and forgets them.
   void finish(std::vector<Flow>& finished);
 
+  std::size_t open_flows() const { return used_; }
   std::uint64_t evicted() const { return evicted_; }
   std::uint64_t lone() const { return lone_; }  // flows of one packet, given or not
 

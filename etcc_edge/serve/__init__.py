@@ -1,0 +1,1 @@
+"""Labels while packets and rows come: capture, watch, records, sinks, metrics."""

@@ -1,0 +1,288 @@
+"""Where records go: standard output, a Unix socket, or files that are rotated. Readers get whole lines.
+
+A sink that cannot take lines now, of a full disk or a reader that stopped, waits until it can. What waits behind it is
+bounded and counted elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from etcc_edge.errors import FlowsError
+from etcc_edge.flows.stream import STDIN
+
+STDOUT = STDIN
+SOCKET_PREFIX = "unix:"
+_RETRY_SECONDS = 0.5
+_PIECE = 4096  # bytes that a pipe takes at once, or not at all
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When a file is full: in bytes and seconds. How many full ones are kept, and how many bytes of them."""
+
+    bytes: int = 64 * _MEBIBYTE
+    seconds: float = 3600.0
+    kept_files: int = 48
+    kept_bytes: int = 1024 * _MEBIBYTE
+
+
+class Sink:
+    """Takes lines in one thread. ``header``: the first line of each file and each connection. ``told`` gets a clause
+    when the sink begins to wait, and when it goes on.
+
+    ``stalled``: why it takes no lines now; empty where it does. ``give_up``, set by another thread: wait no longer.
+    """
+
+    def __init__(self, place: str, header: bytes = b"", told: Callable[[str], None] = lambda _: None) -> None:
+        self.place = place
+        self.stalled = ""
+        self.give_up = False
+        self._header = header
+        self._told = told
+
+    def write(self, lines: bytes) -> int:
+        """Returns when all are written. How many bytes were; fewer where it was given up. Raises BrokenPipeError where
+        standard output's reader is gone."""
+        done = 0
+        while done < len(lines):
+            try:
+                done += self._take(lines, done)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                if not self._wait(error.strerror or str(error)):
+                    break
+            else:
+                if self.stalled:
+                    self._told(f"{self.place}: takes records again")
+                    self.stalled = ""
+        return done
+
+    def tick(self) -> None:
+        """Time has passed."""
+
+    def close(self) -> None:
+        """No more lines come."""
+
+    def _take(self, lines: bytes, done: int) -> int:
+        """Writes some of what is left, and says how many bytes. Raises OSError where it can write none."""
+        raise NotImplementedError
+
+    def _wait(self, reason: str) -> bool:
+        if reason != self.stalled:
+            self._told(f"{self.place}: {reason}; records wait")
+            self.stalled = reason
+        until = time.monotonic() + _RETRY_SECONDS
+        while not self.give_up and time.monotonic() < until:
+            time.sleep(0.02)
+        return not self.give_up
+
+
+class StandardOutput(Sink):
+    """What this process prints."""
+
+    def __init__(self, header: bytes = b"", told: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__("standard output", header, told)
+        self._descriptor = sys.stdout.fileno()
+        self.write(header)
+
+    def _take(self, lines: bytes, done: int) -> int:
+        _, writable, _ = select.select([], [self._descriptor], [], _RETRY_SECONDS)
+        if not writable:
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        return os.write(self._descriptor, lines[done : done + _PIECE])
+
+
+class UnixSocket(Sink):
+    """A stream socket on which a log shipper listens. Where it goes away, the line that it may have lost is sent again
+    to the next one."""
+
+    def __init__(self, path: str, header: bytes = b"", told: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(SOCKET_PREFIX + path, header, told)
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._at_line_begin = True
+
+    def _take(self, lines: bytes, done: int) -> int:
+        if self._socket is None:
+            connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connected.settimeout(_RETRY_SECONDS)
+                connected.connect(self._path)
+                connected.sendall(self._header)
+            except OSError:
+                connected.close()
+                raise
+            self._socket = connected
+            begin = lines.rfind(b"\n", 0, done) + 1
+            if begin < done:
+                return begin - done
+        try:
+            return self._socket.send(lines[done : done + (1 << 16)])
+        except TimeoutError as error:
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it") from error
+        except OSError as error:
+            self._socket.close()
+            self._socket = None
+            raise ConnectionError(errno.ECONNRESET, error.strerror) from error
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+class RotatedFile(Sink):
+    """A file that gets a name of its time when it is full; ``path`` is the one being written. What an earlier run left
+    there becomes such a file first, without the end of a line that it could not finish.
+
+    Raises FlowsError where it cannot be written, or another process writes it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        rotation: Rotation,
+        header: bytes = b"",
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(os.fspath(path), header, told)
+        self._path = Path(path)
+        self._rotation = rotation
+        self._full_name = re.compile(
+            re.escape(self._path.stem) + r"\.\d{8}T\d{6}\.\d{6}Z" + re.escape(self._path.suffix)
+        )
+        self._descriptor = -1
+        self._size = 0
+        self._opened = 0.0
+        self.rotations = 0
+        try:
+            self._open()
+            if self._size:
+                self._cut_to_lines()
+                self._rotate()
+        except OSError as error:
+            raise FlowsError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    def _open(self) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise OSError(errno.EBUSY, "another process writes it") from error
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._opened = time.monotonic()
+
+    def _cut_to_lines(self) -> None:
+        """Removes the begin of a line that was never finished."""
+        end = self._size
+        while end:
+            begin = max(0, end - _MEBIBYTE)
+            place = os.pread(self._descriptor, end - begin, begin).rfind(b"\n")
+            if place >= 0:
+                end = begin + place + 1
+                break
+            end = begin
+        os.ftruncate(self._descriptor, end)
+        self._size = end
+
+    def _take(self, lines: bytes, done: int) -> int:
+        if self._descriptor < 0:
+            self._open()
+        rest = lines[done:] if self._size else self._header + lines[done:]
+        added = len(rest) - (len(lines) - done)
+        room = max(self._rotation.bytes - self._size, 1)
+        end = len(rest) if len(rest) <= room else rest.rfind(b"\n", added, room) + 1
+        if not end and self._size:
+            self._rotate()
+            return 0
+        end = end or rest.find(b"\n", added) + 1  # a line longer than a file may be
+        written = os.write(self._descriptor, rest[:end])
+        if written < end:  # such as on a full disk
+            whole = rest.rfind(b"\n", 0, written) + 1
+            whole = whole if whole > added else 0
+            os.ftruncate(self._descriptor, self._size + whole)
+            if not whole:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = whole
+        self._size += written
+        return written - added
+
+    def tick(self) -> None:
+        """Rotates a file that is old enough, and begins another where this one was renamed or removed."""
+        with contextlib.suppress(OSError):  # the next line tells
+            if self._descriptor < 0:
+                return
+            if not self._has_its_name():
+                self._close()
+            elif self._size and time.monotonic() - self._opened >= self._rotation.seconds:
+                self._rotate()
+
+    def _has_its_name(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _rotate(self) -> None:
+        moment = time.time_ns() // 1000
+        while (full := self._path.with_name(f"{self._path.stem}.{_stamp(moment)}{self._path.suffix}")).exists():
+            moment += 1
+        if self._has_its_name():
+            if self._size:
+                os.rename(self._path, full)
+            else:
+                self._path.unlink()
+        self._close()
+        self.rotations += 1
+        self._remove_old()
+        self._open()
+
+    def _remove_old(self) -> None:
+        kept = total = 0
+        for path in sorted(self._path.parent.iterdir(), reverse=True):
+            if not self._full_name.fullmatch(path.name):
+                continue
+            kept += 1
+            total += path.stat().st_size
+            if kept > self._rotation.kept_files or total > self._rotation.kept_bytes:
+                path.unlink()
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor, self._size = -1, 0
+
+    def close(self) -> None:
+        """The file keeps its name: the next run goes on with rotating it."""
+        if self._descriptor >= 0:
+            self._close()
+
+
+def open_sink(
+    output: str, rotation: Rotation, header: bytes = b"", told: Callable[[str], None] = lambda _: None
+) -> Sink:
+    """``-``: standard output; ``unix:PATH``: a socket; else a file. Raises FlowsError."""
+    if output == STDOUT:
+        return StandardOutput(header, told)
+    if output.startswith(SOCKET_PREFIX):
+        return UnixSocket(output.removeprefix(SOCKET_PREFIX), header, told)
+    return RotatedFile(output, rotation, header, told)
+
+
+def _stamp(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")

@@ -1,0 +1,150 @@
+"""`etcc-edge live` as a service: signals, faults of the interface, whole records whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from etcc_edge.bundle import load_bundle
+from etcc_edge.bundle.store import save_bundle
+from service import LONG, MAIN, Command
+from wire import Wire, traffic
+
+Run = Callable[..., Command]
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_term_signal_labels_what_is_open_and_exits_with_0_in_ten_seconds(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    sent = wire.send(traffic(100))
+    live.wait_for(lambda: len(live.lines) >= 60)  # those that a FIN ended
+    begin = time.monotonic()
+    assert live.end() == 0
+    assert time.monotonic() - begin < 10
+    flows = [json.loads(line) for line in live.lines]
+    assert len(flows) > 100
+    assert all(flow["etcc_protocol"] for flow in flows)
+    assert f"{sent} packets received, 0 dropped" in live.log[-2]
+    assert f"{len(flows)} flows, 0 of them without labels; 0 lost" in live.log[-1]
+
+
+def test_no_thread_keeps_a_capability(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    status = [path.read_text() for path in Path(f"/proc/{live.process.pid}/task").glob("*/status")]
+    assert len(status) >= 3
+    for text in status:
+        held = dict(line.split(":\t") for line in text.splitlines() if line.startswith(("Cap", "NoNewPrivs")))
+        assert {held[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+        assert held["NoNewPrivs"] == "1"
+    wire.send(traffic(10))
+    live.wait_for(lambda: len(live.lines) > 0)
+
+
+def test_a_hang_up_loads_the_bundle_again_and_a_broken_one_leaves_the_old_one(
+    wire: Wire, run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "bundle"
+    save_bundle(load_bundle("default"), path)
+    live = run("live", "-i", wire.near, "--bundle", path)
+    wire.send(traffic(20, seed=1))
+    live.wait_for(lambda: len(live.lines) >= 10)
+    shutil.rmtree(path)
+    save_bundle(load_bundle("no-ports"), path)
+    live.send(signal.SIGHUP)
+    live.wait_for(lambda: "bundle no-ports serves from now on" in live.log[-1])
+    (path / "weights.safetensors").write_bytes(b"broken")
+    live.send(signal.SIGHUP)
+    live.wait_for(lambda: "bundle no-ports goes on serving" in live.log[-1])
+    assert live.log[-1].startswith("Error: ")
+    wire.send(traffic(20, seed=2))
+    assert live.end() == 0
+    bundles = [json.loads(line)["bundle"] for line in live.lines]
+    assert set(bundles) == {"default", "no-ports"}
+    assert f"{len(bundles)} flows, 0 of them without labels; 0 lost" in live.log[-1]
+
+
+def test_an_interface_that_is_down_is_waited_for(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    wire.ip("link", "set", wire.near, "down")
+    live.wait_for(lambda: live.log[-1] == f"{wire.near}: is down; waiting")
+    wire.up()
+    live.wait_for(lambda: live.log[-1] == f"{wire.near}: is up again")
+    wire.send(traffic(10))
+    assert live.end() == 0
+    assert len(live.lines) >= 10
+
+
+def test_an_interface_that_is_removed_ends_it_with_all_labels_and_an_error(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    sent = wire.send(traffic(30))
+    wire.ip("link", "del", wire.near)
+    assert live.wait() == 1
+    assert live.log[-1] == f"Error: {wire.near}: the interface is gone; what came until then is labelled"
+    assert f"{sent} packets received, 0 dropped" in live.log[-3]
+    assert len(live.lines) > 30
+
+
+def test_a_killed_run_leaves_whole_records_and_the_next_one_goes_on(wire: Wire, run: Run, tmp_path: Path) -> None:
+    dice = random.Random(5)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for seed in range(3):
+        live = run("live", "-i", wire.near, "-o", folder / "flows.jsonl", "--rotate-mb", "0.02")
+        wire.send(traffic(150, seed), pause=0.001)
+        time.sleep(dice.random() * 0.2)
+        live.process.kill()
+        live.wait()
+    live = run("live", "-i", wire.near, "-o", folder / "flows.jsonl")
+    assert live.end() == 0
+    files = sorted(folder.iterdir())
+    assert len(files) > 3
+    assert sum(len(records(path)) for path in files) > 300
+
+
+def test_two_runs_on_one_interface_both_get_all(wire: Wire, run: Run) -> None:
+    first, second = run("live", "-i", wire.near), run("live", "-i", wire.near, "--workers", "2")
+    wire.send(traffic(50))
+    assert (first.end(), second.end()) == (0, 0)
+    names = ("start", "community_id", "src_port", "etcc_protocol", "etcc_application")
+    first_flows, second_flows = (
+        sorted(tuple(str(json.loads(line)[name]) for name in names) for line in live.lines) for live in (first, second)
+    )
+    assert first_flows == second_flows
+
+
+def test_a_reader_that_leaves_ends_it_quietly(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    assert live.process.stdout is not None
+    live.process.stdout.close()
+    wire.send(traffic(30))
+    assert live.wait() == 0
+    assert not any("Traceback" in line for line in live.log)
+
+
+def test_what_cannot_be_done_is_one_line(wire: Wire) -> None:
+    reasons = {
+        ("-i", "nothing9"): "nothing9: there is no such interface",
+        ("-i", "lo", "--bundle", "iscx-tor-vpn-15s"): "cannot be cut from packets",
+        ("-i", "lo", "--filter", "1 2 3"): "--filter: these numbers are not",
+        ("-i", "lo", "-o", "/no/such/folder"): "/no/such/folder: cannot be written",
+    }
+    runs = {
+        words: subprocess.Popen([sys.executable, "-c", MAIN, "live", *words], stderr=subprocess.PIPE, cwd="/")
+        for words in reasons
+    }
+    for words, process in runs.items():
+        _, errors = process.communicate(timeout=LONG)
+        (line,) = errors.decode().splitlines()
+        assert process.returncode == 1
+        assert line.startswith("Error: ")
+        assert reasons[words] in line
