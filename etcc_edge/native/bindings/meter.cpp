@@ -75,10 +75,7 @@ class PyMeter {
   Flows take(std::int64_t clock_step) {
     std::vector<Flow> ended = meter_.take();
     if (clock_step != 0) {
-      for (Flow& flow : ended) {
-        flow.start += clock_step;
-        flow.last += clock_step;
-      }
+      for (Flow& flow : ended) flow.shift(clock_step);
     }
     auto all = std::make_shared<const std::vector<Flow>>(std::move(ended));
     return {.profile = profile_, .all = all, .flows = *all};
@@ -127,7 +124,7 @@ Out<std::int64_t> totals(const Flows& flows) {
   std::vector<std::int64_t> out;
   out.reserve(flows.flows.size() * 4);
   for (const Flow& flow : flows.flows) {
-    for (const std::int64_t value : {flow.start, flow.last, flow.packets(), flow.bytes()}) out.push_back(value);
+    for (const std::int64_t value : {flow.start, flow.last(), flow.packets(), flow.bytes()}) out.push_back(value);
   }
   return to_numpy<std::int64_t>(std::move(out), {flows.flows.size(), 4});
 }
@@ -189,7 +186,7 @@ void bind_meter(nb::module_& m) {
       .def("capture", &PyMeter::capture, "ring"_a, "milliseconds"_a, "now"_a, "step_before"_a, "step"_a)
       .def("finish", [](PyMeter& self) { self.meter_.finish(); })
       .def("take", &PyMeter::take, "clock_step"_a = 0)
-      .def_prop_ro("open", [](const PyMeter& self) { return self.meter_.table().open_flows(); })
+      .def_prop_ro("open", [](const PyMeter& self) { return self.meter_.open_flows(); })
       .def_prop_ro("ended", [](const PyMeter& self) { return self.meter_.ended(); })
       .def_prop_ro("problem", [](const PyMeter& self) { return self.meter_.capture().problem(); })
       .def_prop_ro("packets", [](const PyMeter& self) { return self.meter_.frames(); })

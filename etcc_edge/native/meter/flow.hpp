@@ -137,6 +137,10 @@ class Flow {
   std::int64_t duration() const {
     return static_cast<std::int64_t>(static_cast<std::uint64_t>(last()) - static_cast<std::uint64_t>(start));
   }
+  // Moves an ended flow in time; its durations stay.
+  void shift(std::int64_t step) {
+    for (std::int64_t* time : {&start, &other_start, &forward.last, &backward.last}) *time += step;
+  }
   Summary lengths(const Profile& profile) const;  // of all payloads; the first one counts twice in CICFlowMeter
   Summary gaps() const { return gaps_.summary(static_cast<std::uint32_t>(packets() - 1)); }
   Summary forward_gaps() const { return gaps_of(forward, first_is_forward ? start : other_start); }

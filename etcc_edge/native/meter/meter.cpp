@@ -122,6 +122,12 @@ std::vector<Flow> Meter::take() {
   return finished;
 }
 
+std::size_t Meter::open_flows() const {
+  std::size_t sum = 0;
+  for (const Shard& shard : shards_) sum += shard.table.open_flows();
+  return sum;
+}
+
 std::uint64_t Meter::evicted() const {
   std::uint64_t sum = 0;
   for (const Shard& shard : shards_) sum += shard.table.evicted();

@@ -41,6 +41,7 @@ class Meter {
   std::vector<Flow> take();
 
   const CaptureReader& capture() const { return capture_; }
+  std::size_t open_flows() const;
   std::uint64_t evicted() const;
   std::uint64_t lone() const;  // flows of one packet, given or not
   std::uint64_t frames() const { return frames_; }
