@@ -17,10 +17,10 @@ LONG = 30.0  # seconds, for a busy machine
 class Command:
     """A running ``etcc-edge``, from when it says that it works."""
 
-    def __init__(self, *words: str, ready: str, **environment: str) -> None:
+    def __init__(self, *words: str, ready: str, output: int = subprocess.PIPE, **environment: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", MAIN, *words],
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.PIPE,
             cwd="/",
             env={**os.environ, **environment},
@@ -41,8 +41,8 @@ class Command:
             self.log.append(line.decode().rstrip())
 
     def _read_lines(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(self.process.stdout)
+        if self.process.stdout is not None:
+            self.lines.extend(self.process.stdout)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         until = time.monotonic() + LONG

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,8 @@ def run() -> Iterator[Callable[..., Command]]:
     """Starts commands, and ends those that the test leaves running."""
     commands: list[Command] = []
 
-    def start(*words: str | Path, ready: str = "capturing", **environment: str) -> Command:
-        commands.append(Command(*map(str, words), ready=ready, **environment))
+    def start(*words: str | Path, ready: str = "capturing", **others: Any) -> Command:
+        commands.append(Command(*map(str, words), ready=ready, **others))
         return commands[-1]
 
     yield start

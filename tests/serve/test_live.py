@@ -159,8 +159,9 @@ def test_a_bundle_that_does_not_answer_or_fit_leaves_the_old_one_serving(
     broken = replace(good, weights={name: array * np.float32(np.nan) for name, array in good.weights.items()})
     with pytest.raises(BundleError, match="does not answer generated flows"):
         live.replace_classifier(Classifier(broken, backend="native", threads=1))
+    foreign = replace(tiny_bundle, flow_definition=replace(tiny_bundle.flow_definition, meter="another meter"))
     with pytest.raises(BundleError, match="cannot be cut from packets"):
-        live.replace_classifier(Classifier(tiny_bundle, backend="native", threads=1))
+        live.replace_classifier(Classifier(foreign, backend="native", threads=1))
     longer = replace(good, flow_definition=replace(good.flow_definition, timeout_s=60.0))
     with pytest.raises(BundleError, match="cut in another way"):
         live.replace_classifier(Classifier(longer, backend="native", threads=1))

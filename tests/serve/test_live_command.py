@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -115,17 +116,20 @@ def test_two_runs_on_one_interface_both_get_all(wire: Wire, run: Run) -> None:
     first, second = run("live", "-i", wire.near), run("live", "-i", wire.near, "--workers", "2")
     wire.send(traffic(50))
     assert (first.end(), second.end()) == (0, 0)
-    names = ("start", "community_id", "src_port", "etcc_protocol", "etcc_application")
+    # Times differ by microseconds, since each socket reads the clock, and so may labels.
+    names = ("community_id", "src_port", "fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes")
     first_flows, second_flows = (
         sorted(tuple(str(json.loads(line)[name]) for name in names) for line in live.lines) for live in (first, second)
     )
+    assert len(first_flows) > 30
     assert first_flows == second_flows
 
 
 def test_a_reader_that_leaves_ends_it_quietly(wire: Wire, run: Run) -> None:
-    live = run("live", "-i", wire.near)
-    assert live.process.stdout is not None
-    live.process.stdout.close()
+    reading, writing = os.pipe()
+    live = run("live", "-i", wire.near, output=writing)
+    os.close(writing)
+    os.close(reading)
     wire.send(traffic(30))
     assert live.wait() == 0
     assert not any("Traceback" in line for line in live.log)
@@ -134,7 +138,6 @@ def test_a_reader_that_leaves_ends_it_quietly(wire: Wire, run: Run) -> None:
 def test_what_cannot_be_done_is_one_line(wire: Wire) -> None:
     reasons = {
         ("-i", "nothing9"): "nothing9: there is no such interface",
-        ("-i", "lo", "--bundle", "iscx-tor-vpn-15s"): "cannot be cut from packets",
         ("-i", "lo", "--filter", "1 2 3"): "--filter: these numbers are not",
         ("-i", "lo", "-o", "/no/such/folder"): "/no/such/folder: cannot be written",
     }
