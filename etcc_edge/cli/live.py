@@ -184,8 +184,9 @@ def command(
     for one in rings:
         one.close()
     if isinstance(live.failed, BrokenPipeError):
-        silence(sys.stdout)
-    elif live.failed is not None:
+        silence(sys.stdout)  # whoever reads the records has enough
+        return
+    if live.failed is not None:
         raise live.failed
     if reason:
         raise FlowsError(reason)

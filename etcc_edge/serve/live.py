@@ -264,7 +264,8 @@ class Live:
 
     def _labels(self, classifier: Classifier, flows: _native.Flows) -> Result:
         features = flows.numbers([self._numbers[name] for name in classifier.features])
-        return classifier.label(Batch(classifier.features, features, np.full(len(flows), OK, np.uint8)))
+        batch = Batch(classifier.features, features, np.full(len(flows), OK, np.uint8))
+        return classifier.given(classifier.label(batch))
 
     def _latency(self, totals: I64, written: int) -> F64:
         """float64 [n], seconds from a flow's end to its record: from its last packet, or from when its time was
