@@ -23,7 +23,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze (apt install systemd)")
     copy = tmp_path / "etcc-edge-live@eth0.service"
-    copy.write_text(UNIT.read_text().replace("/opt/etcc-edge/bin/etcc-edge", sys.executable))
+    copy.write_text(UNIT.read_text().replace("/opt/etcc/bin/etcc-edge", sys.executable))
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True)
     assert verified.returncode == 0
     assert "etcc-edge" not in verified.stderr
