@@ -20,7 +20,8 @@ RIGHT = 0.9
 MIN_SESSIONS = 5
 """Fewer tell nothing of others."""
 _MIN_GIVEN = 30  # flows; fewer are right by chance
-_FREE = 10.0  # how much less the common slope is held back than what a size departs from it
+_FREE = 10.0  # how much less the share that is right of each size is held back than by default
+_HELD = 0.1  # how much more slopes are: on other sessions, how sure a network is tells less than a flow's size
 _LEAST_SLOPE = 0.05  # the surer of two stays the surer
 
 
@@ -62,11 +63,11 @@ def _lines(sure: F32, place: I64, places: int, right: Bools, weight: F64) -> F64
     if right.all() or not right.any():
         return np.tile([1.0, 0.0], (places, 1))
     own = np.eye(places)[place]
-    columns = np.hstack([_FREE * sure[:, None], own, own * sure[:, None]])
-    model = LogisticRegression(C=1.0, max_iter=1000).fit(columns, right, sample_weight=weight)
+    columns = np.hstack([_HELD * sure[:, None], _FREE * own, _HELD * own * sure[:, None]])
+    model = LogisticRegression(C=1.0, max_iter=5000).fit(columns, right, sample_weight=weight)
     coefficients = model.coef_[0]
-    slopes = _FREE * coefficients[0] + coefficients[1 + places :]
-    offsets = model.intercept_[0] + coefficients[1 : 1 + places]
+    slopes = _HELD * (coefficients[0] + coefficients[1 + places :])
+    offsets = model.intercept_[0] + _FREE * coefficients[1 : 1 + places]
     return np.stack([np.maximum(slopes, _LEAST_SLOPE), offsets], axis=1)
 
 

@@ -171,7 +171,7 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
     poor = plan.validates_by_session and 2 * len(np.unique(stage.label[validate])) < len(stage.labels)
     if poor:
         learn, validate = at_random(learn, stage.label[learn], recipe.validation_share, plan.seed)
-    scaler = _fit_scaler(flows.features[learn], flows.feature_names, recipe)
+    scaler = fit_scaler(flows.features[learn], flows.feature_names, recipe)
     weight = session_weights(flows.session[learn], stage.label[learn])
     lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn], weight=weight)
     if recipe.teacher is not None:
@@ -234,7 +234,8 @@ def session_weights(session: Text, label: I64) -> F32 | None:
     return weight.astype(np.float32)
 
 
-def _fit_scaler(raw: F32, names: tuple[str, ...], recipe: Recipe) -> Scaler:
+def fit_scaler(raw: F32, names: tuple[str, ...], recipe: Recipe) -> Scaler:
+    """By the recipe, of raw features float32 [n, f] of these names."""
     if recipe.scaling == "min-max":
         return fit_min_max(raw)
     segments = {i: recipe.segments[name] for i, name in enumerate(names) if name in recipe.segments}
