@@ -80,6 +80,11 @@ COLLAPSED = 3
     "--profile", type=click.Choice(PROFILES), help=f"How captures are cut into flows. Default: {PROFILES[0]}."
 )
 @click.option(
+    "--cross-fit",
+    is_flag=True,
+    help="Fit confidences on sessions left out of five more trainings, instead of those that choose epochs.",
+)
+@click.option(
     "--view",
     type=click.Choice(list(VIEWS)),
     help="Where VPN flows were captured: inside a tunnel, on its interface, or on the wire. For the record.",
@@ -110,6 +115,7 @@ def command(
     seed: int,
     timeout: float | None,
     profile: str | None,
+    cross_fit: bool,
     view: str | None,
     citations: str | None,
     licence: str,
@@ -162,6 +168,7 @@ def command(
         seed=seed,
         timeout_s=usual.timeout_s if timeout is None else timeout,
         view=view or "",
+        cross_fit=cross_fit,
         citations=tuple(_lines(citations)) if citations is not None else Plan.citations,
         license=licence,
         applications=applications,

@@ -25,7 +25,7 @@ from etcc_edge.export.forms import with_drift, with_forms
 from etcc_edge.flows.labels import codes_of, label_key
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
-from etcc_edge.training.confidence import fit_confidence
+from etcc_edge.training.confidence import Answers, fit_confidence
 from etcc_edge.training.fit import Examples, fit, reproducible
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.prototypes import flows_like, prototypes_for
@@ -104,7 +104,9 @@ def adapt(
     tell("writing fp16 and int8, and measuring")
     before = test_figures(bundle, flows, parts.test)
     adapted = _assembled(bundle, flows, plan, parts, fitted, left_out)
-    if plan.validates_by_session and (confidence := fit_confidence(adapted, flows, parts.validation)):
+    if plan.validates_by_session and (
+        confidence := fit_confidence(adapted, flows, Answers.of(adapted, flows, parts.validation))
+    ):
         adapted = replace(adapted, confidence=confidence)
     adapted = with_forms(adapted, flows, parts.train, parts.validation, parts.test)
     thresholds = energy_thresholds(adapted, flows.features, parts.validation[stages[0].label[parts.validation] >= 0])

@@ -102,6 +102,7 @@ def _sessions(training: Mapping[str, Any]) -> str:
 def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     """How far the labels go: for flows of services, by size, and where the less sure stay empty."""
     texts = []
+    cross_fit = bundle.training["split"].get("cross_fit", False)
     if test.parts:
         texts += ["Both labels, by part of the flows, in %:", _table(["", *PART_HEADS], part_rows([test]))]
     if test.windows:
@@ -116,8 +117,9 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     if bundle.services and BACKGROUND in bundle.vocabulary()[-1]:
         texts.append(f"Without ports, flows of all other services are one application, {BACKGROUND}, which is a guess.")
     if bundle.confidence:
+        on = "all other sessions, each left out of a training of its own" if cross_fit else "those that chose epochs"
         texts.append(
-            "Confidences were fitted on the sessions that chose epochs, by the number of packets. Applications whose "
+            f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
             f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
             f"them: of those given on these sessions, {_percent(RIGHT)} were right."
         )

@@ -41,6 +41,7 @@ class Plan:
     test_share: float = 0.2
     fold: int = 0  # of a split by session: which of its folds tests
     validation: str | None = None  # how the flows that choose epochs and thresholds are split off; None: as test
+    cross_fit: bool = False  # fit confidences on all sessions but those that test, each left out in turn
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
     timeout_s: float = 120.0  # of the flows
@@ -79,6 +80,8 @@ def check_plan(plan: Plan) -> None:
     if not recipe.validation_share and (plan.leave_one_out or plan.validation):
         use = "leaving protocols out needs" if plan.leave_one_out else "could be split off in another way"
         raise EtccError(f"recipe {plan.recipe} keeps no validation flows, which {use}")
+    if plan.cross_fit and plan.split != "session":
+        raise EtccError("confidences are fitted on sessions left out in turn, which needs a split by session")
     for text in (plan.name, plan.license, *plan.citations):
         if not text.isprintable():
             raise EtccError(f"{text!r} holds a character that cannot be printed, so no bundle can hold it")

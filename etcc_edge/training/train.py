@@ -23,7 +23,7 @@ from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.services import services_told_by
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
-from etcc_edge.training.confidence import fit_confidence
+from etcc_edge.training.confidence import Answers, fit_confidence
 from etcc_edge.training.fit import reproducible
 from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
 from etcc_edge.training.prototypes import prototypes_for
@@ -40,6 +40,7 @@ from etcc_edge.training.unknown import energy_thresholds, leave_one_out
 from etcc_edge.version import __version__
 
 LEVELS = ("protocol", "application")
+_CROSS_FOLDS = 5
 
 
 @reproducible()
@@ -65,7 +66,12 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     record = record_of(flows, plan, parts, constant, [*no_class, *no_network, *by_chance], fitted)
     bundle = _unmeasured(flows, plan, parts, fitted, record)
     if plan.validates_by_session:
-        bundle = replace(bundle, confidence=fit_confidence(bundle, flows, parts.validation))
+        answers = (
+            _left_out_answers(flows, plan, parts, bundle, tell)
+            if plan.cross_fit
+            else Answers.of(bundle, flows, parts.validation)
+        )
+        bundle = replace(bundle, confidence=fit_confidence(bundle, flows, answers))
     tell("writing fp16 and int8")
     bundle = with_forms(bundle, flows, parts.train, parts.validation, parts.test)
     known = parts.validation[stages[0].label[parts.validation] >= 0]
@@ -76,6 +82,27 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
         figures["leave_one_out"] = leave_one_out(flows, stages[0], parts, plan, tell)
     bundle = with_drift(replace(bundle, metrics={"test": figures}), flows, parts.test)
     return replace(bundle, model_card=model_card(bundle))
+
+
+def _left_out_answers(
+    flows: LabelledFlows, plan: Plan, parts: Split, bundle: Bundle, tell: Callable[[str], None]
+) -> Answers:
+    """Of networks trained like the bundle's, each without a fold of the sessions, on that fold; the bundle's own test
+    rows are left out."""
+    answers = []
+    for fold in range(_CROSS_FOLDS):
+        own = replace(plan, fold=fold, test_share=1 / _CROSS_FOLDS)
+        split = parts_of(flows, own)
+        protocols, _ = taught_protocols(flows, split.train)
+        stages, _ = stages_of(flows, protocols, split, own)
+
+        def told(line: str, fold: int = fold) -> None:
+            tell(f"without fold {fold + 1} of {_CROSS_FOLDS}: {line}")
+
+        fitted = [fit_stage(flows, stage, split, own, told) for stage in stages]
+        part = _unmeasured(flows, own, split, fitted, {})
+        answers.append(Answers.of(part, flows, np.setdiff1d(split.test, parts.test), words=bundle))
+    return Answers.joined(answers)
 
 
 def _without_constants(flows: LabelledFlows, train: I64) -> tuple[LabelledFlows, list[str]]:
@@ -165,6 +192,7 @@ def record_of(
             "test": len(parts.test),
             "dropped": len(parts.dropped),
             "untested": list(parts.untested),
+            "cross_fit": plan.cross_fit,
             "test_fingerprint": fingerprint(flows.hashes()[parts.test]),
         },
         "stages": {stage.node.id: stage.notes for stage in fitted},

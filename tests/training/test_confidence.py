@@ -13,7 +13,7 @@ from etcc_edge.engines.cascade import answer, open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.truth import LabelledFlows
-from etcc_edge.training.confidence import MIN_SESSIONS, fit_confidence
+from etcc_edge.training.confidence import MIN_SESSIONS, Answers, fit_confidence
 from making import labelled_flows
 
 
@@ -32,13 +32,17 @@ def flows_of(bundle: Bundle, right: float, sessions: int = 20, n: int = 2000) ->
     )
 
 
+def fitted_on(bundle: Bundle, flows: LabelledFlows) -> ConfidenceMap | None:
+    return fit_confidence(bundle, flows, Answers.of(bundle, flows, np.arange(len(flows))))
+
+
 def answered(bundle: Bundle, flows: LabelledFlows) -> Result:
     return answer(bundle, open_cascade(bundle, choose("native", "fp32")), flows.features)
 
 
 def test_what_is_said_is_what_is_right(tiny_bundle: Bundle) -> None:
     flows = flows_of(tiny_bundle, right=0.3)
-    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    fitted = fitted_on(tiny_bundle, flows)
     assert fitted is not None
     result = answer(
         replace(tiny_bundle, confidence=fitted), open_cascade(tiny_bundle, choose("native", "fp32")), flows.features
@@ -49,14 +53,14 @@ def test_what_is_said_is_what_is_right(tiny_bundle: Bundle) -> None:
 
 def test_nothing_is_given_where_too_little_is_right(tiny_bundle: Bundle) -> None:
     flows = flows_of(tiny_bundle, right=0.3)
-    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    fitted = fitted_on(tiny_bundle, flows)
     assert fitted is not None
     assert fitted.least == 1
 
 
 def test_what_is_given_is_mostly_right(tiny_bundle: Bundle) -> None:
     flows = flows_of(tiny_bundle, right=0.97)
-    fitted = fit_confidence(tiny_bundle, flows, np.arange(len(flows)))
+    fitted = fitted_on(tiny_bundle, flows)
     assert fitted is not None
     result = answer(
         replace(tiny_bundle, confidence=fitted), open_cascade(tiny_bundle, choose("native", "fp32")), flows.features
@@ -71,9 +75,9 @@ def test_what_is_given_is_mostly_right(tiny_bundle: Bundle) -> None:
 @pytest.mark.parametrize("sessions", [1, MIN_SESSIONS - 1])
 def test_few_sessions_fit_nothing(tiny_bundle: Bundle, sessions: int) -> None:
     flows = flows_of(tiny_bundle, right=0.5, sessions=sessions)
-    assert fit_confidence(tiny_bundle, flows, np.arange(len(flows))) is None
+    assert fitted_on(tiny_bundle, flows) is None
     bare = replace(flows, session=np.full(len(flows), ""))
-    assert fit_confidence(tiny_bundle, bare, np.arange(len(flows))) is None
+    assert fitted_on(tiny_bundle, bare) is None
 
 
 def test_a_map_keeps_the_order_of_confidences_and_no_label_stays_none() -> None:
@@ -87,3 +91,17 @@ def test_a_map_keeps_the_order_of_confidences_and_no_label_stays_none() -> None:
     large = fitted.apply(sure, np.full(6, 10, np.float32))[0]
     assert large[1] == pytest.approx(1 / (1 + (0.4 / 0.6) ** 0.5))
     np.testing.assert_array_equal(fitted.apply(sure, None)[0], small)
+
+
+def test_answers_count_in_another_bundle_s_labels(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.5, n=200)
+    rows = np.arange(50, 150)
+    root = tiny_bundle.root
+    turned = replace(tiny_bundle, root=replace(root, labels=root.labels[::-1]))
+    own, other = Answers.of(tiny_bundle, flows, rows), Answers.of(tiny_bundle, flows, rows, words=turned)
+    names = np.array([*tiny_bundle.vocabulary()[0], ""])
+    turned_names = np.array([*turned.vocabulary()[0], ""])
+    assert (names[own.codes[0]] == turned_names[other.codes[0]]).all()
+    joined = Answers.joined([own, own])
+    assert joined.codes.shape == joined.confidence.shape == (2, 200)
+    assert (joined.rows == np.tile(rows, 2)).all()
