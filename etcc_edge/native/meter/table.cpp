@@ -25,7 +25,8 @@ std::uint64_t end_hash(const Address& address, std::uint16_t port, std::uint64_t
   std::uint64_t halves[2];
   std::memcpy(halves, address.data(), sizeof halves);
   const std::uint64_t first = mix(halves[0] ^ seed, port + 0x9e3779b97f4a7c15);
-  return mix(first ^ halves[1], seed | 1) ^ first;
+  // No factor that a plausible seed turns into 0 or 1, with which all hashes would be equal.
+  return mix(first ^ halves[1], seed ^ 0xbf58476d1ce4e5b9) ^ first;
 }
 
 // Of a packet or a flow; the same for both directions.
