@@ -51,3 +51,11 @@ def sanitize(session: nox.Session) -> None:
     """The C++ core under the address, undefined-behaviour and thread sanitizers. Needs g++."""
     session.install(".[test]")
     session.run("pytest", "tests/native", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site, in build/site. Fails where a link leads nowhere."""
+    session.install(".[docs]")
+    session.chdir(session.create_tmp())  # here, the sources would hide the installed package
+    session.run("mkdocs", "build", "--strict", "-f", str(ROOT / "docs" / "site" / "mkdocs.yml"))

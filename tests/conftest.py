@@ -19,6 +19,7 @@ REAL_FLOWS = Path(__file__).parents[2] / "shared" / "data"
 
 # Library to the files that cannot be imported, or can test nothing, without it. The extra `test-all` has them all.
 NEEDED = {
+    "mkdocs": ("docs/test_site.py",),
     "prometheus_client": ("serve/test_metrics.py",),
     "sklearn": (
         *("cli/test_select_features.py", "evaluation/test_metrics.py", "training/test_distil.py"),
