@@ -93,7 +93,20 @@ def test_help_waits_for_no_library(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["infer", "train", "select-features", "check", "evaluate", "build-engines", "bench", "info", "sample"]
+    "name",
+    [
+        "infer",
+        "live",
+        "watch",
+        "train",
+        "select-features",
+        "check",
+        "evaluate",
+        "build-engines",
+        "bench",
+        "info",
+        "sample",
+    ],
 )
 def test_a_commands_help_needs_no_training_library(name: str) -> None:
     assert not imported_by(command(name, "--help")) & (NOT_ON_AN_EDGE_BOX | {"onnxruntime"})

@@ -24,6 +24,7 @@ _TASKS = {
     "Label": {
         "infer": "Label every flow of a flows file or a capture.",
         "live": "Label the flows of an interface's packets until told to stop.",
+        "watch": "Label the flows that other programs write to a file or a folder.",
         "meter": "Cut a packet capture into flows, as CICFlowMeter does.",
     },
     "Trust": {

@@ -144,7 +144,8 @@ def command(
         )
     from etcc_edge.infer.classifier import Classifier
     from etcc_edge.serve.addresses import address_form
-    from etcc_edge.serve.live import Live, Metering, check_answers
+    from etcc_edge.serve.live import Live, check_answers
+    from etcc_edge.serve.metering import Metering
     from etcc_edge.serve.metrics import History, Server
     from etcc_edge.serve.records import RecordFormat
     from etcc_edge.serve.sinks import Rotation, open_sink

@@ -9,6 +9,7 @@ import io
 import os
 import select
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from etcc_edge.flows.binaries import SIGNATURE_BYTES, name_binary
 
 STDIN = "-"
 PAUSE_SECONDS = 0.2
-"""So long may a live input keep silent before what was read goes on its way."""
+"""What a live input gives goes on its way after so long, however little it is."""
 _PIPE_BYTES = 1 << 20  # fewer, larger reads
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -88,14 +89,18 @@ class _Zstd:
 
 class ByteStream:
     """A file opened for reading once, front to back. Gzip, zstd (by the package zstandard), and a zip file that holds
-    one file, are recognised by their first bytes. ``name_foreign`` says what a file with given first bytes is and what
-    to do with it, where it is none that is read. Raises FlowsError, also for a foreign file.
+    one file, are recognised by their first bytes. ``name``: for messages, where the path says little. ``name_foreign``
+    says what a file with given first bytes is and what to do with it, where it is none that is read. Raises FlowsError,
+    also for a foreign file.
 
-    ``ended``: no more bytes come. ``paused``: the last `read` ended since nothing came for `PAUSE_SECONDS`.
+    ``ended``: no more bytes come. ``paused``: the last `read` ended since what it was to have did not come within
+    `PAUSE_SECONDS`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, name_foreign: Callable[[bytes], str] = name_binary) -> None:
-        self.name = "standard input" if os.fspath(path) == STDIN else os.fspath(path)
+    def __init__(
+        self, path: str | os.PathLike[str], *, name: str = "", name_foreign: Callable[[bytes], str] = name_binary
+    ) -> None:
+        self.name = name or ("standard input" if os.fspath(path) == STDIN else os.fspath(path))
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
         self.packing = ""  # gzip or zip, around what is read
@@ -192,15 +197,17 @@ class ByteStream:
         parts = [first] if first else []
         wanted = size - len(first)
         self.paused = False
+        until = time.monotonic() + PAUSE_SECONDS if parts else 0.0
         try:
             while wanted:
-                if parts and self._pauses():
+                if parts and self._pauses(until):
                     self.paused = True
                     break
                 part = self._read_part(wanted)
                 if not part:
                     self.ended = True
                     break
+                until = until or time.monotonic() + PAUSE_SECONDS
                 parts.append(part)
                 wanted -= len(part)
         except self._damage as error:
@@ -213,11 +220,13 @@ class ByteStream:
         """Bytes may come slowly, from a pipe or a terminal; packed ones are waited for."""
         return self.size is None and self._stream is self._raw
 
-    def _pauses(self) -> bool:
+    def _pauses(self, until: float) -> bool:
+        """Whether nothing more comes until then."""
         if not self._is_live:
             return False
+        wait = until - time.monotonic()
         try:
-            return not select.select([self._raw], [], [], PAUSE_SECONDS)[0]
+            return wait <= 0 or not select.select([self._raw], [], [], wait)[0]
         except (OSError, ValueError):  # of something that is no file, which a test may put in place of standard input
             return False
 

@@ -19,17 +19,14 @@ import numpy as np
 
 from etcc_edge import _native
 from etcc_edge.arrays import F64, I64, Bools
-from etcc_edge.bundle import Bundle
 from etcc_edge.engines.result import Result
 from etcc_edge.errors import BundleError
-from etcc_edge.flows.batch import OK, Batch
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.infer.classifier import Classifier
-from etcc_edge.infer.source import profile_of
 from etcc_edge.meter.interface import RingCounts
-from etcc_edge.meter.source import After, flow_columns
 from etcc_edge.serve.counters import FlowCounts, WorkerCounts
+from etcc_edge.serve.metering import Metered, Metering
 from etcc_edge.serve.records import RecordFormat
 from etcc_edge.serve.sinks import Sink
 
@@ -39,7 +36,6 @@ _TICK_SECONDS = 0.25
 _COUNT_SECONDS = 0.5  # between two readings of a worker's counts
 _STUCK_SECONDS = 30.0
 _ASKED_FLOWS = 256  # of a new bundle
-_NEVER = After()
 
 
 class PacketSource(Protocol):
@@ -52,31 +48,6 @@ class PacketSource(Protocol):
     def count(self) -> RingCounts: ...
 
     def stop(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Metering:
-    """How packets become flows. ``timeout`` in seconds. ``max_flows`` are open at once, in all workers together.
-    ``after``: an early record of each open flow then."""
-
-    profile: str
-    timeout: float
-    max_flows: int
-    after: After = _NEVER
-
-    @classmethod
-    def of(cls, bundle: Bundle, max_flows: int, after: After = _NEVER) -> Metering:
-        """As the flows that a bundle was trained on. Raises BundleError where no profile cuts such flows."""
-        definition = bundle.flow_definition
-        profile = profile_of(definition)
-        if not profile:
-            raise BundleError(
-                f"bundle {bundle.name} was trained on flows of {definition.profile or definition.meter}, which cannot "
-                "be cut from packets; take another bundle"
-            )
-        if lack := [name for name in bundle.features if name not in flow_columns(profile)[0]]:
-            raise BundleError(f"bundle {bundle.name} needs {', '.join(lack)}, which the meter does not give")
-        return cls(profile, definition.timeout_s, max_flows, after)
 
 
 class Live:
@@ -110,8 +81,7 @@ class Live:
         self._waiting = 0
         self._waiting_lock = threading.Lock()
         self._stopping = threading.Event()
-        self._numbers, own = flow_columns(metering.profile, verdict=True)
-        self._identity = [own[name] for name in records.identity]
+        self._metered = Metered(metering.profile, records.identity)
         self._of_workers = [WorkerCounts() for _ in sources]
         self._alive = [time.monotonic()] * (len(sources) + 1)  # when each thread was last seen at work
         self._workers = [
@@ -244,10 +214,8 @@ class Live:
         classifier = self.classifier
         n = len(flows)
         falls_behind = self._waiting > self._queue_limit and not self._stopping.is_set()
-        result = None if falls_behind else self._labels(classifier, flows)
-        text, _ = flows.cells(self._identity)
-        cells = [line.split(",") for line in text.decode().splitlines()]
-        lines = self._records.lines(cells, classifier.bundle, result)
+        result = None if falls_behind else self._metered.labels(flows, classifier)
+        lines = self._records.lines(self._metered.identity(flows), classifier.bundle, result)
         if self.sink.write(lines) < len(lines):
             return False
         written = time.time_ns() // 1000
@@ -261,11 +229,6 @@ class Live:
             if not self._stopping.is_set():  # then flows end before they would
                 self.counts.add_latency(self._latency(totals, written))
         return True
-
-    def _labels(self, classifier: Classifier, flows: _native.Flows) -> Result:
-        features = flows.numbers([self._numbers[name] for name in classifier.features])
-        batch = Batch(classifier.features, features, np.full(len(flows), OK, np.uint8))
-        return classifier.given(classifier.label(batch))
 
     def _latency(self, totals: I64, written: int) -> F64:
         """float64 [n], seconds from a flow's end to its record: from its last packet, or from when its time was

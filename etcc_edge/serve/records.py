@@ -15,7 +15,9 @@ IDENTITY = (
 )
 """What says which flow a record is of, in order. ``community_id`` stands only beside full addresses, since it can be
 turned into them by trying."""
-_TEXT = {"start", "src_ip", "dst_ip", "community_id", "verdict"}  # in JSON, the others are numbers
+PLACE = ("file", "line")
+"""What says where a flow was read that came in a file."""
+_TEXT = {"start", "src_ip", "dst_ip", "community_id", "verdict", "file"}  # in JSON, the others are numbers
 CSV, JSON = "csv", "jsonl"
 FORMATS = (JSON, CSV)
 _DIGEST_DIGITS = 16
@@ -23,9 +25,17 @@ _DIGEST_DIGITS = 16
 
 class RecordFormat:
     """Lines of records in one form. ``levels`` of the labels; ``address``: what becomes of an address, and whether the
-    Community ID stays."""
+    Community ID stays. ``place``: with the columns of `PLACE`."""
 
-    def __init__(self, name: str, levels: Sequence[str], address: Callable[[str], str], *, community_id: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        levels: Sequence[str],
+        address: Callable[[str], str],
+        *,
+        community_id: bool,
+        place: bool = False,
+    ) -> None:
         self._is_json = name == JSON
         self._address = address
         self._bundle: Bundle | None = None  # of the last records
@@ -33,25 +43,38 @@ class RecordFormat:
         self.identity = tuple(column for column in IDENTITY if community_id or column != "community_id")
         self._labels = [f"etcc_{level}{suffix}" for level in levels for suffix in ("", "_confidence")]
         self._ends = [self.identity.index(end) for end in ("src_ip", "dst_ip")]
-        columns = [*self.identity, *self._labels, "bundle", "bundle_hash"]
+        own = (*self.identity, *(PLACE if place else ()))
+        columns = [*own, *self._labels, "bundle", "bundle_hash"]
         self.header = b"" if self._is_json else (",".join(columns) + "\n").encode()
-        if self._is_json:
-            pairs = (f'"{name}":' + ('"%s"' if name in _TEXT else "%s") for name in self.identity)
-            self._template = "{" + ",".join(pairs) + ",%s}\n"
-        else:
-            self._template = "%s," * len(self.identity) + "%s\n"
+        self._columns = own
+        self._template = self._template_for(())
+
+    def _template_for(self, empty: Sequence[int]) -> str:
+        """Of a line, with null in JSON for the columns that are ``empty``."""
+        if not self._is_json:
+            return "%s," * len(self._columns) + "%s\n"
+        pairs = []
+        for i, name in enumerate(self._columns):
+            pairs.append(f'"{name}":' + ("null%s" if i in empty else '"%s"' if name in _TEXT else "%s"))
+        return "{" + ",".join(pairs) + ",%s}\n"
+
+    def text(self, value: str) -> str:
+        """A cell that may hold any text, as `lines` takes it."""
+        return json.dumps(value)[1:-1] if self._is_json else csv_cell(value)
 
     def lines(self, cells: Sequence[Sequence[str]], bundle: Bundle, result: Result | None) -> bytes:
-        """One line for each of n flows. ``cells``: the texts [n, identity]. ``result``: their labels by ``bundle``;
-        None where they were not labelled."""
+        """One line for each of n flows. ``cells``: the texts [n, identity], then those of `PLACE`; empty for what
+        nobody knows. ``result``: their labels by ``bundle``; None where they were not labelled."""
         template, address, (source, destination) = self._template, self._address, self._ends
         tails = self._tails(len(cells), bundle, result)
         lines = []
         for flow, tail in zip(cells, tails, strict=True):
             row = list(flow)
-            row[source], row[destination] = address(row[source]), address(row[destination])
+            for end in (source, destination):
+                row[end] = row[end] and address(row[end])
+            own = self._template_for([i for i, cell in enumerate(row) if not cell]) if "" in row else template
             row.append(tail)
-            lines.append(template % tuple(row))
+            lines.append(own % tuple(row))
         return "".join(lines).encode()
 
     def _tails(self, n: int, bundle: Bundle, result: Result | None) -> list[str]:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeAlias
 
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
@@ -28,6 +29,10 @@ SOCKET_PREFIX = "unix:"
 _RETRY_SECONDS = 0.5
 _PIECE = 4096  # bytes that a pipe takes at once, or not at all
 _MEBIBYTE = 1 << 20
+
+Mark: TypeAlias = tuple[int, int]
+"""The file that is being written, by its inode, and its bytes."""
+NO_MARK: Mark = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ class Sink:
         self._header = header
         self._told = told
 
-    def write(self, lines: bytes) -> int:
-        """Returns when all are written. How many bytes were; fewer where it was given up. Raises BrokenPipeError where
-        standard output's reader is gone."""
+    def write(self, lines: bytes, reached: Callable[[int], None] = lambda _: None) -> int:
+        """Returns when all are written. How many bytes were; fewer where it was given up. ``reached`` gets that number
+        each time that it or `mark` has changed. Raises BrokenPipeError where standard output's reader is gone."""
         done = 0
         while done < len(lines):
             try:
@@ -64,13 +69,18 @@ class Sink:
             except BrokenPipeError:
                 raise
             except OSError as error:
-                if not self._wait(error.strerror or str(error)):
+                if not self.wait(error.strerror or str(error)):
                     break
             else:
                 if self.stalled:
                     self._told(f"{self.place}: takes records again")
                     self.stalled = ""
+                reached(done)
         return done
+
+    def mark(self) -> Mark:
+        """Where what was written ends."""
+        return NO_MARK
 
     def tick(self) -> None:
         """Time has passed."""
@@ -82,7 +92,8 @@ class Sink:
         """Writes some of what is left, and says how many bytes. Raises OSError where it can write none."""
         raise NotImplementedError
 
-    def _wait(self, reason: str) -> bool:
+    def wait(self, reason: str) -> bool:
+        """For a moment. False where it was given up."""
         if reason != self.stalled:
             self._told(f"{self.place}: {reason}; records wait")
             self.stalled = reason
@@ -147,7 +158,8 @@ class UnixSocket(Sink):
 
 class RotatedFile(Sink):
     """A file that gets a name of its time when it is full; ``path`` is the one being written. What an earlier run left
-    there becomes such a file first, without the end of a line that it could not finish.
+    there becomes such a file first, without the end of a line that it could not finish, and without what it wrote
+    beyond ``mark``.
 
     Raises FlowsError where it cannot be written, or another process writes it.
     """
@@ -158,6 +170,7 @@ class RotatedFile(Sink):
         rotation: Rotation,
         header: bytes = b"",
         told: Callable[[str], None] = lambda _: None,
+        mark: Mark = NO_MARK,
     ) -> None:
         super().__init__(os.fspath(path), header, told)
         self._path = Path(path)
@@ -166,13 +179,14 @@ class RotatedFile(Sink):
             re.escape(self._path.stem) + r"\.\d{8}T\d{6}\.\d{6}Z" + re.escape(self._path.suffix)
         )
         self._descriptor = -1
+        self._inode = 0
         self._size = 0
         self._opened = 0.0
         self.rotations = 0
         try:
             self._open()
             if self._size:
-                self._cut_to_lines()
+                self._cut_to_lines(mark)
                 self._rotate()
         except OSError as error:
             raise FlowsError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -185,12 +199,17 @@ class RotatedFile(Sink):
             os.close(descriptor)
             raise OSError(errno.EBUSY, "another process writes it") from error
         self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        self._inode, self._size = status.st_ino, status.st_size
         self._opened = time.monotonic()
 
-    def _cut_to_lines(self) -> None:
-        """Removes the begin of a line that was never finished."""
-        end = self._size
+    def mark(self) -> Mark:
+        return self._inode, self._size
+
+    def _cut_to_lines(self, mark: Mark) -> None:
+        """Removes what lies beyond the mark, and the begin of a line that was never finished."""
+        inode, size = mark
+        end = min(self._size, size) if inode == self._inode else self._size
         while end:
             begin = max(0, end - _MEBIBYTE)
             place = os.pread(self._descriptor, end - begin, begin).rfind(b"\n")
@@ -204,6 +223,7 @@ class RotatedFile(Sink):
     def _take(self, lines: bytes, done: int) -> int:
         if self._descriptor < 0:
             self._open()
+            return 0
         rest = lines[done:] if self._size else self._header + lines[done:]
         added = len(rest) - (len(lines) - done)
         room = max(self._rotation.bytes - self._size, 1)
@@ -274,14 +294,18 @@ class RotatedFile(Sink):
 
 
 def open_sink(
-    output: str, rotation: Rotation, header: bytes = b"", told: Callable[[str], None] = lambda _: None
+    output: str,
+    rotation: Rotation,
+    header: bytes = b"",
+    told: Callable[[str], None] = lambda _: None,
+    mark: Mark = NO_MARK,
 ) -> Sink:
     """``-``: standard output; ``unix:PATH``: a socket; else a file. Raises FlowsError."""
     if output == STDOUT:
         return StandardOutput(header, told)
     if output.startswith(SOCKET_PREFIX):
         return UnixSocket(output.removeprefix(SOCKET_PREFIX), header, told)
-    return RotatedFile(output, rotation, header, told)
+    return RotatedFile(output, rotation, header, told, mark)
 
 
 def _stamp(microseconds: int) -> str:

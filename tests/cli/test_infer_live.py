@@ -71,3 +71,15 @@ def test_a_header_alone_waits_for_a_row(live: Live) -> None:
     time.sleep(0.5)
     live.write(row)
     assert len(live.lines(2)) == 2
+
+
+def test_rows_that_keep_coming_one_by_one_do_not_wait_for_each_other(live: Live) -> None:
+    header, *rows = GENERATED.read_bytes().splitlines(keepends=True)
+    live.write(header + rows[0])
+    live.lines(2)
+    for row in rows[1:40]:  # the input is never silent for long
+        live.write(row)
+        time.sleep(0.05)
+        if select.select([live.process.stdout], [], [], 0)[0]:
+            return
+    pytest.fail("none was labelled while others came")

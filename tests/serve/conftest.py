@@ -12,7 +12,8 @@ import pytest
 
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.serve.addresses import address_form
-from etcc_edge.serve.live import Live, Metering, PacketSource
+from etcc_edge.serve.live import Live, PacketSource
+from etcc_edge.serve.metering import Metering
 from etcc_edge.serve.records import RecordFormat
 from feeds import Kept, Start
 from service import Command

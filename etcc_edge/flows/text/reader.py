@@ -90,6 +90,7 @@ class FlowFile(ColumnFlows[TextBatch]):
 
     def close(self) -> None:
         self._stream.close()
+        self._start = b""
 
     @property
     def size(self) -> int | None:
@@ -133,6 +134,20 @@ class FlowFile(ColumnFlows[TextBatch]):
                     yield None
                 block += self._stream.read(_BLOCK_BYTES)
                 ended = self._stream.ended
+
+    def later_batches(
+        self, rows: bytes, line: int, features: Sequence[str], texts: Sequence[int] = ()
+    ) -> Iterator[tuple[TextBatch, int, int]]:
+        """The whole lines ``rows`` that have come to the file since: batches, as `unparsed_batches` gives them, and
+        with each how many of these bytes are done, and the number of the next line. ``line``: that of the first."""
+        names = tuple(features)
+        parser = self._parser(names, self.reading.columns, self.reading.factors, texts, self.relations)
+        done = 0
+        while done < len(rows):
+            block = rows[done:]
+            parsed = self._parse(parser, block, True, line)
+            done, line = done + parsed["consumed"], line + parsed["lines"]
+            yield self._checked(parsed, block, names, False), done, line
 
     def _batch(
         self, parser: _native.RowParser, block: bytes, last: bool, line: int, names: tuple[str, ...], strict: bool

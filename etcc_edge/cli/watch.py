@@ -1,0 +1,116 @@
+"""``etcc-edge watch``"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from etcc_edge.cli.terminal import NumberRange, note, silence
+from etcc_edge.flows.stream import STDIN
+
+_MEBIBYTE = 1 << 20
+_ADDRESSES = ("full", "hashed", "prefix")
+_FORMATS = ("jsonl", "csv")
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    default=STDIN,
+    metavar="OUT",
+    help="A file, unix:PATH for a socket that a log shipper listens on, or - for standard output, the default.",
+)
+@click.option("--format", "form", default=_FORMATS[0], show_default=True, type=click.Choice(_FORMATS))
+@click.option(
+    "--state",
+    metavar="FILE",
+    help="Keeps how far each file is done. Default: OUT.state; for standard output and sockets none.",
+)
+@click.option(
+    "--bundle",
+    default="auto",
+    show_default=True,
+    help="auto: the first that fits a file. Or a shipped bundle's name, or a path.",
+)
+@click.option("--max-flows", default=200_000, show_default=True, type=click.IntRange(1, 1 << 28), help="Open at once.")
+@click.option(
+    "--addresses",
+    default=_ADDRESSES[0],
+    show_default=True,
+    type=click.Choice(_ADDRESSES),
+    help="In records: whole, hashed with a key, or their network alone.",
+)
+@click.option(
+    "--address-key",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File whose bytes are the key for hashing. Default: a key of this run.",
+)
+@click.option("--rotate-mb", default=64.0, show_default=True, type=NumberRange(0.001, 1e6), help="Size of a file.")
+@click.option("--rotate-seconds", default=3600.0, show_default=True, type=NumberRange(1, 1e9), help="Age of a file.")
+@click.option("--keep-files", default=48, show_default=True, type=click.IntRange(0), help="Full files.")
+@click.option("--keep-mb", default=1024.0, show_default=True, type=NumberRange(0, 1e9), help="Of full files.")
+def command(
+    path: str,
+    output: str,
+    form: str,
+    state: str | None,
+    bundle: str,
+    max_flows: int,
+    addresses: str,
+    address_key: str | None,
+    rotate_mb: float,
+    rotate_seconds: float,
+    keep_files: int,
+    keep_mb: float,
+) -> None:
+    """Label the flows that other programs write to PATH, until told to stop: a flows CSV or a capture that grows, or
+    all that come to a folder.
+
+    Each flow gets one record, also when this program was stopped or killed and starts again.
+
+    \b
+    Examples:
+      etcc-edge watch flows.csv
+      etcc-edge watch /var/spool/flows -o /var/log/etcc-edge/flows.jsonl
+    """
+    from etcc_edge.bundle import load_bundle
+    from etcc_edge.serve.addresses import address_form
+    from etcc_edge.serve.progress import Progress
+    from etcc_edge.serve.records import RecordFormat
+    from etcc_edge.serve.sinks import SOCKET_PREFIX, Rotation, open_sink
+    from etcc_edge.serve.watch import SUFFIXES, Watch
+
+    is_folder = Path(path).is_dir()
+    is_file = output != STDIN and not output.startswith(SOCKET_PREFIX)
+    if not Path(path).parent.is_dir():
+        raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
+    if is_folder and is_file and Path(output).suffix.lower() in SUFFIXES and Path(output).parent.samefile(path):
+        raise click.UsageError(f"-o {output} would be read again; name a file in another folder")
+    progress = Progress(f"{output}.state" if state is None and is_file else state or "")
+    levels = load_bundle("default" if bundle == "auto" else bundle).levels
+    key = Path(address_key).read_bytes() if address_key else secrets.token_bytes(32)
+    records = RecordFormat(form, levels, address_form(addresses, key), community_id=addresses == "full", place=True)
+    rotation = Rotation(round(rotate_mb * _MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * _MEBIBYTE))
+    sink = open_sink(output, rotation, records.header, note, progress.mark)
+    watch = Watch(path, progress, records, sink, wanted=bundle, max_flows=max_flows, told=note)
+
+    def stop(*_: object) -> None:
+        watch.stop.set()
+        sink.give_up = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    note(f"{path}: watching")
+    try:
+        watch.run()
+    except BrokenPipeError:
+        silence(sys.stdout)  # whoever reads the records has enough
+    sink.close()
+    progress.close()
+    note(f"{path}: {watch.flows} flows written")

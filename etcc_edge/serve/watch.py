@@ -1,0 +1,284 @@
+"""Files that other programs write to labelled records until told to stop: one that grows, or those of a folder.
+
+A file is known by its number in the file system, whatever its name, so that one that is rotated is read to its end.
+Every record that the output has is in the state, and no other: what a killed run wrote beyond it is cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcc_edge.bundle import Bundle
+from etcc_edge.errors import EtccError
+from etcc_edge.infer.classifier import Classifier
+from etcc_edge.serve.following import Followed, Part, follow
+from etcc_edge.serve.progress import Place, Progress
+from etcc_edge.serve.records import RecordFormat
+from etcc_edge.serve.sinks import Sink
+
+SUFFIXES = (".csv", ".arff", ".pcap", ".pcapng", ".cap")
+"""How the names of a folder's files end that are followed."""
+LOOK_SECONDS = 0.2
+_HASHED = 4096
+_GONE_SECONDS = 2.0  # a file that is being renamed is missed for a moment
+_MOST_RESTING = 64  # in memory: they may go on
+
+
+@dataclass
+class _Known:
+    """A file that was met, by its last ``name``. ``size`` and ``changed``: what it was when it was last looked at;
+    ``since``: for how long, and ``seen``: when it was last there, by the monotonic clock. ``is_due``: something may
+    have come. ``is_refused``: what comes cannot be read."""
+
+    name: str
+    place: Place
+    since: float
+    size: int = -1
+    changed: int = 0
+    seen: float = 0.0
+    is_due: bool = False
+    is_refused: bool = False
+    followed: Followed | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.place.rested == self.size
+
+
+class Watch:
+    """``path``: a folder or a file, which need not be there yet. ``wanted``: a bundle, or auto. ``told`` gets lines for
+    the log. `look` again and again.
+
+    ``flows`` were written. ``stop`` ends it between two records.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress,
+        records: RecordFormat,
+        sink: Sink,
+        *,
+        wanted: str = "auto",
+        max_flows: int = 200_000,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.flows = 0
+        self.stop = threading.Event()
+        self._folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        self._name = None if Path(path).is_dir() else Path(path).name
+        self._progress = progress
+        self._records = records
+        self._sink = sink
+        self._wanted = wanted
+        self._max_flows = max_flows
+        self._told = told
+        self._known: dict[str, _Known] = {}
+        self._classifiers: dict[str, Classifier] = {}
+        self._complaints: set[str] = set()
+        self._begin = time.monotonic()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        while not self.stop.is_set():
+            if not self.look():
+                self.stop.wait(LOOK_SECONDS)
+
+    def look(self) -> bool:
+        """Reads some of what has come; whether there was anything."""
+        worked = False
+        files = self._files()
+        for path, status in files:
+            if self.stop.is_set():
+                return worked
+            known = self._known_as(path.name, status)
+            try:
+                worked |= self._look_at(path, status, known)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                self._tell_once(f"{path.name}: cannot be read: {error.strerror or error}")
+            except EtccError as error:
+                known.is_refused = True
+                text = str(error)
+                self._tell_once(f"Error: {text if text.startswith(path.name) else f'{path.name}: {text}'}")
+        if files:
+            self._forget()
+        self._sink.tick()
+        if self._sink.mark() != self._progress.mark:
+            self._save(None)
+        return worked
+
+    def _files(self) -> list[tuple[Path, os.stat_result]]:
+        """What is followed, by name; files that had a name of ours before are among them."""
+        files = []
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=self._name is not None)
+                        if stat.S_ISREG(status.st_mode) and (self._is_wanted(entry.name) or self._is_met(_key(status))):
+                            files.append((Path(entry.path), status))
+        except OSError as error:
+            self._tell_once(f"{self._folder}: {error.strerror or error}; waiting")
+        return sorted(files, key=lambda file: file[0])
+
+    def _is_wanted(self, name: str) -> bool:
+        if self._name is not None:
+            return name == self._name
+        return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+    def _is_met(self, key: str) -> bool:
+        return key in self._known or key in self._progress.places
+
+    def _known_as(self, name: str, status: os.stat_result) -> _Known:
+        """The file, with what has changed about it."""
+        now = time.monotonic()
+        key = _key(status)
+        known = self._known.get(key)
+        if known is None:
+            age = max(0.0, time.time() - status.st_mtime)
+            known = _Known(name, self._progress.places.get(key) or Place(key), now - age)
+            self._known[key] = known
+            known.size, known.changed = status.st_size, status.st_mtime_ns
+            known.is_due = not known.rests
+        elif (known.size, known.changed) != (status.st_size, status.st_mtime_ns):
+            known.size, known.changed = status.st_size, status.st_mtime_ns
+            known.since, known.is_due = now, True
+        known.name, known.seen = name, now
+        return known
+
+    def _look_at(self, path: Path, status: os.stat_result, known: _Known) -> bool:
+        is_quiet = (
+            known.followed is not None
+            and not (known.rests or known.is_refused)
+            and known.seen - known.since >= known.followed.quiet_seconds
+        )
+        if not known.is_due and not is_quiet:
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not os.path.samestat(os.fstat(descriptor), status):
+                return True  # the name is another file's by now
+            self._check_start(descriptor, known)
+            return self._read(descriptor, known, is_quiet=is_quiet)
+        finally:
+            os.close(descriptor)
+
+    def _check_start(self, descriptor: int, known: _Known) -> None:
+        """Begins anew with a file that was cut or replaced."""
+        place, start = known.place, os.pread(descriptor, _HASHED, 0)
+        done = place.offset if known.followed is None else known.followed.offset
+        if os.fstat(descriptor).st_size < done or _hash(start[: place.hashed]) != (place.start or _hash(b"")):
+            self._told(f"{known.name}: was cut or replaced; read from its begin")
+            self._finish(known)
+            known.place = place = Place(place.key)
+            known.followed, known.is_refused = None, False
+        if place.hashed < len(start):
+            place.start, place.hashed = _hash(start), len(start)
+
+    def _read(self, descriptor: int, known: _Known, *, is_quiet: bool) -> bool:
+        known.is_due = False
+        if known.followed is None:
+            known.followed = follow(
+                descriptor,
+                known.name,
+                known.place,
+                self._wanted,
+                self._classifier,
+                self._records.identity,
+                self._max_flows,
+            )
+            known.is_refused = False
+        followed = known.followed
+        if followed is None or known.is_refused:
+            return False
+        before = followed.offset
+        self._write(followed.read(descriptor), known)
+        known.is_due = followed.offset != before
+        if is_quiet and not known.is_due and self._write(followed.rest(descriptor), known):
+            known.place.rested = known.size
+            self._save(known.place)
+        for note in followed.notes:
+            self._told(f"{known.name}: {note}")
+        followed.notes.clear()
+        return known.is_due
+
+    def _write(self, parts: Iterable[Part], known: _Known) -> bool:
+        """Whether all were written before `stop`."""
+        place = known.place
+        name = self._records.text(known.name)
+        for part in parts:
+            cells = [[*row, name, str(line)] for row, line in zip(part.cells, part.lines, strict=True)]
+            lines = self._records.lines(cells, part.bundle, part.result)
+            written = rows = 0
+
+            def reached(done: int, part: Part = part, lines: bytes = lines) -> None:
+                nonlocal written, rows
+                rows += lines.count(b"\n", written, done) - lines.count(b"\n", done, written)
+                written = done
+                if rows:
+                    place.offset, place.number = part.offsets[rows - 1], part.numbers[rows - 1]
+                self._save(place)
+
+            self._sink.write(lines, reached)
+            self.flows += rows
+            if self.stop.is_set():
+                return False
+        return True
+
+    def _save(self, place: Place | None) -> None:
+        while True:
+            try:
+                return self._progress.save(place, self._sink.mark())
+            except OSError as error:
+                if not self._sink.wait(error.strerror or str(error)):
+                    return None
+
+    def _finish(self, known: _Known) -> bool:
+        """Writes what waits in memory for more, of a file that is gone. Whether all was written before `stop`."""
+        return known.followed is None or known.rests or self._write(known.followed.rest(None), known)
+
+    def _forget(self) -> None:
+        """Files that are gone; and in memory, of those that rest, the oldest."""
+        now = time.monotonic()
+        places = self._progress.places
+        # None of those is there where a disk is not mounted.
+        if now - self._begin > _GONE_SECONDS and places.keys() & self._known.keys():
+            for key in places.keys() - self._known.keys():
+                self._progress.forget(key)
+        for key, known in list(self._known.items()):
+            if now - known.seen > _GONE_SECONDS and self._finish(known):
+                self._progress.forget(key)
+                del self._known[key]
+        resting = [known for known in self._known.values() if known.followed is not None and known.rests]
+        for known in sorted(resting, key=lambda known: known.since)[:-_MOST_RESTING]:
+            known.followed = None
+
+    def _classifier(self, bundle: Bundle | str) -> Classifier:
+        key = bundle if isinstance(bundle, str) else bundle.digest()
+        if key not in self._classifiers:
+            self._classifiers[key] = Classifier(bundle)
+        return self._classifiers[key]
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._complaints:
+            self._complaints.add(text)
+            self._told(text)
+
+
+def _key(status: os.stat_result) -> str:
+    return str(status.st_ino)  # the number of the disk may be another one after a start of the machine
+
+
+def _hash(start: bytes) -> str:
+    return hashlib.sha256(start).hexdigest()

@@ -1,0 +1,126 @@
+"""`etcc-edge watch` as a service: kills at random moments, signals, and what is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service import LONG, MAIN, Command
+
+HEADER, *ROWS = (Path(__file__).parents[1] / "data" / "generated-flows.csv").read_bytes().splitlines(keepends=True)
+Run = Callable[..., Command]
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def lines_of(folder: Path) -> list[int]:
+    files = sorted(folder.glob("flows*.jsonl"), key=lambda path: (path.name == "flows.jsonl", path.name))
+    return [json.loads(line)["line"] for path in files for line in path.read_bytes().splitlines()]
+
+
+def test_rows_come_out_as_they_come_in_and_a_term_signal_ends_it(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    watch = run("watch", path, ready="watching")
+    append(path, HEADER + ROWS[0])
+    watch.wait_for(lambda: len(watch.lines) == 1)
+    append(path, ROWS[1] + ROWS[2][:9])
+    watch.wait_for(lambda: len(watch.lines) == 2)
+    append(path, ROWS[2][9:])
+    watch.wait_for(lambda: len(watch.lines) == 3)
+    assert watch.end() == 0
+    assert watch.log[-1] == f"{path}: 3 flows written"
+
+
+def test_with_a_state_standard_output_goes_on_where_it_ended(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    append(path, HEADER + ROWS[0])
+    first = run("watch", path, "--state", tmp_path / "state", ready="watching")
+    first.wait_for(lambda: len(first.lines) == 1)
+    assert first.end() == 0
+    append(path, ROWS[1])
+    second = run("watch", path, "--state", tmp_path / "state", ready="watching")
+    second.wait_for(lambda: len(second.lines) == 1)
+    assert second.end() == 0
+    assert json.loads(second.lines[0])["line"] == 3
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_neither_repeat_nor_lose_a_row(run: Run, tmp_path: Path) -> None:
+    dice = random.Random(3)
+    path, out = tmp_path / "in.csv", tmp_path / "out"
+    out.mkdir()
+    append(path, HEADER)
+    ends = threading.Event()
+    count = 0
+
+    def write() -> None:
+        nonlocal count
+        pauses = random.Random(4)
+        while not ends.is_set():
+            rows = b"".join(pauses.choices(ROWS, k=pauses.randrange(1, 40)))
+            cut = pauses.randrange(len(rows))
+            append(path, rows[:cut])
+            time.sleep(0.002)
+            append(path, rows[cut:])
+            count += rows.count(b"\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    words = ("watch", path, "-o", out / "flows.jsonl", "--rotate-mb", "0.3", "--keep-files", "10000")
+    try:
+        for _ in range(6):
+            watch = run(*words, ready="watching")
+            time.sleep(dice.random() * 0.6)
+            watch.process.kill()
+            watch.wait()
+    finally:
+        ends.set()
+        writer.join()
+    watch = run(*words, ready="watching")
+    watch.wait_for(lambda: len(lines_of(out)) >= count)
+    assert watch.end() == 0
+    assert lines_of(out) == list(range(2, count + 2))
+
+
+def test_a_reader_that_leaves_ends_it_quietly(run: Run, tmp_path: Path) -> None:
+    append(tmp_path / "flows.csv", HEADER + ROWS[0])
+    reading, writing = os.pipe()
+    watch = run("watch", tmp_path, ready="watching", output=writing)
+    os.close(writing)
+    os.close(reading)
+    append(tmp_path / "flows.csv", b"".join(ROWS[1:]))
+    assert watch.wait() == 0
+    assert not any("Traceback" in line for line in watch.log)
+
+
+def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("notes of mine, which are no state" * 50)
+    reasons = {
+        ("/no/such/folder/flows.csv",): "there is no folder /no/such/folder",
+        (f"{tmp_path}", "-o", f"{tmp_path}/labels.csv"): "would be read again",
+        (f"{tmp_path}", "-o", "/no/such/folder"): "/no/such/folder",
+        (f"{tmp_path}", "--state", f"{tmp_path}/state"): "the state cannot be used: file is not a database",
+        (f"{tmp_path}", "--bundle", "no-such"): "no-such",
+    }
+    runs = {
+        words: subprocess.Popen([sys.executable, "-c", MAIN, "watch", *words], stderr=subprocess.PIPE, cwd="/")
+        for words in reasons
+    }
+    for words, process in runs.items():
+        _, errors = process.communicate(timeout=LONG)
+        (line,) = errors.decode().splitlines()
+        assert process.returncode in (1, 2)
+        assert line.startswith("Error: ")
+        assert reasons[words] in line
