@@ -8,10 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["fast", "lint", "types"]
 
 ROOT = Path(__file__).parent
+
+
+def commit_time(session: nox.Session) -> dict[str, str]:
+    """Artefacts of one commit are alike: their time is its own."""
+    seconds = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
+    return {"SOURCE_DATE_EPOCH": str(seconds).strip()}
 
 
 @nox.session
@@ -59,3 +66,46 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs]")
     session.chdir(session.create_tmp())  # here, the sources would hide the installed package
     session.run("mkdocs", "build", "--strict", "-f", str(ROOT / "docs" / "site" / "mkdocs.yml"))
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """The bill of materials (CycloneDX) of a base install, in dist/: what pip installs, and nanobind."""
+    session.install("cyclonedx-bom>=4", "pip>=24")
+    installed = Path(session.create_tmp()) / "installed"
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(installed))
+    session.run("pip", "--python", str(installed), "install", ".", "nanobind")
+    (ROOT / "dist").mkdir(exist_ok=True)
+    options = ["--output-reproducible", "--of", "JSON", "-o", str(ROOT / "dist" / "etcc-edge.cdx.json")]
+    session.run("cyclonedx-py", "environment", *options, str(installed / "bin" / "python"), env=commit_time(session))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzzes what reads the bytes of strangers for HOURS in all: `nox -s fuzz -- 4`. Needs clang++ and Python 3.11 to
+    3.13. Inputs are kept in build/fuzz, findings in build/fuzz/findings."""
+    build, kept = ROOT / "build" / "fuzz", ROOT / "tests" / "native" / "corpus"
+    native, python = ["rows", "capture", "decoder", "meter"], ["flows", "manifest", "weights", "cache_manifest"]
+    seconds = int(3600 * float(session.posargs[0])) // len(native + python)
+    session.install(".[arrow]", "atheris>=2.3", "cmake", "ninja")
+    options = ["-DETCC_PYTHON=OFF", "-DETCC_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_COMPILER=clang++"]
+    options += ["-G", "Ninja", "-DETCC_SANITIZE=fuzzer-no-link,address,undefined"]
+    session.run("cmake", "-S", str(ROOT), "-B", str(build / "programs"), *options)
+    session.run("cmake", "--build", str(build / "programs"), "--target", "fuzzers")
+    (build / "findings").mkdir(exist_ok=True)
+    failed = []
+    for name in native + python:
+        inputs, limits = build / "inputs" / name, [f"-max_total_time={seconds}", "-print_final_stats=1"]
+        limits.append(f"-artifact_prefix={build / 'findings' / name}-")
+        inputs.mkdir(parents=True, exist_ok=True)
+        if name in native:
+            command = [str(build / "programs" / "tests" / "native" / f"fuzz_{name}"), *limits, str(inputs)]
+            command.append(str(kept / name))
+        else:
+            command = ["python", str(ROOT / "tests" / "fuzz" / "run.py"), name, str(inputs), *limits]
+        try:
+            session.run(*command, external=name in native)
+        except CommandFailed:
+            failed.append(name)
+    if failed:
+        session.error(f"{', '.join(failed)}: see {build / 'findings'}")

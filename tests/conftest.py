@@ -26,7 +26,7 @@ NEEDED = {
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
         *("training/test_card.py", "training/test_confidence.py"),
     ),
-    "pyarrow": ("infer/test_files.py", "infer/test_table.py"),
+    "pyarrow": ("fuzz/test_targets.py", "infer/test_files.py", "infer/test_table.py"),
     "torch": (
         *(
             "bench/contenders/test_torch.py",

@@ -15,7 +15,7 @@ from etcc_edge.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "bench/README.md"))]
+PAGES = [README, *(ROOT / name for name in ("CONTRIBUTING.md", "NOTICE.md", "SECURITY.md", "bench/README.md"))]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
