@@ -27,6 +27,7 @@ NEEDED = {
         *("training/test_card.py", "training/test_confidence.py"),
     ),
     "pyarrow": ("fuzz/test_targets.py", "infer/test_files.py", "infer/test_table.py"),
+    "pyspark": ("infer/test_spark.py",),
     "torch": (
         *(
             "bench/contenders/test_torch.py",

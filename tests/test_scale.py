@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 from test_readme import ROOT, blocks
 
 pytest.importorskip("pandas")
 PAGE = ROOT / "docs" / "scale.md"
-EXAMPLES = {"pandas": "import pandas"}
+EXAMPLES = {"pandas": "import pandas", "spark": "SparkSession", "stream": "readStream"}
 
 
 def example(library: str) -> str:
@@ -31,3 +38,29 @@ def test_every_example_is_run_by_a_test() -> None:
 def test_the_example_of_tables_runs(capsys: pytest.CaptureFixture[str]) -> None:
     run("pandas")
     assert "VPN" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("pyspark") is None, reason="needs PySpark: pip install '.[spark]'")
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs Java 17: apt install openjdk-17-jre-headless")
+def test_the_examples_of_spark_run(tmp_path: Path) -> None:
+    """As one program: the second needs the first one's names."""
+    import polars as pl
+
+    (tmp_path / "flows").mkdir()
+    pl.read_csv("tests/data/generated-flows.csv").write_parquet(tmp_path / "flows" / "0.parquet")
+    start = "labelled.writeStream.format('memory').queryName('q').trigger(availableNow=True).start()"
+    show = "print(spark.sql('select count(*) from q where etcc_protocol is not null').first())"
+    program = [example("spark"), example("stream"), f"{start}.awaitTermination()", show]
+    (tmp_path / "label_flows.py").write_text("\n".join(program))
+    [submit] = [line for block in blocks(PAGE, "") for line in block.splitlines() if line.startswith("spark-submit")]
+    bin_folder = Path(sys.executable).parent
+    environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PYSPARK_PYTHON": sys.executable}
+    environment["SPARK_LOCAL_IP"] = "127.0.0.1"
+    run = subprocess.run(
+        ["bash", "-c", submit], cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=600
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Row(count(1)=200)" in run.stdout
+    labelled = pl.read_parquet(tmp_path / "labelled" / "*.parquet")
+    assert "VPN" in labelled["etcc_protocol"]

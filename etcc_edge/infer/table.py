@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from etcc_edge.errors import EtccError
 from etcc_edge.flows.labels import check_label_columns, label_columns
 from etcc_edge.flows.table import ArrayTable, Table, TableBatch, TableFlows
 from etcc_edge.infer.pipeline import Labeller, label_flows
+
+if TYPE_CHECKING:
+    from etcc_edge.flows.arrow.labels import LabelColumns
 
 _NAME = "table"
 
@@ -216,16 +219,23 @@ def _label_reader(reader: Any, classifier_of: Callable[[TableFlows], Labeller], 
 
     def batches() -> Iterator[Any]:
         with flows:
-            for batch in flows.batches(bundle.features, range(len(flows.columns))):
-                result = classifier.label(batch)
-                judged = classifier.known(result) if known else None
-                kept = classifier.given(result)
-                arrays = columns.arrays(kept.codes, kept.confidence, judged)
-                own = cast(Any, batch.chunk).batch.columns
-                yield pa.RecordBatch.from_arrays([*own, *arrays], schema=schema)
+            for arrays in labelled_arrays(flows, classifier, columns, known=known):
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
             _warn(flows)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def labelled_arrays(
+    flows: TableFlows, classifier: Labeller, columns: LabelColumns, *, known: bool
+) -> Iterator[list[Any]]:
+    """The columns of an Arrow table's batches, with the label ``columns`` after their own."""
+    for batch in flows.batches(classifier.bundle.features, range(len(flows.columns))):
+        result = classifier.label(batch)
+        judged = classifier.known(result) if known else None
+        kept = classifier.given(result)
+        own = cast(Any, batch.chunk).batch.columns
+        yield [*own, *columns.arrays(kept.codes, kept.confidence, judged)]
 
 
 def _pyarrow() -> tuple[Any, Any]:

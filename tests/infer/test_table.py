@@ -189,6 +189,14 @@ def test_a_cell_of_text_costs_its_row_the_labels_alone(classifier: Classifier, k
     assert np.isnan(confidence[0, 0])
 
 
+def test_text_that_is_not_utf_8_costs_its_row_the_labels_alone(classifier: Classifier) -> None:
+    columns = {name: [str(cell).encode() for cell in column] for name, column in sample().items()}
+    columns["max_flowiat"][3] = b"\xff"
+    table = pa.table({name: pa.array(column, pa.binary()).view(pa.string()) for name, column in columns.items()})
+    labels, _ = answer_of(classifier.label_table(table))
+    assert [row for row, label in enumerate(labels[0]) if not label] == [3]
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars", "table", "chunks", "reader", "batch"])
 def test_a_table_without_rows_gets_empty_columns(classifier: Classifier, kind: str) -> None:
     columns = {name: column[:0].astype(np.float32) for name, column in sample().items()}

@@ -33,7 +33,9 @@ class ArrowChunk:
         return _numbers(self.column(column))
 
     def text(self, column: int) -> list[str]:
-        return ["" if cell is None else cell for cell in as_text(self.column(column)).to_pylist()]
+        # Spark writes what it is given as text, be it UTF-8 or not.
+        cells = as_text(self.column(column)).cast(pa.large_binary()).to_pylist()
+        return ["" if cell is None else cell.decode("utf-8", "replace") for cell in cells]
 
 
 def _numbers(array: pa.Array) -> Cells:
