@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 MAIN = "import sys; from etcc_edge.cli import main; main(sys.argv[1:], prog_name='etcc-edge')"
 LONG = 30.0  # seconds, for a busy machine
@@ -17,9 +17,17 @@ LONG = 30.0  # seconds, for a busy machine
 class Command:
     """A running ``etcc-edge``, from when it says that it works."""
 
-    def __init__(self, *words: str, ready: str, output: int = subprocess.PIPE, **environment: str) -> None:
+    def __init__(
+        self,
+        *words: str,
+        ready: str,
+        output: int = subprocess.PIPE,
+        inside: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        """``inside``: a command that runs another one."""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *words],
+            [*inside, sys.executable, "-c", MAIN, *words],
             stdout=output,
             stderr=subprocess.PIPE,
             cwd="/",

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -106,10 +107,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(other), target
 
 
-def test_the_chart_shows_the_benchs_figures() -> None:
-    spec = importlib.util.spec_from_file_location("speed_chart", ROOT / "docs" / "speed_chart.py")
+def script_of_docs(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_chart_of_soaks_shows_what_they_recorded() -> None:
+    script = script_of_docs("soak_chart")
+    assert script.chart() == text_of(script.CHART)
+
+
+def test_the_chart_shows_the_benchs_figures() -> None:
+    script = script_of_docs("speed_chart")
     assert script.chart(json.loads(text_of(script.REPORT))) == text_of(script.CHART)

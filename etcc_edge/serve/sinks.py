@@ -285,7 +285,7 @@ class RotatedFile(Sink):
 
     def _close(self) -> None:
         os.close(self._descriptor)
-        self._descriptor, self._size = -1, 0
+        self._descriptor, self._inode, self._size = -1, 0, 0
 
     def close(self) -> None:
         """The file keeps its name: the next run goes on with rotating it."""

@@ -35,15 +35,14 @@ _MOST_RESTING = 64  # in memory: they may go on
 @dataclass
 class _Known:
     """A file that was met, by its last ``name``. ``size`` and ``changed``: what it was when it was last looked at;
-    ``since``: for how long, and ``seen``: when it was last there, by the monotonic clock. ``is_due``: something may
-    have come. ``is_refused``: what comes cannot be read."""
+    ``since``: when it became so, by the monotonic clock. ``is_due``: something may have come. ``is_refused``: what
+    comes cannot be read."""
 
     name: str
     place: Place
     since: float
     size: int = -1
     changed: int = 0
-    seen: float = 0.0
     is_due: bool = False
     is_refused: bool = False
     followed: Followed | None = None
@@ -85,7 +84,7 @@ class Watch:
         self._known: dict[str, _Known] = {}
         self._classifiers: dict[str, Classifier] = {}
         self._complaints: set[str] = set()
-        self._begin = time.monotonic()
+        self._missing: dict[str, float] = {}  # files, and since when
 
     def run(self) -> None:
         """Until `stop`."""
@@ -111,8 +110,7 @@ class Watch:
                 known.is_refused = True
                 text = str(error)
                 self._tell_once(f"Error: {text if text.startswith(path.name) else f'{path.name}: {text}'}")
-        if files:
-            self._forget()
+        self._forget({_key(status) for _, status in files})
         self._sink.tick()
         if self._sink.mark() != self._progress.mark:
             self._save(None)
@@ -124,9 +122,11 @@ class Watch:
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
+                    if not (self._is_wanted(entry.name) or self._is_met(str(entry.inode()))):
+                        continue
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=self._name is not None)
-                        if stat.S_ISREG(status.st_mode) and (self._is_wanted(entry.name) or self._is_met(_key(status))):
+                        if stat.S_ISREG(status.st_mode):
                             files.append((Path(entry.path), status))
         except OSError as error:
             self._tell_once(f"{self._folder}: {error.strerror or error}; waiting")
@@ -154,14 +154,14 @@ class Watch:
         elif (known.size, known.changed) != (status.st_size, status.st_mtime_ns):
             known.size, known.changed = status.st_size, status.st_mtime_ns
             known.since, known.is_due = now, True
-        known.name, known.seen = name, now
+        known.name = name
         return known
 
     def _look_at(self, path: Path, status: os.stat_result, known: _Known) -> bool:
         is_quiet = (
             known.followed is not None
             and not (known.rests or known.is_refused)
-            and known.seen - known.since >= known.followed.quiet_seconds
+            and time.monotonic() - known.since >= known.followed.quiet_seconds
         )
         if not known.is_due and not is_quiet:
             return False
@@ -248,18 +248,18 @@ class Watch:
         """Writes what waits in memory for more, of a file that is gone. Whether all was written before `stop`."""
         return known.followed is None or known.rests or self._write(known.followed.rest(None), known)
 
-    def _forget(self) -> None:
+    def _forget(self, present: set[str]) -> None:
         """Files that are gone; and in memory, of those that rest, the oldest."""
         now = time.monotonic()
         places = self._progress.places
-        # None of those is there where a disk is not mounted.
-        if now - self._begin > _GONE_SECONDS and places.keys() & self._known.keys():
-            for key in places.keys() - self._known.keys():
+        self._missing = {key: self._missing.get(key, now) for key in (places.keys() | self._known.keys()) - present}
+        for key, since in self._missing.items():
+            known = self._known.get(key)
+            if now - since <= _GONE_SECONDS or (known is not None and not self._finish(known)):
+                continue
+            if places.keys() & present:  # none is there where a disk is not mounted
                 self._progress.forget(key)
-        for key, known in list(self._known.items()):
-            if now - known.seen > _GONE_SECONDS and self._finish(known):
-                self._progress.forget(key)
-                del self._known[key]
+                self._known.pop(key, None)
         resting = [known for known in self._known.values() if known.followed is not None and known.rests]
         for known in sorted(resting, key=lambda known: known.since)[:-_MOST_RESTING]:
             known.followed = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -239,12 +240,24 @@ def test_files_that_are_gone_are_forgotten(
     assert len(watching.progress.places) == 3
     (tmp_path / "1.csv").unlink()
     watching.look()
-    assert len(watching.progress.places) == 3  # it may have got another name just now
+    assert len(watching.progress.places) == 3  # it may be getting another name just now
     now = time.monotonic() + 3
     monkeypatch.setattr(time, "monotonic", lambda: now)
     watching.look()
     assert len(watching.progress.places) == 2
     assert len(watching.watch._known) == 2
+
+
+def test_a_look_that_takes_long_forgets_no_file(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        append(tmp_path / f"{i}.csv", HEADER + ROWS[i])
+    ticks = itertools.count(0, 10)
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
+    for _ in range(2):
+        run(tmp_path).look()
+    assert places(tmp_path) == [("0.csv", 2), ("1.csv", 2), ("2.csv", 2)]
 
 
 def capture(count: int, seconds: float = 0.0) -> list[bytes]:
