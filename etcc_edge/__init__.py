@@ -63,13 +63,15 @@ def label(
     table: Any,
     bundle: Bundle | str | os.PathLike[str] = "auto",
     *,
+    view: str | None = None,
     known: bool = False,
     **options: Any,
 ) -> Any:
     """A table of flows with its labels, as `Classifier.label_table` gives it.
 
-    ``bundle``: ``auto`` takes the first shipped one whose features the table has, as `etcc-edge infer` does. Options as
-    `Classifier` and `Classifier.label_table` take them. For many tables, make one Classifier and use its method.
+    ``bundle``: ``auto`` takes the first shipped one of the ``view`` whose features the table has, as `etcc-edge infer`
+    does; ``view``: ``inside`` a tunnel, which is assumed, or on the ``wire``. Options as `Classifier` and
+    `Classifier.label_table` take them. For many tables, make one Classifier and use its method.
     """
     from etcc_edge.bundle.fit import pick_bundle
     from etcc_edge.infer.classifier import Classifier
@@ -77,7 +79,7 @@ def label(
 
     def classifier_of(flows: Any) -> Classifier:
         if isinstance(bundle, (str, os.PathLike)):
-            return Classifier(pick_bundle(flows, os.fspath(bundle))[0], **options)
+            return Classifier(pick_bundle(flows, os.fspath(bundle), view)[0], **options)
         return Classifier(bundle, **options)
 
     return label_table(table, classifier_of, known=known)

@@ -25,6 +25,7 @@ FLOWS = {
     "default": DATA / "generated-flows.csv",
     "no-ports": DATA / "generated-flows.csv",
     "iscx-tor-vpn-15s": DATA / "generated-flows-iscx.csv",
+    "wire": DATA / "generated-flows.csv",
 }
 
 
@@ -45,7 +46,7 @@ def test_the_portable_instruction_set_gives_every_byte(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(INSTRUCTION_SET, "portable")
-    label_file(FLOWS[name], tmp_path / "out.csv", bundle=name, backend="native", columns="labels")
+    label_file(FLOWS[name], tmp_path / "out.csv", bundle=name, backend="native", columns="labels", min_confidence=0)
     assert (tmp_path / "out.csv").read_text() == golden(name).read_text()
 
 
@@ -55,7 +56,7 @@ def test_every_backend_and_instruction_set_gives_the_labels(
 ) -> None:
     backend, _, instruction_set = backend.partition(" ")
     monkeypatch.setenv(INSTRUCTION_SET, instruction_set)
-    label_file(FLOWS[name], tmp_path / "out.csv", bundle=name, backend=backend, columns="labels")
+    label_file(FLOWS[name], tmp_path / "out.csv", bundle=name, backend=backend, columns="labels", min_confidence=0)
     with (tmp_path / "out.csv").open(newline="") as ours, golden(name).open(newline="") as kept:
         rows, expected = list(csv.reader(ours)), list(csv.reader(kept))
     assert [row[0::2] for row in rows] == [row[0::2] for row in expected]
@@ -93,5 +94,12 @@ def test_a_changed_weight_shows(name: str, node: str, tmp_path: Path, monkeypatc
     # Without ONNX files: with them, they and the weights would be different networks.
     save_bundle(replace(bundle, weights={**bundle.weights, last: array}, onnx={}), tmp_path / "changed")
     monkeypatch.setenv(INSTRUCTION_SET, "portable")
-    label_file(FLOWS[name], tmp_path / "out.csv", bundle=str(tmp_path / "changed"), backend="native", columns="labels")
+    label_file(
+        FLOWS[name],
+        tmp_path / "out.csv",
+        bundle=str(tmp_path / "changed"),
+        backend="native",
+        columns="labels",
+        min_confidence=0,
+    )
     assert (tmp_path / "out.csv").read_text() != golden(name).read_text()

@@ -1,73 +1,100 @@
-"""Tunnel or not, on what was held out of training: ``python -m etcc_edge.bench.laboratory.held_out FOLDER``.
+"""What is told of flows that were held out of training: ``python -m etcc_edge.bench.laboratory.held_out FOLDER``.
 
-FOLDER is what `wire` wrote. Boosted trees of the wire features; flows of ten packets or more. One JSON line a figure.
-Needs the ``bench`` extra.
+FOLDER is what `wire` wrote. Tunnel or not: the network of protocols as the recipe `wire` trains it, or trees of its
+inputs. Applications: whole bundles. Measured on whole flows of ten packets or more; one JSON line a figure. Needs the
+``bench`` extra.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 import numpy as np
 
-from etcc_edge.arrays import F32, I64, Bools, Floats, Text
-from etcc_edge.flows.truth import read_labelled
+from etcc_edge.arrays import I64, Bools, Floats, Text
+from etcc_edge.bundle.model import derived_columns
+from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
+from etcc_edge.flows.labels import codes_of
+from etcc_edge.flows.truth import LabelledFlows, read_labelled_files
+from etcc_edge.infer.classifier import Classifier
+from etcc_edge.training.plan import Plan, parts_of
+from etcc_edge.training.recipes import RECIPES
+from etcc_edge.training.splits import Split, at_random
+from etcc_edge.training.stage import Stage, derived_inputs, fit_stage, session_weights
+from etcc_edge.training.train import train
 
 from ..contenders.trees import make
 from .scenario import NETWORKS
 from .tunnels import TUNNELS
-from .wire import FEATURES
+from .wire import FEATURES, FILES, PARTS, PORTS
 
-FILES = ("laboratory", "captures", "vnat", "iscx", "iscx-more", "tor")
 FOLDS = 5
-LEAST = 10  # packets
+LEAST = 10  # packets of a flow that is measured
+RECIPE = RECIPES["wire"]
+PROTOCOLS = ("Non-VPN", "Proxy", "Tor", "VPN")
+
+Scores: TypeAlias = Callable[[LabelledFlows, I64, I64], Floats]
+"""How much each tested flow (row numbers [n], the second) is a tunnel, [n], learnt from the flows of the first."""
 
 
 @dataclass(frozen=True)
-class Flows:
-    """``features``: float32 [n, f]; ``tunnel``, ``udp``: whether it is one; ``file``, ``group``: where it is from;
-    ``fold``: of its group."""
+class HeldOut:
+    """``flows`` with the wire features. The rest is [n]: of a flow its ``file``, whether it ``counts`` (it is whole and
+    large enough), whether it is a ``tunnel``, whether ``udp``, and the ``fold`` of its capture or scenario."""
 
-    features: F32
+    flows: LabelledFlows
+    file: Text
+    counts: Bools
     tunnel: Bools
     udp: Bools
-    file: Text
-    group: Text
     fold: I64
 
 
-def read(folder: Path, seed: int) -> Flows:
-    parts = []
+def read(folder: Path, seed: int) -> HeldOut:
+    names = [name + part for name in FILES for part in ("", PARTS) if (folder / f"{name}{part}.csv").exists()]
+    paths = [folder / f"{name}.csv" for name in names]
+    names_read = [*FEATURES, *PORTS, "fwd_packets", "bwd_packets"]
+    flows = read_labelled_files(paths, names_read, groups=[path.with_suffix(".txt") for path in paths])
+    written = np.repeat(names, [len(path.with_suffix(".txt").read_text().splitlines()) for path in paths])
+    large = flows.features[:, -2:].sum(axis=1) >= LEAST
+    flows = replace(flows, features=flows.features[:, :-2].copy(), feature_names=(*FEATURES, *PORTS))
+    file = np.char.replace(written, PARTS, "")
+    fold = np.zeros(len(flows), np.int64)
     for name in FILES:
-        flows = read_labelled(
-            folder / f"{name}.csv", [*FEATURES, "fwd_packets", "bwd_packets"], groups=folder / f"{name}.txt"
-        )
-        flows = flows.take(np.flatnonzero(flows.features[:, -2:].sum(axis=1) >= LEAST))
-        groups, of = np.unique(flows.capture, return_inverse=True)
-        fold = (np.random.default_rng(seed).permutation(len(groups)) % FOLDS)[of]
-        features = flows.features[:, : len(FEATURES)]
-        file, udp = np.full(len(flows), name), features[:, FEATURES.index("ip_protocol")] == 17
-        parts.append(Flows(features, flows.protocol != "Non-VPN", udp, file, flows.capture, fold))
-    return Flows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Flows.__annotations__))
+        groups, of = np.unique(flows.capture[file == name], return_inverse=True)
+        fold[file == name] = (np.random.default_rng(seed).permutation(len(groups)) % FOLDS)[of]
+    udp = flows.features[:, FEATURES.index("ip_protocol")] == 17
+    return HeldOut(flows, file, large & (file == written), flows.protocol != "Non-VPN", udp, fold)
 
 
-def scores(flows: Flows, learn: Bools, test: Bools, seed: int) -> Floats:
-    """[test] how much each tested flow is a tunnel, by trees of the others. Both labels of a file weigh alike, and a
-    group by the root of its flows."""
-    rows = np.flatnonzero(learn)
-    _, of, sizes = np.unique(flows.group[rows], return_inverse=True, return_counts=True)
-    weight = 1 / np.sqrt(sizes[of])
-    for name in FILES:
-        for label in (False, True):
-            its = (flows.file[rows] == name) & (flows.tunnel[rows] == label)
-            weight[its] /= weight[its].sum() or 1
-    model = make("small xgboost", seed)
-    model.fit(flows.features[rows], flows.tunnel[rows], sample_weight=weight * len(rows) / weight.sum())
-    probability: Floats = model.predict_proba(flows.features[test])[:, 1]
-    return probability
+def network_scores(flows: LabelledFlows, learn: I64, test: I64, *, seed: int) -> Floats:
+    labels = codes_of(PROTOCOLS, flows.protocol)
+    train, validation = at_random(learn, labels[learn], RECIPE.validation_share, seed)
+    stage = Stage("stage1", "", PROTOCOLS, labels)
+    fitted = fit_stage(flows, stage, Split(train, validation, test), Plan("wire", "wire", seed=seed), lambda _: None)
+    logits = OnnxRuntimeEngine(fitted.onnx).run(fitted.node.scaler.transform(flows.features, test))
+    odds = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    tunnel: Floats = 1 - odds[:, 0] / odds.sum(axis=1)
+    return tunnel
+
+
+def tree_scores(flows: LabelledFlows, learn: I64, test: I64, *, seed: int) -> Floats:
+    raw = flows.features[:, : len(FEATURES)]
+    columns = np.concatenate([raw, derived_columns(raw, derived_inputs(RECIPE, tuple(FEATURES)))], axis=1)
+    labels = codes_of(PROTOCOLS, flows.protocol)[learn]
+    weight = session_weights(flows.session[learn], labels, RECIPE.session_power)
+    model = make("small xgboost", seed).fit(columns[learn], labels, sample_weight=weight)
+    tunnel: Floats = 1 - model.predict_proba(columns[test])[:, 0]
+    return tunnel
+
+
+MODELS = {"network": network_scores, "trees": tree_scores}
 
 
 def area(tunnel: Bools, score: Floats) -> float:
@@ -77,52 +104,83 @@ def area(tunnel: Bools, score: Floats) -> float:
     return round(float(roc_auc_score(tunnel, score)), 3)
 
 
-def report(flows: Flows, what: str, learn: Bools, test: Bools, seed: int) -> None:
-    figures = {
-        "held out": what,
-        "tunnels": int((test & flows.tunnel).sum()),
-        "others": int((test & ~flows.tunnel).sum()),
-    }
-    score = scores(flows, learn, test, seed)
-    click.echo(json.dumps({**figures, "auroc": area(flows.tunnel[test], score)}))
+def report(rows: HeldOut, what: str, learn: Bools, test: Bools, scores: Scores) -> None:
+    test = test & rows.counts
+    score = scores(rows.flows, np.flatnonzero(learn), np.flatnonzero(test))
+    figures = {"held out": what, "tunnels": int((test & rows.tunnel).sum()), "others": int((test & ~rows.tunnel).sum())}
+    click.echo(json.dumps({**figures, "auroc": area(rows.tunnel[test], score)}))
 
 
-def by_folds(flows: Flows, seed: int) -> None:
-    """Every file in folds of its groups: VNAT's tunnels found at 1 % false alarms among the UDP flows of the public
-    files that are none."""
-    score = np.zeros(len(flows.fold))
+def by_folds(rows: HeldOut, scores: Scores) -> None:
+    """Every file in folds: its tunnels found at 1 % false alarms among the UDP flows of the public files that are
+    none."""
+    score = np.zeros(len(rows.fold))
     for fold in range(FOLDS):
-        test = flows.fold == fold
-        score[test] = scores(flows, ~test, test, seed)
-    public = np.isin(flows.file, ["vnat", "iscx", "iscx-more", "captures"])
-    threshold = np.quantile(score[public & ~flows.tunnel & flows.udp], 0.99)
+        test = np.flatnonzero((rows.fold == fold) & rows.counts)
+        score[test] = scores(rows.flows, np.flatnonzero(rows.fold != fold), test)
+    public = rows.counts & (rows.file != "laboratory")
+    threshold = np.quantile(score[public & ~rows.tunnel & rows.udp], 0.99)
     for name in ("laboratory", "captures", "vnat"):
-        its = flows.file == name
-        found = float((score[its & flows.tunnel] > threshold).mean())
-        figures = {"folds of": name, "tunnels": int((its & flows.tunnel).sum()), "found": round(found, 3)}
-        click.echo(json.dumps({**figures, "auroc": area(flows.tunnel[its], score[its])}))
+        its = rows.counts & (rows.file == name)
+        found = float((score[its & rows.tunnel] > threshold).mean())
+        figures = {"folds of": name, "tunnels": int((its & rows.tunnel).sum()), "found": round(found, 3)}
+        click.echo(json.dumps({**figures, "auroc": area(rows.tunnel[its], score[its])}))
+
+
+def applications(rows: HeldOut, seed: int) -> None:
+    """Of foreground flows of sessions never seen, by protocol and application: how many get one, and how many of those
+    the right one, from bundles that were each trained without a fold of the sessions."""
+    flows = rows.flows
+    given = np.zeros(len(flows), bool)
+    right, tested, protocol_right = given.copy(), given.copy(), given.copy()
+    for fold in range(FOLDS):
+        plan = Plan("wire", "wire", split="session", fold=fold, test_share=1 / FOLDS, seed=seed)
+        test = parts_of(flows, plan).test
+        test = test[rows.counts[test] & (flows.service[test] == "")]
+        result = Classifier(train(flows, plan)).predict(flows.features[test])
+        named = np.asarray(result.labels("application"))
+        tested[test], given[test], right[test] = True, named != "", named == flows.application[test]
+        protocol_right[test] = np.asarray(result.labels("protocol")) == flows.protocol[test]
+    for file in FILES:
+        for protocol in PROTOCOLS:
+            its = tested & (rows.file == file) & (flows.protocol == protocol)
+            for application in sorted(set(flows.application[its].tolist())):
+                own = its & (flows.application == application)
+                figures = {"file": file, "protocol": protocol, "application": application, "flows": int(own.sum())}
+                counted = {
+                    "given": given[own],
+                    "right of given": right[own & given],
+                    "protocol right": protocol_right[own],
+                }
+                shares = {name: round(float(of.mean()), 3) if len(of) else None for name, of in counted.items()}
+                click.echo(json.dumps({**figures, **shares}))
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--what", default="tunnels", show_default=True, type=click.Choice(["tunnels", "applications"]))
+@click.option("--model", default="network", show_default=True, type=click.Choice(list(MODELS)))
 @click.option("--seed", default=0, show_default=True)
-def main(folder: Path, seed: int) -> None:
-    """Tunnel or not, on products, networks, files and captures that were held out, from the files in FOLDER."""
-    flows = read(folder, seed)
-    own = flows.file == "laboratory"
-    tunnels = np.char.partition(flows.group, ".")[:, 0]
-    others = own & ~flows.tunnel & (flows.fold == 0)
+def main(folder: Path, what: str, model: str, seed: int) -> None:
+    """Tunnel or not, on products, networks, files and captures that were held out, or the applications on sessions."""
+    rows, scores = read(folder, seed), partial(MODELS[model], seed=seed)
+    if what == "applications":
+        applications(rows, seed)
+        return
+    own = rows.file == "laboratory"
+    tunnels = np.char.partition(rows.flows.capture, ".")[:, 0]
+    others = own & ~rows.tunnel & (rows.fold <= 1)
     for product in sorted({tunnel.product for tunnel in TUNNELS.values()} - {"none"}):
         names = [name for name, tunnel in TUNNELS.items() if tunnel.product == product]
-        its = own & flows.tunnel & np.isin(tunnels, names)
-        report(flows, product, own & ~its & ~others, its | others, seed)
+        its = own & rows.tunnel & np.isin(tunnels, names)
+        report(rows, product, ~its & ~others, its | others, scores)
     for network in NETWORKS:
-        test = own & (np.char.find(flows.group, f".{network}.") >= 0)
-        report(flows, network, own & ~test, test, seed)
+        test = own & (np.char.find(rows.flows.capture, f".{network}.") >= 0)
+        report(rows, network, ~test, test, scores)
     for name in ("vnat", "captures"):
-        test = flows.file == name
-        report(flows, name, ~test, test, seed)
-    by_folds(flows, seed)
+        test = rows.file == name
+        report(rows, name, ~test, test, scores)
+    by_folds(rows, scores)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,19 @@ from random import Random
 import click
 
 from etcc_edge import _native
-from etcc_edge.meter.capture import PROFILES, MeteredCapture
+from etcc_edge.meter.capture import PROFILES, TIMEOUT, MeteredCapture
 
 from .record import TABLE
 
-# Early looks at a flow beside the whole of it: a tunnel is open for days, and is to be named while it is.
-LOOKS = (10, 30, 100, 255)
+# Beside whole flows, early looks at them after so many packets, and what a meter makes of them that cuts after so many
+# seconds: a tunnel is open for days, so most of its flows begin in its midst, and it is to be named while it is open.
+LOOKS = (5, 10, 30, 100, 255)
+CUTS = (5.0,)
+FILES = ("laboratory", "captures", "vnat", "iscx", "iscx-more", "tor")
+PARTS = "-parts"  # behind the name of a file of early looks and pieces
 MOST = 300  # flows of a public capture, so that none owns a class
-BACKGROUND = "Background"
-SERVICE_PORTS = frozenset("53 67 68 123 137 138 546 547 1900 3702 5353 5355 17500".split())
 
-# None of them grows with the length of a flow, none is a port.
+# None of them grows with the length of a flow, none is a port. The recipe `wire` reads no others.
 FEATURES = """
 ip_protocol fwd_packet_length_max fwd_packet_length_min fwd_packet_length_mean fwd_packet_length_std
 bwd_packet_length_max bwd_packet_length_min bwd_packet_length_mean bwd_packet_length_std packet_length_min
@@ -32,6 +34,7 @@ packet_length_max packet_length_mean packet_length_std flow_bytes_per_s flow_pac
 bwd_packets_per_s flow_iat_mean flow_iat_std flow_iat_min fwd_iat_mean fwd_iat_std fwd_iat_min bwd_iat_mean
 bwd_iat_std bwd_iat_min
 """.split()
+PORTS = ("src_port", "dst_port")  # they name background services, by rule; no network reads them
 
 _TUNNELS = {
     "OpenVPN": "VPN",
@@ -43,39 +46,41 @@ _TUNNELS = {
 }
 _APPLICATIONS = {
     "VoIP": "VOIP", "Chat": "Chat", "Web": "Browsing", "Email": "Email", "Media": "Video-Streaming",
-    "Streaming": "Video-Streaming", "Music": "Audio-Streaming", "Network": BACKGROUND, "System": BACKGROUND,
+    "Streaming": "Video-Streaming", "Music": "Audio-Streaming",
 }  # fmt: skip
 
 Row = list[str]
 
 
-def metered(path: Path) -> Iterator[Row]:
-    """The cells of each flow of a capture, its label left out: the whole flow, and early looks at it."""
-    for packets in (0, *LOOKS):
-        for flows in MeteredCapture(path, after_packets=packets).flows():
-            lines = flows.text(0).tobytes().decode().splitlines()
-            for line, early in zip(lines, flows.early, strict=True):
-                if bool(early) == bool(packets):
-                    yield line.split(",")[:-1]
+def metered(path: Path, *, parts: bool) -> Iterator[Row]:
+    """The cells of each flow of a capture, its label left out; or of its early looks and pieces, where they differ."""
+    ways = [(packets, TIMEOUT) for packets in LOOKS] + [(0, cut) for cut in CUTS]
+    whole = dict.fromkeys(_lines(path, 0, TIMEOUT))
+    others = dict.fromkeys(line for packets, timeout in ways if parts for line in _lines(path, packets, timeout))
+    for line in others if parts else whole:
+        if not parts or line not in whole:
+            yield line.split(",")[:-1]
 
 
-def is_background(row: Row) -> bool:
-    return row[2] in SERVICE_PORTS or row[4] in SERVICE_PORTS  # its ports
+def _lines(path: Path, packets: int, timeout: float) -> Iterator[str]:
+    """The flows of a capture; with ``packets`` the early looks at them alone."""
+    for flows in MeteredCapture(path, timeout=timeout, after_packets=packets).flows():
+        lines = flows.text(0).tobytes().decode().splitlines()
+        yield from (line for line, early in zip(lines, flows.early, strict=True) if bool(early) == bool(packets))
 
 
-def of_laboratory(corpus: Path) -> Iterator[tuple[Row, str]]:
+def of_laboratory(corpus: Path, *, parts: bool) -> Iterator[tuple[Row, str]]:
     """A row with both labels, and the group that it must not be parted from: its scenario."""
     with (corpus / TABLE).open(newline="") as table:
         for known in csv.DictReader(table):
             if known["view"] != "outside":
                 continue
             application = "Mixed" if "+" in known["application"] else known["application"]
-            for row in metered(corpus / known["capture"]):
-                label = BACKGROUND if known["application"] == "DNS" else application
-                yield [*row, known["protocol"], label], known["scenario"]
+            for row in metered(corpus / known["capture"], parts=parts):
+                yield [*row, known["protocol"], application], known["scenario"]
 
 
-def of_captures(meter: Path) -> Iterator[tuple[Row, str]]:
+def of_captures(meter: Path, *, parts: bool) -> Iterator[tuple[Row, str]]:
     """The flows of public captures whose product is known."""
     known: dict[tuple[str, ...], tuple[str, str]] = {}
     with (meter / "products.csv").open(newline="") as table:
@@ -86,13 +91,13 @@ def of_captures(meter: Path) -> Iterator[tuple[Row, str]]:
             known[forward] = named
             known.setdefault((r["capture"], *ends[2:], *ends[:2], r["ip_protocol"]), named)
     for capture in sorted({key[0] for key in known}):
-        for row in metered(meter / "pcap" / f"{capture}.pcap"):
+        for row in metered(meter / "pcap" / f"{capture}.pcap", parts=parts):
             product, category = known.get((capture, *row[1:6]), ("", ""))
             if category in ("", "?"):
                 continue
             protocol = next((to for name, to in _TUNNELS.items() if name in product.split(".")), "Non-VPN")
             application = "P2P" if "BitTorrent" in product else _APPLICATIONS.get(category, "Other")
-            yield [*row, protocol, BACKGROUND if is_background(row) else application], capture
+            yield [*row, protocol, application], capture
 
 
 def of_file(folder: Path, protocols: dict[str, str], random: Random) -> Iterator[tuple[Row, str]]:
@@ -102,8 +107,7 @@ def of_file(folder: Path, protocols: dict[str, str], random: Random) -> Iterator
     with (folder / "flows.csv").open(newline="") as source:
         for row, capture in zip(list(csv.reader(source))[1:], captures, strict=True):
             if protocol := protocols.get(row[-2]):
-                label = BACKGROUND if is_background(row) else row[-1]
-                rows.setdefault(capture, []).append([*row[:-2], protocol, label])
+                rows.setdefault(capture, []).append([*row[:-2], protocol, row[-1]])
     for capture, its in sorted(rows.items()):
         yield from ((row, capture) for row in random.sample(its, min(len(its), MOST)))
 
@@ -132,8 +136,10 @@ def main(corpus: Path, data: Path, out: Path, seed: int) -> None:
     header = [*_native.meter_header(PROFILES[0]).strip().split(","), "Label"]
     outside = {"NonVPN": "Non-VPN", "Non-VPN": "Non-VPN", "Non-Tor": "Non-VPN", "NonTor": "Non-VPN", "Tor": "Tor"}
     parts: dict[str, Iterable[tuple[Row, str]]] = {
-        "laboratory": of_laboratory(corpus),
-        "captures": of_captures(data / "meter"),
+        "laboratory": of_laboratory(corpus, parts=False),
+        f"laboratory{PARTS}": of_laboratory(corpus, parts=True),
+        "captures": of_captures(data / "meter", parts=False),
+        f"captures{PARTS}": of_captures(data / "meter", parts=True),
         "vnat": of_file(data / "vnat-part", {**outside, "VPN": "VPN"}, random),
         "iscx": of_file(data / "cicdarknet2020-part", outside, random),
         "iscx-more": of_file(data / "cicdarknet2020-more", outside, random),
@@ -142,10 +148,10 @@ def main(corpus: Path, data: Path, out: Path, seed: int) -> None:
         click.echo(f"{name}: {write(out / name, header, rows)} flows")
     with (data / "cicdarknet2020-tor" / "flows.csv").open(newline="") as source:
         tor = list(csv.reader(source))
-    # They have no captures; twenty arbitrary groups at least spread them over both sides.
-    grouped = ((row, f"tor-{number % 20}") for number, row in enumerate(tor[1:]))
-    click.echo(f"tor: {write(out / 'tor', tor[0], grouped)} flows")
-    (out / "features.txt").write_text("\n".join(FEATURES) + "\n")
+    # They have neither captures nor ports; twenty arbitrary groups at least spread them over both sides.
+    grouped = (([*row, "", ""], f"tor-{number % 20}") for number, row in enumerate(tor[1:]))
+    click.echo(f"tor: {write(out / 'tor', [*tor[0], 'Src Port', 'Dst Port'], grouped)} flows")
+    (out / "features.txt").write_text("\n".join([*FEATURES, *PORTS]) + "\n")
 
 
 if __name__ == "__main__":

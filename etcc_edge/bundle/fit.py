@@ -7,21 +7,36 @@ from etcc_edge.bundle.store import load_bundle, shipped_bundles
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch, Source
 
+ASSUMED_VIEW = "inside"
+"""Where ``auto`` takes flows to be captured unless told: their features do not say."""
 
-def pick_bundle(source: Source[Batch], wanted: str) -> tuple[Bundle, str]:
-    """The bundle to use, and why: the one that is named, or for ``auto`` the first shipped one whose features
-    the source has and whose meter made it. Raises FlowsError, naming what is missing for each."""
+
+def pick_bundle(source: Source[Batch], wanted: str, view: str | None = None) -> tuple[Bundle, str]:
+    """The bundle to use, and why: the one that is named, or for ``auto`` the first shipped one of the ``view``, one of
+    `VIEWS`, whose features the source has and whose meter made it. Raises FlowsError, naming what is missing for each,
+    and for a named bundle of another view."""
     if wanted != "auto":
         bundle = load_bundle(wanted)
+        own = bundle.flow_definition.view
+        if view and view != own:
+            raise FlowsError(
+                f"{source.place}: bundle {bundle.name} is of view {own or '(not stated)'}, not {view}; leave out "
+                "one of the two"
+            )
         if lack := source.lack(bundle.features):
             raise FlowsError(f"{source.place}: bundle {bundle.name} needs what the file lacks: {lack}")
         return bundle, "as asked for"
     reasons = []
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
-        if not (reason := why_bundle_does_not_fit(bundle, source)):
-            return bundle, f"the first whose {len(bundle.features)} features the file has"
-        reasons.append(f"{name} {reason}")
+        own = bundle.flow_definition.view
+        if own != (view or ASSUMED_VIEW):
+            reasons.append(f"{name} is of view {own}")
+        elif reason := why_bundle_does_not_fit(bundle, source):
+            reasons.append(f"{name} {reason}")
+        else:
+            of_view = f"of view {own}, " + ("as asked for" if view else "assumed as nothing says otherwise")
+            return bundle, f"the first {of_view}, whose {len(bundle.features)} features the file has"
     raise FlowsError(f"{source.place}: no shipped bundle fits this {source.form} file: {'; '.join(reasons)}")
 
 

@@ -102,5 +102,6 @@ def _bundles(file: Opened) -> dict[str, BundleFit]:
     for name, path in shipped_bundles().items():
         bundle = load_bundle(path)
         why_not = why_bundle_does_not_fit(bundle, file)
-        fits[name] = BundleFit(not why_not, name == picked, bundle.flow_definition.timeout_s, 0, why_not)
+        definition = bundle.flow_definition
+        fits[name] = BundleFit(not why_not, name == picked, definition.view, definition.timeout_s, 0, why_not)
     return fits

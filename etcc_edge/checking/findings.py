@@ -64,7 +64,8 @@ def _about_reading(check: Check) -> Iterator[Line]:
     for name, bundle in check.bundles.items():
         if bundle.fits:
             how = "infer takes it by itself" if bundle.picked else f"infer takes it with --bundle {name}"
-            yield "ok", "bundles", f"{name} fits, if the meter's flow timeout is {bundle.timeout_s:g} s; {how}"
+            timeout = f"if the meter's flow timeout is {bundle.timeout_s:g} s"
+            yield "ok", "bundles", f"{name} fits flows of view {bundle.view or '(not stated)'}, {timeout}; {how}"
             if bundle.outside_range:
                 share = _percent(bundle.outside_range / check.rows.readable)
                 what = f"{bundle.outside_range} flows ({share}) lie beyond the range that {name} was trained on"

@@ -18,6 +18,7 @@ class BundleFit:
 
     fits: bool
     picked: bool  # `infer` takes it by itself
+    view: str  # where its flows were captured, one of `VIEWS`; empty: not stated
     timeout_s: float  # of the flows that it was trained on
     outside_range: int  # readable flows with a feature beyond the range that it was trained on; 0 where it does not fit
     why_not: str  # empty where it fits

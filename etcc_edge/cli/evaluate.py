@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.labelled import captures_option, check_source
 from etcc_edge.cli.terminal import as_typed, note, print_table, status
@@ -28,6 +29,12 @@ from etcc_edge.flows.stream import STDIN
     multiple=True,
     metavar="auto|NAME|PATH",
     help="Shipped name or a path; repeat it to compare bundles side by side.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(list(VIEWS)),
+    help="Where the flows were captured, which auto cannot tell: inside a tunnel, on its interface, or on the wire. "
+    "Default: inside is assumed.",
 )
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
@@ -56,6 +63,7 @@ def command(
     flows: str | None,
     captures: str | None,
     bundles: tuple[str, ...],
+    view: str | None,
     backend: str,
     precision: str,
     protocol_column: str | None,
@@ -93,6 +101,7 @@ def command(
         evaluations = evaluate_file(
             source,
             bundles,
+            view=view,
             captures=captures is not None,
             backend=backend,
             precision=precision,

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.preview import print_preview
 from etcc_edge.cli.terminal import (
@@ -60,6 +61,12 @@ class _Command(click.Command):
 @click.argument("flows", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", help="Labelled file, folder for several, or - for standard output.")
 @click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
+@click.option(
+    "--view",
+    type=click.Choice(list(VIEWS)),
+    help="Where the flows were captured, which auto cannot tell: inside a tunnel, on its interface, or on the wire. "
+    "Default: inside is assumed.",
+)
 @click.option("--backend", default="auto", show_default=True, type=click.Choice(["auto", *BACKENDS]))
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", *PRECISIONS]))
 @click.option(
@@ -121,6 +128,7 @@ def command(
     flows: tuple[str, ...],
     output: str | None,
     bundle: str,
+    view: str | None,
     backend: str,
     precision: str,
     batch_size: int,
@@ -151,6 +159,7 @@ def command(
       etcc-edge infer flows.csv --preview
       etcc-edge infer flows.csv
       etcc-edge infer capture.pcap
+      etcc-edge infer capture.pcap --view wire
       etcc-edge infer flows.csv --sum-by host,5min
       etcc-edge infer flows.parquet -o labelled.parquet
       etcc-edge infer flows.csv.gz -o labelled.csv --columns key
@@ -171,6 +180,7 @@ def command(
             raise click.UsageError(f"--preview writes no file; leave out {', '.join(unused)}")
         options = {
             "bundle": bundle,
+            "view": view,
             "backend": backend,
             "precision": precision,
             "min_confidence": min_confidence,
@@ -201,6 +211,7 @@ def command(
                     name,
                     target,
                     bundle=bundle,
+                    view=view,
                     backend=backend,
                     precision=precision,
                     batch_size=batch_size,

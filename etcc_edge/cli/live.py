@@ -142,6 +142,7 @@ def command(
             f"flows differ from those on the wire; switch it off: ethtool -K {name} "
             + " ".join(f"{feature.lower()} off" for feature in merging)
         )
+    from etcc_edge.bundle.model import VIEWS
     from etcc_edge.infer.classifier import Classifier
     from etcc_edge.serve.addresses import address_form
     from etcc_edge.serve.live import Live, check_answers
@@ -172,6 +173,7 @@ def command(
     note(
         f"{name}: capturing; bundle {classifier.bundle.name}, {choice.backend} at {choice.precision}, flows as "
         f"{live.metering.profile} cuts them, up to {live.metering.timeout:g} s"
+        + (f"; {meaning}" if (meaning := VIEWS.get(classifier.bundle.flow_definition.view)) else "")
     )
     if server:
         note(f"{name}: http://{server.address}/ has a page, and /metrics")

@@ -28,6 +28,7 @@ def print_preview(
     rows: int,
     *,
     bundle: str,
+    view: str | None,
     backend: str,
     precision: str,
     min_confidence: float | None,
@@ -38,7 +39,7 @@ def print_preview(
     """Labels the first ``rows`` flows of a file or capture and prints what identifies each, then its labels with their
     confidences. Raises FlowsError, BundleError, BackendError."""
     with open_source(path, profile=profile, timeout=timeout) as file:
-        chosen, reason = pick(file, bundle)
+        chosen, reason = pick(file, bundle, view)
         classifier = Classifier(chosen, backend=backend, precision=precision, threads=1, min_confidence=min_confidence)
         choice = classifier.choice
         names = {name: file.reading.columns[name] for name in ("src_port", "dst_port") if name in file.reading.columns}

@@ -34,7 +34,9 @@ COLLAPSED = 3
 @click.argument("flows", nargs=-1)
 @captures_option
 @click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
-@click.option("--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper"]))
+@click.option(
+    "--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper", "wire"])
+)
 @click.option("--network", default="cnn", show_default=True, type=click.Choice(["cnn", "lstm"]))
 @click.option(
     "--features",

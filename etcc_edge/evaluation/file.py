@@ -29,6 +29,7 @@ def evaluate_file(
     path: str | os.PathLike[str],
     bundles: Sequence[str] = ("auto",),
     *,
+    view: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
     protocol_column: str | None = None,
@@ -39,8 +40,9 @@ def evaluate_file(
     captures: bool = False,
     damaged: Callable[[str], None] = lambda _: None,
 ) -> list[FileEvaluation]:
-    """`evaluate` of each bundle on the same rows of a labelled flows file, or with ``captures`` of the flows of a
-    `CaptureTable`, cut as the bundles' were; ``damaged`` gets a line on each capture that ends early.
+    """`evaluate` of each bundle, picked as `pick_bundle` does, on the same rows of a labelled flows file, or with
+    ``captures`` of the flows of a `CaptureTable`, cut as the bundles' were; ``damaged`` gets a line on each capture
+    that ends early.
 
     The file is read three times, so it cannot be a stream. ``groups``: as `read_labelled` takes it.
     ``command``: what was typed, for the record.
@@ -49,7 +51,7 @@ def evaluate_file(
     """
     table = CaptureTable(path) if captures else None
     with table.open() if table else open_source(path) as source:
-        chosen, cuts = _pick_all(source, bundles)
+        chosen, cuts = _pick_all(source, bundles, view)
     for bundle in chosen:
         if len(bundle.levels) < 2:
             raise BundleError(f"{bundle.name} has one level, {bundle.levels[0]}; evaluate scores two")
@@ -103,12 +105,12 @@ def evaluate_file(
     ]
 
 
-def _pick_all(source: Opened, wanted: Sequence[str]) -> tuple[list[Bundle], tuple[str, float]]:
+def _pick_all(source: Opened, wanted: Sequence[str], view: str | None) -> tuple[list[Bundle], tuple[str, float]]:
     """The bundles, and the profile and timeout by which captures are cut for them. Raises FlowsError for bundles of
     flows that were cut in different ways."""
     chosen, cuts = [], {("", 0.0)}
     for name in wanted:
-        chosen.append(pick(source, name)[0])
+        chosen.append(pick(source, name, view)[0])
         if isinstance(source, CaptureSource):
             cuts = (cuts if len(chosen) > 1 else set()) | {(source.profile, source.timeout)}
     if len(cuts) > 1:

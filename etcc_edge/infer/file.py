@@ -68,6 +68,7 @@ def label_file(
     output: str | os.PathLike[str],
     *,
     bundle: str = "auto",
+    view: str | None = None,
     backend: str = "auto",
     precision: str = "auto",
     batch_size: int = 1024,
@@ -84,18 +85,19 @@ def label_file(
     started: Callable[[Summary], None] = lambda _: None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Summary:
-    """Labels a whole flows file or capture, as `label_flows` does. ``known`` adds the column ``etcc_known``;
-    ``columns`` says which of the input's own are kept, as `kept_columns` takes it, by default all of a file and the key
-    of a capture. ``profile`` and ``timeout``, in seconds, say how a capture is cut into flows, by default as the
-    bundle's were; with ``after``, an early row comes before that of a flow. With ``sum_by``, evidence is summed into a
-    second file, ``windows``. ``started`` gets the choices made, ``progress`` the input's position and size.
+    """Labels a whole flows file or capture, as `label_flows` does. ``view``: as `pick_bundle` takes it. ``known`` adds
+    the column ``etcc_known``; ``columns`` says which of the input's own are kept, as `kept_columns` takes it, by
+    default all of a file and the key of a capture. ``profile`` and ``timeout``, in seconds, say how a capture is cut
+    into flows, by default as the bundle's were; with ``after``, an early row comes before that of a flow. With
+    ``sum_by``, evidence is summed into a second file, ``windows``. ``started`` gets the choices made, ``progress`` the
+    input's position and size.
 
     Of a damaged capture, the flows up to there are labelled, and ``Summary.damage`` says what is wrong. Raises
     FlowsError, BundleError, BackendError.
     """
     with open_source(path, profile=profile, timeout=timeout, after=after) as file:
         is_capture = isinstance(file, CaptureSource)
-        chosen, reason = pick(file, bundle)
+        chosen, reason = pick(file, bundle, view)
         kept = kept_columns(file, columns or (KEY if is_capture else ALL))
         if is_capture and after and kept is not None and (verdict := file.columns.index(VERDICT)) not in kept:
             kept += (verdict,)

@@ -37,12 +37,12 @@ def open_source(
     return open_flows(stream)
 
 
-def pick(source: Opened, wanted: str) -> tuple[Bundle, str]:
+def pick(source: Opened, wanted: str, view: str | None = None) -> tuple[Bundle, str]:
     """`pick_bundle`. A capture is then cut into flows as the bundle's were, where nothing else was asked for: it is
     refused where that cannot be done. Raises FlowsError."""
     if isinstance(source, CaptureSource) and wanted != "auto":
         follow(source, load_bundle(wanted))  # its profile decides which features there are
-    bundle, reason = pick_bundle(source, wanted)
+    bundle, reason = pick_bundle(source, wanted, view)
     if isinstance(source, CaptureSource):
         follow(source, bundle)
     return bundle, reason

@@ -19,7 +19,8 @@ _percent = partial(percent, sign=" %", none="none")
 _VIEWS = {
     "inside": "its VPN flows were captured inside the tunnel's interface: VPN means seen inside, and tunnels seen from "
     "outside are not recognised",
-    "wire": "its tunnels were seen from outside: VPN means a tunnel, and flows inside one are not recognised",
+    "wire": "its tunnels were seen from outside: VPN means a tunnel, and flows inside one are not recognised; how many "
+    "of products, networks and captures never seen are found is in docs/laboratory.md",
 }
 
 

@@ -35,9 +35,10 @@ class Recipe:
     keep_last: bool = False  # epoch, instead of the one that labels most validation flows right
     patience: int = 0  # epochs without a better validation result before stopping; 0: never
     class_weight_power: float = 0.0  # a class with share p of the flows weighs p ** -power
+    session_power: float = 0.5  # n flows of a label in a session weigh n ** power together
     level_pace: float = 0.0  # of `TentConv`; 0: plain weights
     teacher: Teacher | None = None
-    segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name
+    segments: Mapping[str, int] = field(default_factory=dict)  # inputs for a feature of that name; 0: none
     derived: tuple[str, ...] = ()  # further inputs of two features each; those whose features the flows have are used
 
 
@@ -53,6 +54,21 @@ _TIME_DERIVED = (
     "fwd_iat_max / flow_iat_max",
     "bwd_iat_max / flow_iat_max",
     "flow_iat_std / flow_iat_mean",
+)
+
+# Forward beside backward, and how much a flow's sizes and gaps differ: nothing that grows with it.
+_WIRE_DERIVED = (
+    "fwd_packet_length_mean / bwd_packet_length_mean",
+    "fwd_packet_length_max - bwd_packet_length_max",
+    "fwd_packet_length_max - fwd_packet_length_min",
+    "bwd_packet_length_max - bwd_packet_length_min",
+    "packet_length_max - packet_length_mean",
+    "fwd_packet_length_std / fwd_packet_length_mean",
+    "bwd_packet_length_std / bwd_packet_length_mean",
+    "fwd_packets_per_s / bwd_packets_per_s",
+    "flow_bytes_per_s / flow_packets_per_s",
+    "flow_iat_std / flow_iat_mean",
+    "fwd_iat_mean / bwd_iat_mean",
 )
 
 # One convolution as wide as its inputs: over tent channels it costs a look-up an input, and on these flows
@@ -88,6 +104,26 @@ RECIPES: Mapping[str, Recipe] = {
         level_pace=8.0,
         class_weight_power=0.25,
         segments={"src_port": 32, "dst_port": 4},
+    ),
+    # For tunnels seen from outside. Ports name services by rule alone: a tunnel may have any.
+    "wire": Recipe(
+        networks={"cnn": {"": _WIDE}},
+        scaling="quantile",
+        optimizer={"cnn": "adamw"},
+        learning_rate=3e-3,
+        schedule="one-cycle",
+        epochs=12,
+        batch_size=512,
+        validation_share=0.12,
+        weight_decay=0.1,
+        label_smoothing=0.1,
+        average=0.995,
+        keep_last=True,
+        level_pace=8.0,
+        class_weight_power=0.25,
+        session_power=0.0,
+        segments={"src_port": 0, "dst_port": 0},
+        derived=_WIRE_DERIVED,
     ),
     # For ISCX time features: there trees are better than a network taught by labels alone.
     "distilled": Recipe(

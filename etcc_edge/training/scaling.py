@@ -33,8 +33,8 @@ def fit_quantile(
     """Each feature to its weighted quantile, so that heavy tails and spikes leave the rest room.
 
     A distinct value that occurs c times weighs c ** ``atom_power``: 1 gives plain quantiles, 0 ranks of the
-    distinct values. At most ``knots`` of them are kept. A feature (by its index) with more than one of the
-    ``segments`` becomes as many inputs, each over an equal part of its quantiles; for ports, where near values
+    distinct values. At most ``knots`` of them are kept. A feature (by its index) with none of the ``segments`` becomes
+    no input, one with several as many inputs, each over an equal part of its quantiles; for ports, where near values
     mean different things. Derived ``inputs`` follow the features.
     """
     maps = []

@@ -172,7 +172,7 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
     if poor:
         learn, validate = at_random(learn, stage.label[learn], recipe.validation_share, plan.seed)
     scaler = fit_scaler(flows.features[learn], flows.feature_names, recipe)
-    weight = session_weights(flows.session[learn], stage.label[learn])
+    weight = session_weights(flows.session[learn], stage.label[learn], recipe.session_power)
     lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn], weight=weight)
     if recipe.teacher is not None:
         tell(f"{stage.id}: growing the trees that teach it")
@@ -222,14 +222,14 @@ def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int
     )
 
 
-def session_weights(session: Text, label: I64) -> F32 | None:
-    """float32 [n]: a session's flows of a label weigh the root of their number together, so that no session owns a
-    label; the mean over each label is 1. None where no sessions are known."""
+def session_weights(session: Text, label: I64, power: float = 0.5) -> F32 | None:
+    """float32 [n]: a session's n flows of a label weigh n ** ``power`` together, so that no session owns a label; the
+    mean over each label is 1. None where no sessions are known."""
     if not (session != "").any():
         return None
     _, of_session = np.unique(session, return_inverse=True)
     _, which, count = np.unique(of_session * (label.max() + 1) + label, return_inverse=True, return_counts=True)
-    weight = count[which] ** -0.5
+    weight = count[which] ** (power - 1)
     weight /= (np.bincount(label, weight) / np.maximum(np.bincount(label), 1))[label]
     return weight.astype(np.float32)
 

@@ -63,7 +63,7 @@ def test_a_darknet_file_is_recognised_with_its_columns_and_bundles(generated: Pa
     assert (figures.dialect, figures.meter, figures.time_unit) == ("cicdarknet2020", "CICFlowMeter", "us")
     assert figures.columns["fwd_packets"] == "Total Fwd Packet"
     assert figures.features_missing == []
-    assert [name for name, bundle in figures.bundles.items() if bundle.fits] == ["default", "no-ports"]
+    assert [name for name, bundle in figures.bundles.items() if bundle.fits] == ["default", "no-ports", "wire"]
     assert [name for name, bundle in figures.bundles.items() if bundle.picked] == ["default"]
     assert "ISCXFlowMeter" in figures.bundles["iscx-tor-vpn-15s"].why_not
     assert figures.label_columns == {"protocol": "Label", "application": "Label.1"}
@@ -244,7 +244,7 @@ def test_json_has_every_key_in_its_place(tmp_path: Path) -> None:
         "blank_lines",
     )
     dates = dict.fromkeys(("day", "most_frequent"))
-    fit = ("fits", "picked", "timeout_s", "outside_range", "why_not")
+    fit = ("fits", "picked", "view", "timeout_s", "outside_range", "why_not")
     expected = {
         **dict.fromkeys(("file", "dialect", "meter", "time_unit", "notes")),
         "columns": dict.fromkeys(check.columns),

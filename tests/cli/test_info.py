@@ -26,7 +26,7 @@ def test_without_a_bundle_it_lists_backends_bundles_and_features() -> None:
 def test_json_holds_the_same() -> None:
     report = json.loads(run("--json"))
     assert report["backends"]["onnxruntime"]["usable"] is True
-    assert set(report["bundles"]) == {"default", "no-ports", "iscx-tor-vpn-15s"}
+    assert set(report["bundles"]) == {"default", "no-ports", "iscx-tor-vpn-15s", "wire"}
     assert report["features"]["flow_duration"] == "us"
 
 

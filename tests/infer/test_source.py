@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,3 +65,34 @@ def test_read_capture_gives_all_features_or_those_named(capture: Path) -> None:
     assert np.array_equal(own.features[0], [batch.features[0, batch.names.index(name)] for name in names])
     with pytest.raises(FlowsError, match="unknown profile"):
         next(etcc_edge.read_capture(capture, profile="none"))
+
+
+def test_auto_assumes_flows_seen_inside_and_says_so(capture: Path) -> None:
+    for path in (capture, GENERATED):
+        with open_source(path) as source:
+            bundle, reason = pick(source, "auto")
+        assert bundle.name == "default"
+        assert "of view inside, assumed as nothing says otherwise" in reason
+
+
+def test_auto_takes_a_bundle_of_the_view_that_is_asked_for(capture: Path) -> None:
+    for path in (capture, GENERATED):
+        for view, name in (("inside", "default"), ("wire", "wire")):
+            with open_source(path) as source:
+                bundle, reason = pick(source, "auto", view)
+            assert (bundle.name, bundle.flow_definition.view) == (name, view)
+            assert f"of view {view}, as asked for" in reason
+
+
+def test_a_bundle_of_another_view_than_asked_for_is_refused(capture: Path) -> None:
+    with open_source(capture) as source, pytest.raises(FlowsError, match="is of view inside, not wire; leave out one"):
+        pick(source, "default", "wire")
+
+
+def test_python_asks_for_a_view_as_the_command_does() -> None:
+    with GENERATED.open(newline="") as file:
+        header, *rows = list(csv.reader(file))[:20]
+    table = {name: np.array(cells) for name, cells in zip(header, zip(*rows, strict=True), strict=True)}
+    for view, name in (("inside", "default"), ("wire", "wire")):
+        given, wanted = etcc_edge.label(table, view=view), etcc_edge.load(name).label_table(table)
+        assert all((given[level] == wanted[level]).all() for level in ("etcc_protocol", "etcc_application"))

@@ -107,7 +107,8 @@ def test_rows_of_a_file_that_grows_get_the_labels_that_infer_gives(
     assert found == expected
     assert [line for _, line in places(tmp_path)] == [*range(2, 53), *range(54, 203)]  # one is blank
     assert watching.told == [
-        "flows.csv: cicdarknet2020 flows, times in us; bundle default (the first whose 42 features the file has)"
+        "flows.csv: cicdarknet2020 flows, times in us; bundle default (the first of view inside, assumed as nothing "
+        "says otherwise, whose 42 features the file has)"
     ]
 
 

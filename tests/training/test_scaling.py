@@ -45,6 +45,16 @@ def test_segments_add_up_to_the_whole() -> None:
     assert parts.transform(raw)[:, :8].mean(axis=1) == pytest.approx(whole.transform(raw)[:, 0], abs=2e-3)
 
 
+def test_a_feature_of_no_segment_is_read_by_no_input() -> None:
+    raw = np.random.default_rng(0).uniform(0, 9, (200, 3)).astype(np.float32)
+    scaler = fit_quantile(raw, {1: 0}, [(0, "/", 2)])
+    assert scaler.sources.tolist() == [0, 2, 0]
+    beyond = raw.copy()
+    beyond[:, 1] = 1e6
+    np.testing.assert_array_equal(scaler.transform(beyond), scaler.transform(raw))
+    assert not scaler.outside(beyond).any()
+
+
 def test_derived_inputs_follow_the_features_and_are_spread_like_them() -> None:
     rng = np.random.default_rng(0)
     raw = rng.uniform(1, 9, (500, 3)).astype(np.float32)

@@ -8,7 +8,7 @@ from random import Random
 
 from laboratory_captures import HOST, WEB, capture, packet
 
-from etcc_edge.bench.laboratory.wire import BACKGROUND, FEATURES, LOOKS, MOST, metered, of_file
+from etcc_edge.bench.laboratory.wire import FEATURES, LOOKS, MOST, metered, of_file
 from etcc_edge.flows.features import features
 
 GROWING = ("total", "packets", "duration", "count", "flags", "header", "subflow", "bulk", "active", "idle", "window")
@@ -21,11 +21,14 @@ def test_the_features_exist_and_none_is_a_port_or_grows_with_the_flow() -> None:
     assert not [n for n in FEATURES if any(word in n.replace("packets_per_s", "rate").split("_") for word in GROWING)]
 
 
-def test_a_flow_comes_whole_and_as_it_was_at_each_look(tmp_path: Path) -> None:
+def test_a_flow_comes_whole_and_apart_as_it_was_at_each_look_and_in_pieces(tmp_path: Path) -> None:
     both = [packet(HOST, WEB), packet(WEB, HOST)]
-    capture(tmp_path / "one.pcap", both * 20)
-    rows = [int(row[8]) + int(row[9]) for row in metered(tmp_path / "one.pcap")]
-    assert rows == [40, *(look for look in LOOKS if look <= 40)]
+    capture(tmp_path / "one.pcap", both * 20)  # a second between packets
+    whole, parts = (
+        [int(row[8]) + int(row[9]) for row in metered(tmp_path / "one.pcap", parts=p)] for p in (False, True)
+    )
+    assert whole == [40]
+    assert parts == [*(look for look in LOOKS if look < 40), *[6] * 6, 4]
 
 
 def test_a_file_gives_only_the_protocols_asked_for_and_never_much_of_one_capture(tmp_path: Path) -> None:
@@ -37,4 +40,4 @@ def test_a_file_gives_only_the_protocols_asked_for_and_never_much_of_one_capture
     taken = list(of_file(tmp_path, {"NonVPN": "Non-VPN", "Tor": "Tor"}, Random(0)))
     assert len(taken) == MOST + 1
     assert [row[-2:] for row, name in taken if name == "one"] == [["Non-VPN", "Chat"]] * MOST
-    assert [row[-2:] for row, name in taken if name == "three"] == [["Tor", BACKGROUND]]
+    assert [row[-2:] for row, name in taken if name == "three"] == [["Tor", "Chat"]]
