@@ -87,6 +87,15 @@ def test_the_native_backend_needs_no_onnxruntime(tiny_bundle: Bundle, tmp_path: 
     assert not modules & (NOT_ON_AN_EDGE_BOX | {"onnxruntime"})
 
 
+def test_parquet_is_labelled_without_pandas(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """pyarrow imports it, where it is installed, for many a convenience."""
+    save_bundle(tiny_bundle, tmp_path / "tiny")
+    pytest.importorskip("polars").read_csv((HEADER + ROW * 5).encode()).write_parquet(tmp_path / "flows.parquet")
+    modules = imported_by(command("infer", str(tmp_path / "flows.parquet"), "--bundle", str(tmp_path / "tiny")))
+    assert (tmp_path / "flows.labels.parquet").is_file()
+    assert modules & NOT_ON_AN_EDGE_BOX == {"pyarrow"}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"]])
 def test_help_waits_for_no_library(arguments: list[str]) -> None:
     assert not imported_by(command(*arguments)) & (NOT_ON_AN_EDGE_BOX | {"numpy", "onnxruntime", "safetensors"})

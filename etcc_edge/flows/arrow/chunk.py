@@ -7,7 +7,6 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.table import SAMPLE_ROWS, Cells, NoNumbers, parsed_bytes
@@ -45,6 +44,8 @@ def _numbers(array: pa.Array) -> Cells:
     if pa.types.is_dictionary(type_):
         return _numbers(array.dictionary_decode())
     if pa.types.is_run_end_encoded(type_):
+        import pyarrow.compute as pc  # takes as long as half of pyarrow
+
         return _numbers(pc.run_end_decode(array))
     if pa.types.is_float16(type_):
         return _numbers(array.cast(pa.float32()))
@@ -54,19 +55,22 @@ def _numbers(array: pa.Array) -> Cells:
         values = np.frombuffer(data, dtype)[rows] if data is not None and len(array) else np.empty(len(array), dtype)
         bits = np.frombuffer(validity, np.uint8) if validity is not None and array.null_count else None
         return Cells(values, bits, array.offset)
-    if pa.types.is_null(type_):
+    if pa.types.is_null(type_) or (_is_text(type_) and not len(array)):
         return Cells(np.full(len(array), np.nan, np.float32))
-    if pa.types.is_decimal(type_) or _is_text(type_):
+    if pa.types.is_decimal(type_) or pa.types.is_string_view(type_):
         # A decimal's text has all its digits, and is rounded once, as in a CSV file.
-        text = pc.fill_null(array.cast(pa.large_string()), "")
+        return _numbers(array.cast(pa.large_string()))
+    if _is_text(type_):
+        text = array.fill_null("") if array.null_count else array
         _, ends, data = text.buffers()
-        places = np.frombuffer(ends, np.int64)[text.offset : text.offset + len(text) + 1]
+        every = np.frombuffer(ends, np.dtype(np.int32 if pa.types.is_string(type_) else np.int64))
+        places = every[text.offset : text.offset + len(text) + 1].astype(np.int64)
         return parsed_bytes(np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), places)
     raise NoNumbers(str(type_))
 
 
 def _is_text(type_: pa.DataType) -> bool:
-    return any(of(type_) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def as_text(array: pa.Array) -> pa.Array:
@@ -80,6 +84,12 @@ def as_text(array: pa.Array) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         cells = (None if cell is None else str(cell) for cell in array.to_pylist())
         return pa.array(cells, pa.large_string())
+
+
+def first_rows(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """`SAMPLE_ROWS` of them at most."""
+    rows = pa.Table.from_batches(batches, schema).slice(0, SAMPLE_ROWS).combine_chunks()
+    return rows.to_batches()[0] if len(rows) else pa.RecordBatch.from_pylist([], schema)
 
 
 class ArrowTable:
@@ -100,9 +110,7 @@ class ArrowTable:
     def head(self) -> ArrowChunk:
         while sum(batch.num_rows for batch in self._ahead) < SAMPLE_ROWS and (batch := self._next()) is not None:
             self._ahead.append(batch)
-        rows = pa.Table.from_batches(self._ahead, self.schema).slice(0, SAMPLE_ROWS).combine_chunks()
-        batch = rows.to_batches()[0] if len(rows) else pa.RecordBatch.from_pylist([], self.schema)
-        return ArrowChunk(batch, range(len(self.columns)))
+        return ArrowChunk(first_rows(self._ahead, self.schema), range(len(self.columns)))
 
     def chunks(self, columns: Sequence[int]) -> Iterator[ArrowChunk]:
         ahead, self._ahead = self._ahead, []

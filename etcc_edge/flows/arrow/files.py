@@ -11,7 +11,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.arrow.chunk import ArrowChunk
+from etcc_edge.flows.arrow.chunk import ArrowChunk, first_rows
 from etcc_edge.flows.arrow.footer import TAIL_BYTES
 from etcc_edge.flows.table import SAMPLE_ROWS
 
@@ -96,7 +96,7 @@ class ParquetTable(_FileTable):
     def head(self) -> ArrowChunk:
         with _reading(self.name):
             batches = self._parquet.iter_batches(SAMPLE_ROWS, use_threads=False)
-            batch = next(batches, pa.RecordBatch.from_pylist([], self.schema))
+            batch = next(batches, None) or pa.RecordBatch.from_pylist([], self.schema)
         return ArrowChunk(batch, self._places(batch.schema))
 
     def chunks(self, columns: Sequence[int]) -> Iterator[ArrowChunk]:
@@ -147,9 +147,7 @@ class IpcTable(_FileTable):
                 rows += len(batches[-1])
                 if rows >= SAMPLE_ROWS:
                     break
-        table = pa.Table.from_batches(batches, self.schema).slice(0, SAMPLE_ROWS).combine_chunks()
-        batch = next(iter(table.to_batches()), pa.RecordBatch.from_pylist([], self.schema))
-        return ArrowChunk(batch, range(len(self.columns)))
+        return ArrowChunk(first_rows(batches, self.schema), range(len(self.columns)))
 
     def chunks(self, columns: Sequence[int]) -> Iterator[ArrowChunk]:
         with _reading(self.name):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 import etcc_edge._native as _native
 from etcc_edge.flows.arrow.chunk import ArrowChunk
+from etcc_edge.flows.arrow.labels import column
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.table import TableBatch, TableFlows
@@ -43,5 +45,5 @@ def _cells(batch: TextBatch, place: int, type_: pa.DataType) -> pa.Array:
     data, ends = _native.gather_cells(batch.block, batch.texts, place)
     if pa.types.is_floating(type_):
         values, _ = _native.parse_cells(data, ends)
-        return pa.array(values, from_pandas=True)  # NaN is null
+        return column(values, np.isnan(values), type_)
     return pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(ends), pa.py_buffer(data))

@@ -1,4 +1,4 @@
-"""Labelled flows into Arrow files, and out of Arrow columns into CSV. Needs pyarrow (extra ``arrow``)."""
+"""Labelled flows into files, out of Arrow columns or into them. Needs pyarrow (extra ``arrow``)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import base64
 import json
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etcc_edge.arrays import F32, I8, I32
 from etcc_edge.errors import EtccError, FlowsError
-from etcc_edge.flows.arrow.chunk import as_text
 from etcc_edge.flows.arrow.files import ParquetTable
 from etcc_edge.flows.arrow.footer import MAGIC, TAIL_BYTES, joined
 from etcc_edge.flows.arrow.labels import LabelColumns
@@ -23,7 +21,9 @@ from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.labels import check_label_columns
 from etcc_edge.flows.table import TableFlows
-from etcc_edge.flows.text.header import csv_cell
+
+if TYPE_CHECKING:
+    from etcc_edge.flows.arrow.lines import CsvSink
 
 GROUP_ROWS = 1 << 16
 """Of a row group that is written anew: what is buffered of a file with many columns stays below 100 MB."""
@@ -170,65 +170,7 @@ def _spark_type(type_: pa.DataType) -> str:
     return "float" if pa.types.is_floating(type_) else "string"
 
 
-class CsvSink:
-    """Rows of Arrow columns as lines of CSV, labels as a text file's labelled file has them."""
-
-    def __init__(self, out: BinaryIO, own: OwnColumns, labels: LabelColumns) -> None:
-        self._out, self._own, self._labels = out, own, labels
-        self.texts = own.kept
-        names = [*own.schema.names, *(label.name for label in labels.fields)]
-        out.write((",".join(map(csv_cell, names)) + "\n").encode())
-
-    def format(self, batch: Batch, codes: I32, confidence: F32, known: I8 | None) -> pa.Buffer | None:
-        labels = self._labels.arrays(codes, confidence, known)
-        cells = [_as_cells(array) for array in [*self._own.arrays(batch), *map(_as_label, labels)]]
-        lines = pc.binary_join_element_wise(*cells, _large(","), null_handling="replace", null_replacement="")
-        lines = pc.binary_join_element_wise(lines, _large(""), _large("\n"))  # the newline joins each with nothing
-        return lines.buffers()[2]
-
-    def write(self, formatted: pa.Buffer | None) -> None:
-        if formatted is not None:
-            self._out.write(formatted)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def close(self) -> None:
-        pass
-
-
-def _large(text: str) -> pa.Scalar:
-    return pa.scalar(text, pa.large_string())
-
-
-_TENTHOUSANDTHS = 10_000
-
-
-def _as_label(array: pa.Array) -> pa.Array:
-    """A label column as a text file has it: confidences with four decimals, 1 and 0 for known."""
-    if pa.types.is_boolean(array.type):
-        return array.cast(pa.int8())
-    if not pa.types.is_floating(array.type):
-        return array
-    # The product is exact in float64, and halves go to the even digit.
-    places = pc.round(pc.multiply(array.cast(pa.float64()), float(_TENTHOUSANDTHS)), round_mode="half_to_even")
-    texts = pa.array([f"{place / _TENTHOUSANDTHS:.4f}" for place in range(_TENTHOUSANDTHS + 1)], pa.large_string())
-    return texts.take(places.cast(pa.int32()))
-
-
-def _as_cells(array: pa.Array) -> pa.Array:
-    """As text, in quotes where it must be."""
-    text = as_text(array)
-    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        return text
-    odd = pc.match_substring_regex(text, '[",\r\n]')
-    if not pc.any(odd).as_py():
-        return text
-    quoted = pc.binary_join_element_wise(_large('"'), pc.replace_substring(text, '"', '""'), _large('"'), _large(""))
-    return pc.if_else(odd, quoted, text)
-
-
-Sink = IpcSink | ParquetSink | AppendSink | CsvSink
+Sink: TypeAlias = "IpcSink | ParquetSink | AppendSink | CsvSink"
 _PARQUET, _IPC = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 
 
@@ -246,4 +188,8 @@ def arrow_sink(
     own = OwnColumns(source, columns)
     if form in _PARQUET:
         return ParquetSink(out, own, labels)
-    return IpcSink(out, own, labels) if form in _IPC else CsvSink(out, own, labels)
+    if form in _IPC:
+        return IpcSink(out, own, labels)
+    from etcc_edge.flows.arrow.lines import CsvSink
+
+    return CsvSink(out, own, labels)
