@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 import etcc_edge
 from etcc_edge import Classifier, EtccError, FlowsError
-from etcc_edge.bundle import Bundle
+from etcc_edge.bundle import Bundle, save_bundle
 from etcc_edge.flows.text.reader import FlowFile
+from etcc_edge.infer.file import label_file
 
 pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
 
@@ -122,6 +124,30 @@ def test_any_table_gets_the_labels_of_its_csv_file(
     assert_equal(answer_of(read(classifier.label_table(table))), expected)
 
 
+@pytest.fixture(scope="module")
+def bundle_path(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("bundle") / "tiny"
+    save_bundle(tiny_bundle, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["flows.parquet", "flows.arrow", "flows.csv"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(columns=flows())
+def test_any_file_gets_the_labels_of_the_csv_file_in_parquet_too(
+    classifier: Classifier, bundle_path: str, tmp_path: Path, name: str, columns: Columns
+) -> None:
+    expected = of_csv(classifier, columns, tmp_path)
+    path, table = tmp_path / name, pa.table(columns)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=5)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=5)
+    label_file(path, tmp_path / "labelled.parquet", bundle=bundle_path)
+    assert_equal(answer_of(pq.read_table(tmp_path / "labelled.parquet")), expected)
+
+
 def sample() -> Columns:
     """Ten rows that the tiny bundle labels; durations are in µs."""
     rng = np.random.default_rng(3)
@@ -205,8 +231,9 @@ def test_a_table_without_rows_gets_empty_columns(classifier: Classifier, kind: s
 
 
 def test_columns_without_any_value_leave_rows_without_labels(classifier: Classifier) -> None:
-    table = pa.table({name: pa.nulls(4) for name in sample()})
-    assert answer_of(classifier.label_table(table))[0] == [[""] * 4] * 2
+    for type_ in (pa.null(), pa.float32(), pa.int64(), pa.string(), pa.decimal128(9, 2)):
+        table = pa.table({name: pa.nulls(4, type_) for name in sample()})
+        assert answer_of(classifier.label_table(table))[0] == [[""] * 4] * 2
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "table", "mapping"])
