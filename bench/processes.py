@@ -79,7 +79,7 @@ def script_of(library: str) -> Path:
 
 
 def output_of(flows: Path) -> Path:
-    return flows.with_name(f"{flows.name}.out")
+    return flows.with_stem(f"{flows.stem}.out")  # the ending says its form
 
 
 def run_in_turn(processes: Sequence[Process], turns: int, begin: Callable[[Process], None] = lambda _: None) -> None:

@@ -1,7 +1,8 @@
 """Labels flows the tuned way: polars parses the needed columns alone, as float32, and passes each row on as one text;
-numpy and ONNX Runtime label blocks in several threads, on one-thread sessions. A baseline.
+numpy and ONNX Runtime label blocks in several threads, on one-thread sessions. From Parquet to Parquet, columns pass as
+they are. A baseline.
 
-python polars_onnxruntime.py FLOWS.csv OUT.csv [--bundle NAME] [--threads N]      (CICDarknet2020's columns)
+python polars_onnxruntime.py FLOWS OUT [--bundle NAME] [--threads N]      (CICDarknet2020's columns)
 """
 
 from __future__ import annotations
@@ -65,14 +66,19 @@ def main() -> None:
 
     bundle = load_bundle(arguments.bundle)
     names = dialect_named("cicdarknet2020").columns
-    header = pl.scan_csv(arguments.flows).collect_schema().names()
+    of_parquet = arguments.flows.endswith(".parquet")
+    header = (pl.scan_parquet if of_parquet else pl.scan_csv)(arguments.flows).collect_schema().names()
     by_key = {column.lower(): column for column in header}
     columns = [by_key[names[feature][0]] for feature in bundle.features]
-    types = dict.fromkeys(columns, pl.Float32)
-    table = pl.scan_csv(arguments.flows, schema_overrides=types).select(columns).collect(engine="streaming")
-    rows = pl.read_csv(
-        arguments.flows, separator="\x01", quote_char=None, infer_schema=False, truncate_ragged_lines=True
-    )
+    if of_parquet:
+        rows = pl.read_parquet(arguments.flows)
+        table = rows.select(pl.col(columns).cast(pl.Float32))
+    else:
+        types = dict.fromkeys(columns, pl.Float32)
+        table = pl.scan_csv(arguments.flows, schema_overrides=types).select(columns).collect(engine="streaming")
+        rows = pl.read_csv(
+            arguments.flows, separator="\x01", quote_char=None, infer_schema=False, truncate_ragged_lines=True
+        )
     raw = table.to_numpy().T
     root = Network(bundle, bundle.root)
     below = {bundle.root.labels.index(name): Network(bundle, child) for name, child in bundle.root.children.items()}
@@ -97,12 +103,16 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.threads) as pool:
         list(pool.map(label, range(0, n, BLOCK)))
 
-    rows.with_columns(
+    labelled = rows.with_columns(
         pl.Series("etcc_protocol", bundle.root.labels).gather(protocol),
         pl.Series("etcc_protocol_confidence", sure),
         pl.Series("etcc_application", [*applications, ""]).gather(application % (len(applications) + 1)),
         pl.Series("etcc_application_confidence", sure_of_it, nan_to_null=True),
-    ).write_csv(arguments.out, quote_style="never", float_precision=4)
+    )
+    if of_parquet:
+        labelled.write_parquet(arguments.out)
+    else:
+        labelled.write_csv(arguments.out, quote_style="never", float_precision=4)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_all_programs_read_one_file_and_write_another() -> None:
     programs = file_to_file.programs(Path("flows.csv"), "default")
     assert [program.name for program in programs] == ["etcc-edge", "pandas script", "polars script"]
     for program in programs:
-        assert {"flows.csv", "flows.csv.out"} <= set(program.command)
+        assert {"flows.csv", "flows.out.csv"} <= set(program.command)
 
 
 def test_the_readers_read_the_same_file() -> None:
