@@ -14,6 +14,7 @@ from typing import Protocol
 
 from etcc_edge import _native
 from etcc_edge.bundle import Bundle
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.engines.result import Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.binaries import SIGNATURE_BYTES, is_capture
@@ -221,7 +222,11 @@ class _Packets:
         metering = Metering.of(classifier.bundle, max_flows)
         self.offset = 0
         self.quiet_seconds = metering.timeout
-        self.notes = [f"a capture, cut as {metering.profile} does; bundle {classifier.bundle.name}"]
+        bundle = classifier.bundle
+        meaning = VIEWS.get(bundle.flow_definition.view)
+        self.notes = [
+            f"a capture, cut as {metering.profile} does; bundle {bundle.name}" + (f"; {meaning}" if meaning else "")
+        ]
         self._classifier = classifier
         self._metered = Metered(metering.profile, names)
         self._meter = _native.Meter(
