@@ -22,7 +22,8 @@ NEEDED = {
     "mkdocs": ("docs/test_site.py",),
     "prometheus_client": ("serve/test_metrics.py",),
     "sklearn": (
-        *("cli/test_select_features.py", "evaluation/test_metrics.py", "training/test_distil.py"),
+        *("bench/laboratory/test_held_out.py", "cli/test_select_features.py", "evaluation/test_metrics.py"),
+        "training/test_distil.py",
         *("training/test_selection.py", "training/test_splits.py", "training/test_train.py"),
         *("training/test_card.py", "training/test_confidence.py"),
     ),
@@ -31,6 +32,7 @@ NEEDED = {
     "torch": (
         *(
             "bench/contenders/test_torch.py",
+            "bench/laboratory/test_held_out.py",
             "bench/studies/test_yardstick.py",
             "engines/test_native.py",
             "export/test_graph.py",

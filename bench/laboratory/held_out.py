@@ -137,10 +137,12 @@ def applications(rows: HeldOut, seed: int) -> None:
         plan = Plan("wire", "wire", split="session", fold=fold, test_share=1 / FOLDS, seed=seed)
         test = parts_of(flows, plan).test
         test = test[rows.counts[test] & (flows.service[test] == "")]
-        result = Classifier(train(flows, plan)).predict(flows.features[test])
-        named = np.asarray(result.labels("application"))
-        tested[test], given[test], right[test] = True, named != "", named == flows.application[test]
-        protocol_right[test] = np.asarray(result.labels("protocol")) == flows.protocol[test]
+        bundle = train(flows, plan)
+        result = Classifier(bundle, min_confidence=0).predict(flows.features[test])
+        given[test] = result.at_least(bundle.least_confidence).codes[1] >= 0
+        right[test] = result.labels("application") == flows.application[test]
+        protocol_right[test] = result.labels("protocol") == flows.protocol[test]
+        tested[test] = True
     for file in FILES:
         for protocol in PROTOCOLS:
             its = tested & (rows.file == file) & (flows.protocol == protocol)
@@ -150,6 +152,7 @@ def applications(rows: HeldOut, seed: int) -> None:
                 counted = {
                     "given": given[own],
                     "right of given": right[own & given],
+                    "right of all": right[own],
                     "protocol right": protocol_right[own],
                 }
                 shares = {name: round(float(of.mean()), 3) if len(of) else None for name, of in counted.items()}
