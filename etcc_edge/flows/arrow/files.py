@@ -54,6 +54,13 @@ def _reading(name: str) -> Iterator[None]:
         raise FlowsError(f"{name}: cannot be read: {reason}") from error
 
 
+def _read_batch(reader: pa.RecordBatchFileReader, number: int) -> pa.RecordBatch:
+    """pyarrow itself takes lengths and offsets as the file has them, and would read beyond its buffers."""
+    batch = reader.get_batch(number)
+    batch.validate(full=True)
+    return batch
+
+
 class _FileTable:
     """What the two forms share. ``schema``: the file's own, with its metadata."""
 
@@ -143,7 +150,7 @@ class IpcTable(_FileTable):
         batches, rows = [], 0
         with _reading(self.name):
             for i in range(self._ipc.num_record_batches):
-                batches.append(self._ipc.get_batch(i).slice(0, SAMPLE_ROWS))
+                batches.append(_read_batch(self._ipc, i).slice(0, SAMPLE_ROWS))
                 rows += len(batches[-1])
                 if rows >= SAMPLE_ROWS:
                     break
@@ -155,6 +162,6 @@ class IpcTable(_FileTable):
         places = self._places(reader.schema)
         for i in range(reader.num_record_batches):
             with _reading(self.name):
-                batch = reader.get_batch(i)
+                batch = _read_batch(reader, i)
             self._share_read = (i + 1) / reader.num_record_batches
             yield ArrowChunk(batch, places)

@@ -1,0 +1,23 @@
+# A cross build by zig (from the package ziglang) for the machine and C library in $ETCC_TARGET: x86_64-linux-gnu.2.17.
+set(CMAKE_SYSTEM_NAME Linux)
+string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR "$ENV{ETCC_TARGET}")
+set(CMAKE_CXX_COMPILER python-zig c++ -target $ENV{ETCC_TARGET})
+# What CMake would find out by linking a program, for which zig first compiles all of libc++.
+set(CMAKE_CXX_COMPILER_FORCED TRUE)
+set(CMAKE_CXX_COMPILER_ID_RUN TRUE)
+set(CMAKE_CXX_COMPILER_ID Clang)
+set(CMAKE_CXX_COMPILER_FRONTEND_VARIANT GNU)
+set(CMAKE_CXX_COMPILER_VERSION 19)
+set(CMAKE_CXX_STANDARD_COMPUTED_DEFAULT 17)
+set(CMAKE_CXX_EXTENSIONS_COMPUTED_DEFAULT ON)
+set(CMAKE_CXX_COMPILE_FEATURES cxx_std_17 cxx_std_20)
+set(CMAKE_CXX17_COMPILE_FEATURES cxx_std_17)
+set(CMAKE_CXX20_COMPILE_FEATURES cxx_std_20)
+set(CMAKE_SIZEOF_VOID_P 8)
+set(CMAKE_EXECUTABLE_FORMAT ELF)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+# zig's ar and ranlib are words of one program, which CMake cannot be told as tools.
+set(CMAKE_CXX_ARCHIVE_CREATE "python-zig ar qc <TARGET> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_APPEND "python-zig ar q <TARGET> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_FINISH "python-zig ranlib <TARGET>")
+set(ETCC_DOTPROD "-mcpu=generic+dotprod" CACHE STRING "")
