@@ -56,7 +56,7 @@ class TreesCascade:
             node, rows, depth = reached.pop()
             if not len(rows):
                 continue
-            probability = _probabilities(self._models[node.id], with_derived(node, raw[rows]))
+            probability = _probabilities(self._models[node.id], read_by(node, raw[rows]))
             label = self._models[node.id].classes_[probability.argmax(axis=1)]
             codes[depth, rows] = np.array([names[depth].index(name) for name in node.labels])[label]
             confidence[depth, rows] = probability.max(axis=1)
@@ -66,10 +66,10 @@ class TreesCascade:
         return Result(self._bundle.levels, names, codes, confidence, np.full_like(confidence, np.nan))
 
 
-def with_derived(node: Node, raw: F32) -> F32:
-    """The features [n, f] and the node's derived inputs beside them."""
-    derived = node.scaler.derived()
-    return np.concatenate([raw, derived_columns(raw, derived)], axis=1) if derived else raw
+def read_by(node: Node, raw: F32) -> F32:
+    """What the node's network reads of features [n, f], and its derived inputs."""
+    read = np.unique(np.concatenate([node.scaler.sources, node.scaler.second]))
+    return np.concatenate([raw[:, read[read >= 0]], derived_columns(raw, node.scaler.derived())], axis=1)
 
 
 def _probabilities(model: Any, raw: F32) -> Floats:
@@ -82,7 +82,7 @@ def _probabilities(model: Any, raw: F32) -> Floats:
 
 
 def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: I64, name: str, seed: int) -> Models:
-    """A model for each node of the bundle, by its id, with its network's derived inputs; ``flows`` has the bundle's
+    """A model for each node of the bundle, by its id, on its network's inputs; ``flows`` has the bundle's
     features."""
     raw = np.where(np.isfinite(flows.features), flows.features, np.nan)
     protocol = codes_of(bundle.root.labels, flows.protocol)
@@ -94,5 +94,5 @@ def fit_trees(bundle: Bundle, flows: LabelledFlows, rows: I64, name: str, seed: 
     models = {}
     for node, label in labels:
         learn = rows[label[rows] >= 0]
-        models[node.id] = make(name, seed).fit(with_derived(node, raw[learn]), label[learn])
+        models[node.id] = make(name, seed).fit(read_by(node, raw[learn]), label[learn])
     return models

@@ -12,7 +12,6 @@ from etcc_edge.evaluation.tables import PART_HEADS, part_rows, windows_text
 from etcc_edge.flows.services import BACKGROUND
 from etcc_edge.reports.numbers import percent
 from etcc_edge.training.confidence import RIGHT
-from etcc_edge.training.recipes import RECIPES
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 _percent = partial(percent, sign=" %", none="none")
@@ -118,7 +117,11 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     if bundle.services and BACKGROUND in bundle.vocabulary()[-1]:
         texts.append(f"Without ports, flows of all other services are one application, {BACKGROUND}, which is a guess.")
     if bundle.confidence:
-        on = "all other sessions, each left out of a training of its own" if cross_fit else "those that chose epochs"
+        on = (
+            "all other sessions, each left out of a training of its own"
+            if cross_fit
+            else "those that gave temperatures"
+        )
         texts.append(
             f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
             f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
@@ -130,10 +133,8 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
 def _chosen_on(training: Mapping[str, Any]) -> str:
     split = training["split"]
     if not split["validation"]:
-        return "No others were set aside for that: the last epoch is kept."
-    what = "" if RECIPES[training["recipe"]].keep_last else "epochs, "
-    others = f"{split['validation']} others ({split['validation_kind']})"
-    return f"{others} served to choose {what}temperatures and the threshold."
+        return "No others were set aside for that."
+    return f"{split['validation']} others ({split['validation_kind']}) served to fit temperatures and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -251,14 +252,13 @@ def _limits(bundle: Bundle) -> list[str]:
 def _networks(bundle: Bundle) -> str:
     notes = bundle.training["stages"]
     return _table(
-        ["node", "layers", "multiply-adds", "parameters", "best epoch", "ONNX against PyTorch float64"],
+        ["node", "layers", "multiply-adds", "parameters", "ONNX against PyTorch float64"],
         [
             [
                 node.id,
                 ", ".join(map(str, node.network)),
                 str(notes[node.id]["multiply_adds"]),
                 str(notes[node.id]["parameters"]),
-                f"{notes[node.id]['best_epoch']}/{notes[node.id]['epochs']}",
                 f"{notes[node.id]['onnx_difference']:.1e}",
             ]
             for node in bundle.nodes()

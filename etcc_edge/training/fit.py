@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import nn
@@ -34,8 +33,6 @@ class Examples:
 class Fitted:
     network: TorchNetwork
     temperature: float
-    epochs: int  # that were run
-    best_epoch: int  # whose weights are kept
 
 
 @contextmanager
@@ -68,10 +65,9 @@ def fit(
     """Trains by the recipe, the same from the same seed; from these ``weights`` (as `TorchNetwork.weights` gives
     them, for a recipe without level pace), else from random ones.
 
-    With validation flows, the epoch that labels most of them right is kept (of equal ones, that with the lowest
-    loss) unless the recipe keeps the last one, at the temperature that makes its confidences fit them (Guo et al.,
-    ICML 2017). Without, the last epoch at temperature 1. ``after_epoch`` gets a line: the epoch, the seconds that are
-    left if patience does not end them, the mean loss of the training flows, the accuracy on validation flows.
+    The temperature makes confidences fit the validation flows (Guo et al., ICML 2017); it is 1 without any.
+    ``after_epoch`` gets a line: the epoch, the seconds that are left, the mean loss of the training flows, the accuracy
+    on validation flows.
     """
     torch.manual_seed(seed)  # weights and dropout
     network = TorchNetwork(layers, train.scaled.shape[1], recipe.level_pace)
@@ -96,8 +92,7 @@ def fit(
     scaled = torch.from_numpy(train.scaled)
     target = torch.from_numpy(train.label if train.target is None else train.target)
     shuffle = torch.Generator().manual_seed(seed)
-    best, best_epoch, best_state, temperature = (-1.0, 0.0), 0, averaged.state_dict(), 1.0
-    step = epoch = 0
+    step = 0
     start = time.monotonic()
     for epoch in range(1, recipe.epochs + 1):
         network.train()
@@ -119,21 +114,14 @@ def fit(
                 with torch.no_grad():
                     torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
         left = (time.monotonic() - start) / epoch * (recipe.epochs - epoch)
-        news = f"epoch {epoch}/{recipe.epochs}, at most {left:.0f} s left, loss {float(loss_sum) / len(train):.4f}"
-        if not len(validation):
-            after_epoch(news)
-            continue
-        logits = _logits(averaged, validation.scaled)
-        now, loss = _calibrate(logits, validation.label)
-        right = float((logits.argmax(1) == torch.from_numpy(validation.label)).float().mean())
-        after_epoch(f"{news}, validation accuracy {right:.4f}")
-        if recipe.keep_last or (right, -loss) > best:
-            best, best_epoch, temperature = (right, -loss), epoch, now
-            best_state = copy.deepcopy(averaged.state_dict())
-        elif recipe.patience and epoch - best_epoch >= recipe.patience:
-            break
-    averaged.load_state_dict(best_state)
-    return Fitted(averaged.eval(), temperature, epoch, best_epoch or epoch)
+        news = f"epoch {epoch}/{recipe.epochs}, {left:.0f} s left, loss {float(loss_sum) / len(train):.4f}"
+        if len(validation):
+            right = _logits(averaged, validation.scaled).argmax(1) == torch.from_numpy(validation.label)
+            news += f", validation accuracy {float(right.float().mean()):.4f}"
+        after_epoch(news)
+    averaged.eval()
+    calibrated = len(validation) and _calibrate(_logits(averaged, validation.scaled), validation.label)
+    return Fitted(averaged, calibrated or 1.0)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, kind: str) -> torch.optim.Optimizer:
@@ -162,12 +150,12 @@ def _logits(network: nn.Module, scaled: F32) -> torch.Tensor:
         return torch.cat([network(block) for block in torch.split(torch.from_numpy(scaled), 4096)])
 
 
-def _calibrate(logits: torch.Tensor, label: I64) -> tuple[float, float]:
-    """The temperature in 0.1 … 10 with the lowest cross-entropy, and that cross-entropy."""
+def _calibrate(logits: torch.Tensor, label: I64) -> float:
+    """The temperature in 0.1 … 10 with the lowest cross-entropy."""
     exact, target = logits.double(), torch.from_numpy(label)
 
     def loss(log_temperature: float) -> float:
         return float(nn.functional.cross_entropy(exact / 10**log_temperature, target))
 
     minimum = minimize_scalar(loss, bounds=(-1, 1), method="bounded", options={"xatol": 1e-3})
-    return round(float(10**minimum.x), 4), float(minimum.fun)
+    return round(float(10**minimum.x), 4)

@@ -26,7 +26,7 @@ from etcc_edge.training.networks import network
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.recipes import RECIPES, Recipe
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
-from etcc_edge.training.splits import Split, at_random
+from etcc_edge.training.splits import Split
 
 # Fewer flows than these teach and test nothing.
 MIN_PROTOCOL_FLOWS = 100
@@ -161,25 +161,19 @@ def node_ids(protocols: tuple[str, ...]) -> list[str]:
 
 
 def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell: Callable[[str], None]) -> FittedStage:
-    """Fits a stage on its training rows and exports it; ``tell`` gets a line now and then.
-
-    Where the sessions that validate have fewer than half of its labels, random training flows choose its epoch instead.
-    Raises EtccError where the export differs from the network.
-    """
+    """Fits a stage on its training rows and exports it; ``tell`` gets a line now and then. Raises EtccError where the
+    export differs from the network."""
     recipe = RECIPES[plan.recipe]
     learn, validate = (part[stage.label[part] >= 0] for part in (parts.train, parts.validation))
-    poor = plan.validates_by_session and 2 * len(np.unique(stage.label[validate])) < len(stage.labels)
-    if poor:
-        learn, validate = at_random(learn, stage.label[learn], recipe.validation_share, plan.seed)
     scaler = fit_scaler(flows.features[learn], flows.feature_names, recipe)
     weight = session_weights(flows.session[learn], stage.label[learn], recipe.session_power)
     lessons = Examples(scaler.transform(flows.features, learn), stage.label[learn], weight=weight)
     if recipe.teacher is not None:
         tell(f"{stage.id}: growing the trees that teach it")
         inputs = derived_inputs(recipe, flows.feature_names)
-        raw, target = teach(
-            flows.features[learn], stage.label[learn], len(stage.labels), recipe.teacher, plan.seed, inputs
-        )
+        unread = [recipe.segments.get(name) == 0 for name in flows.feature_names]
+        features = np.where(unread, np.float32(np.nan), flows.features[learn])
+        raw, target = teach(features, stage.label[learn], len(stage.labels), recipe.teacher, plan.seed, inputs)
         # Mixed flows are whole copies of the training flows, in their order.
         copies = None if weight is None else np.tile(weight, len(raw) // len(learn))
         lessons = Examples(scaler.transform(raw), target.argmax(axis=1), target, copies)
@@ -194,8 +188,7 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
         plan.seed,
         lambda line: tell(f"{stage.id}: {line}"),
     )
-    whole = exported(stage, scaler, fitted, flows.features, len(learn))
-    return replace(whole, notes={**whole.notes, "chosen_at_random": poor})
+    return exported(stage, scaler, fitted, flows.features, len(learn))
 
 
 def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int) -> FittedStage:
@@ -213,8 +206,6 @@ def exported(stage: Stage, scaler: Scaler, fitted: Fitted, raw: F32, learnt: int
         onnx=model,
         notes={
             "flows": learnt,
-            "epochs": fitted.epochs,
-            "best_epoch": fitted.best_epoch,
             "multiply_adds": work.multiply_adds,
             "parameters": work.parameters,
             "onnx_difference": difference,

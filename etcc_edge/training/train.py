@@ -58,12 +58,7 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
     stages, no_network = stages_of(flows, protocols, parts, plan)
     check_labels(flows.name, stages)
     fitted = [fit_stage(flows, stage, parts, plan, tell) for stage in stages]
-    by_chance = [
-        f"{stage.node.id}: random flows chose its epoch, since the sessions set aside have too few of its labels"
-        for stage in fitted
-        if stage.notes["chosen_at_random"]
-    ]
-    record = record_of(flows, plan, parts, constant, [*no_class, *no_network, *by_chance], fitted)
+    record = record_of(flows, plan, parts, constant, [*no_class, *no_network], fitted)
     bundle = _unmeasured(flows, plan, parts, fitted, record)
     if plan.validates_by_session:
         answers = (
