@@ -17,7 +17,7 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.infer.threads import in_order
-from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, MeteredCapture
+from etcc_edge.meter.capture import MAX_FLOWS, PROFILES, MeteredCapture, unproven
 
 _WEEK = 7 * 24 * 3600
 _LAST_SECOND = 1 << 32  # since 1970, of a capture
@@ -83,8 +83,8 @@ def command(
         )
         for name in captures
     ]
-    if not _native.meter_is_proven(profile):
-        note(f"warning: profile {profile} is unproven: no program's flows were there to compare with")
+    if warning := unproven(profile):
+        note(f"warning: {warning}")
     header = _native.meter_header(profile).encode()
 
     def write_text(flows: _native.Flows) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from etcc_edge.flows.dialect import Reading
 from etcc_edge.flows.features import PRESETS, features, preset
 from etcc_edge.flows.open import open_flows
 from etcc_edge.meter import PROFILES
+from etcc_edge.meter.capture import default_timeout
 from etcc_edge.meter.labelled import CaptureTable
 
 COLLAPSED = 3
@@ -76,7 +78,7 @@ COLLAPSED = 3
     "--timeout",
     type=NumberRange(min=0, min_open=True),
     help="Flow timeout of the meter in seconds: of captures that by which they are cut, else for the record. Default: "
-    "15 for ISCX 2016 time files, else 120.",
+    "the profile's, 15 for ISCX 2016 time files, else 120.",
 )
 @click.option(
     "--profile", type=click.Choice(PROFILES), help=f"How captures are cut into flows. Default: {PROFILES[0]}."
@@ -159,6 +161,8 @@ def command(
         # A pipe is read once, so nothing is known of it before.
         reading = _reading(flows[0]) if Path(flows[0]).is_file() else None
     usual = Usual.of(reading.dialect.name) if reading else Usual()
+    if labelled_captures:
+        usual = replace(usual, timeout_s=default_timeout(profile))
     plan = Plan(
         name=name or target.stem,
         recipe=recipe,
@@ -184,7 +188,7 @@ def command(
         check_feature_count(plan, len(names))
         inferred = [f"--features {usual.features}"] if wanted is None else []
         inferred += [f"--timeout {usual.timeout_s:g}"] if timeout is None else []
-        if inferred and usual != Usual():
+        if inferred and flows and usual != Usual():
             note(f"{flows[0]}: {reading.dialect.name} flows, so {' '.join(inferred)} unless you say otherwise")
     with line_progress() as tell:
         labelled = read_labelled_flows(

@@ -15,6 +15,7 @@ from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.table import TableFlows
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.meter import PROFILES, CaptureSource
+from etcc_edge.meter.capture import unproven
 from etcc_edge.meter.source import After, meter_of
 
 Opened: TypeAlias = FlowFile | TableFlows | CaptureSource
@@ -79,7 +80,7 @@ def misfits(source: Opened, bundle: Bundle) -> list[str]:
             f"bundle {bundle.name} was trained on {definition.meter} flows of {definition.timeout_s:g} s, these are "
             f"{source.meter}'s: expect wrong labels"
         ]
-    lines = []
+    lines = [warning] if (warning := unproven(source.profile)) else []
     if source.profile != profile_of(definition):
         trained = definition.profile or profile_of(definition) or definition.meter
         lines.append(

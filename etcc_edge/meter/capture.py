@@ -26,6 +26,13 @@ def default_timeout(profile: str) -> float:
     return _native.meter_timeout(profile) / 1e6
 
 
+def unproven(profile: str) -> str:
+    """A warning where no program's flows were there to compare the profile's with; else empty."""
+    if _native.meter_is_proven(profile):
+        return ""
+    return f"profile {profile} is unproven: no program's flows were there to compare with"
+
+
 class MeteredCapture:
     """The flows of a capture (pcap or pcapng, also in gzip or zip; ``-`` is standard input), by its path or opened.
 

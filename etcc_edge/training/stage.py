@@ -188,6 +188,9 @@ def fit_stage(flows: LabelledFlows, stage: Stage, parts: Split, plan: Plan, tell
         plan.seed,
         lambda line: tell(f"{stage.id}: {line}"),
     )
+    if plan.validates_by_session:
+        # A few sessions fit no temperature; confidences are fitted on all networks' answers together.
+        fitted = replace(fitted, temperature=1.0)
     return exported(stage, scaler, fitted, flows.features, len(learn))
 
 
