@@ -62,7 +62,7 @@ COLLAPSED = 3
 @click.option(
     "--validation",
     type=click.Choice(["random", "flow-id", "session"]),
-    help="How the flows that fit temperatures and thresholds are split off. Default: like the test flows.",
+    help="How the flows that fit confidences and thresholds are split off. Default: like the test flows.",
 )
 @click.option(
     "--groups",
@@ -86,7 +86,7 @@ COLLAPSED = 3
 @click.option(
     "--cross-fit",
     is_flag=True,
-    help="Fit confidences on sessions left out of five more trainings, instead of those that fit temperatures.",
+    help="Fit confidences on sessions left out of five more trainings, instead of those that validate.",
 )
 @click.option(
     "--view",

@@ -120,7 +120,7 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
         on = (
             "all other sessions, each left out of a training of its own"
             if cross_fit
-            else "those that gave temperatures"
+            else "those that validate"
         )
         texts.append(
             f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
@@ -134,7 +134,7 @@ def _chosen_on(training: Mapping[str, Any]) -> str:
     split = training["split"]
     if not split["validation"]:
         return "No others were set aside for that."
-    return f"{split['validation']} others ({split['validation_kind']}) served to fit temperatures and the threshold."
+    return f"{split['validation']} others ({split['validation_kind']}) served to fit confidences and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

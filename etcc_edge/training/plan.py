@@ -40,7 +40,7 @@ class Plan:
     split: str = "random"
     test_share: float = 0.2
     fold: int = 0  # of a split by session: which of its folds tests
-    validation: str | None = None  # how the flows that fit temperatures and thresholds are split off; None: as test
+    validation: str | None = None  # how the flows that fit confidences and thresholds are split off; None: as test
     cross_fit: bool = False  # fit confidences on all sessions but those that test, each left out in turn
     leave_one_out: bool = False  # train stage 1 without each protocol in turn, to see how unknown ones are met
     seed: int = 0
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def validates_by_session(self) -> bool:
-        """Whether whole sessions fit temperatures and thresholds."""
+        """Whether whole sessions fit confidences and thresholds."""
         return (self.validation or self.split) == "session"
 
 
