@@ -80,7 +80,7 @@ def score_rows(
         if score is None:
             return [NONE] * (1 + len(names))
         texts = {
-            "accuracy": _with_interval(score.accuracy, score.accuracy_interval, sign),
+            "accuracy": with_interval(score.accuracy, score.accuracy_interval, sign),
             "precision": percent(score.precision, sign),
             "recall": percent(score.recall, sign),
             "f1": percent(score.f1, sign),
@@ -88,7 +88,7 @@ def score_rows(
         return [str(score.flows), *(texts[name] for name in names)]
 
     def alone(flows: str, value: float | None, limits: Interval | None) -> list[str]:
-        return [flows, _with_interval(value, limits, sign), *[""] * (len(names) - 1)]
+        return [flows, with_interval(value, limits, sign), *[""] * (len(names) - 1)]
 
     ends = [(e.end_to_end, str(e.end_to_end.flows), str(e.flows)) for e in evaluations]
     rows = {name: _joined(map(cells, scores)) for name, scores in networks(evaluations).items()}
@@ -120,12 +120,12 @@ def part_rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
         return [
             str(part.flows),
             percent(part.share_of_bytes),
-            _with_interval(part.protocol_accuracy, part.protocol_accuracy_interval),
-            _with_interval(part.accuracy, part.accuracy_interval),
+            with_interval(part.protocol_accuracy, part.protocol_accuracy_interval),
+            with_interval(part.accuracy, part.accuracy_interval),
             percent(part.accuracy_by_bytes),
             percent(part.given),
             percent(part.given_share_of_bytes),
-            _with_interval(part.given_accuracy, part.given_accuracy_interval),
+            with_interval(part.given_accuracy, part.given_accuracy_interval),
             percent(part.strict_accuracy),
         ]
 
@@ -142,7 +142,7 @@ def windows_text(windows: WindowScore) -> str:
     """The score of hosts' windows in a sentence."""
     return (
         f"summed over a host's foreground flows of 5 minutes, the application is right in "
-        f"{_with_interval(windows.accuracy, windows.accuracy_interval)} % of {windows.windows} windows; of the surer "
+        f"{with_interval(windows.accuracy, windows.accuracy_interval)} % of {windows.windows} windows; of the surer "
         f"half, in {percent(windows.accuracy_of_surer_half)} %"
     )
 
@@ -308,7 +308,7 @@ def _known(known: Known | None) -> list[str]:
     return [line]
 
 
-def _with_interval(value: float | None, limits: Interval | None, sign: str = "") -> str:
+def with_interval(value: float | None, limits: Interval | None, sign: str = "") -> str:
     return percent(value, sign) + (f" ({percent(limits[0])}–{percent(limits[1])})" if limits else "")
 
 

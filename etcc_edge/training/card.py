@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from etcc_edge.bundle.model import Bundle
-from etcc_edge.evaluation.result import Evaluation, Score, from_json
-from etcc_edge.evaluation.tables import PART_HEADS, part_rows, windows_text
+from etcc_edge.evaluation.result import Evaluation, Score, WindowScore, from_json
+from etcc_edge.evaluation.tables import PART_HEADS, part_rows, windows_text, with_interval
 from etcc_edge.flows.services import BACKGROUND
 from etcc_edge.reports.numbers import percent
 from etcc_edge.training.confidence import RIGHT
@@ -106,8 +106,7 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     if test.parts:
         texts += ["Both labels, by part of the flows, in %:", _table(["", *PART_HEADS], part_rows([test]))]
     if test.windows:
-        sentence = windows_text(test.windows)
-        texts.append(f"{sentence[0].upper()}{sentence[1:]} (`etcc-edge infer --sum-by host,5min`).")
+        texts.append(f"{_windows(test.windows)} So does `etcc-edge infer --sum-by host,5min`.")
     if bundle.services:
         texts.append(
             "Flows of background services get the service's name as application by rule, told by their IP protocol and "
@@ -117,17 +116,39 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     if bundle.services and BACKGROUND in bundle.vocabulary()[-1]:
         texts.append(f"Without ports, flows of all other services are one application, {BACKGROUND}, which is a guess.")
     if bundle.confidence:
-        on = (
-            "all other sessions, each left out of a training of its own"
-            if cross_fit
-            else "those that validate"
-        )
+        on = "all other sessions, each left out of a training of its own" if cross_fit else "those that validate"
         texts.append(
             f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
             f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
             f"them: of those given on these sessions, {_percent(RIGHT)} were right."
         )
+    if figures := bundle.training.get("left_out_sessions"):
+        texts.append(_left_out(figures))
     return texts
+
+
+def _left_out(figures: Mapping[str, Any]) -> str:
+    protocol, both = (
+        f"{with_interval(figures[level], figures[f'{level}_interval'])} %" for level in ("protocol", "both")
+    )
+    given = "none"
+    if figures["right_of_given"] is not None:
+        given = (
+            f"{_percent(figures['given'])} of the applications, with {_percent(figures['given_bytes'])} of the bytes, "
+            f"of which {_percent(figures['right_of_given'])} are right"
+        )
+    windows = f" {_windows(WindowScore(**figures['windows']))}" if figures["windows"] else ""
+    return (
+        f"On {figures['flows']} foreground flows of these {figures['sessions']} sessions, with confidences fitted for "
+        f"each fifth of the sessions on the others, the protocol is right for {protocol}, both labels for {both}. The "
+        f"confidence of both is {_percent(figures['confidence'])} in the mean, its calibration error "
+        f"{_percent(figures['calibration_error'])}. Given are {given}.{windows}"
+    )
+
+
+def _windows(score: WindowScore) -> str:
+    sentence = windows_text(score)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _chosen_on(training: Mapping[str, Any]) -> str:

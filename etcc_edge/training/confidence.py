@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from etcc_edge.arrays import F32, F64, I32, I64, Bools
+from etcc_edge.arrays import F32, F64, I32, I64, Bools, Text
 from etcc_edge.bundle.model import Bundle, ConfidenceMap, logit
 from etcc_edge.bundle.seen import Truth, true_applications
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
+from etcc_edge.engines.result import Result
+from etcc_edge.evaluation.metrics import bootstrap, interval, reliability
+from etcc_edge.evaluation.result import to_json
+from etcc_edge.evaluation.windows import window_score
 from etcc_edge.flows.labels import codes_of
-from etcc_edge.flows.size import packets
+from etcc_edge.flows.size import packets, payload_bytes
 from etcc_edge.flows.truth import LabelledFlows
 
 PACKETS = (10, 100, 1000)
@@ -23,6 +28,7 @@ RIGHT = 0.9
 """Of the applications given on those sessions, the share that was right, at least."""
 MIN_SESSIONS = 5
 """Fewer tell nothing of others."""
+_FOLDS = 5  # of sessions, that check the map
 _MIN_GIVEN = 30  # flows; fewer are right by chance
 _FREE = 10.0  # how much less the share that is right of each size is held back than by default
 _HELD = 0.1  # how much more slopes are: on other sessions, how sure a network is tells less than a flow's size
@@ -64,30 +70,121 @@ def fit_confidence(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> Co
     By level a logistic regression of being right on the network's logit and the flow's size. A session weighs the root
     of its flows, so that none decides alone.
     """
-    rows, codes, confidence = answers.rows, answers.codes, answers.confidence
-    names, which, count = np.unique(flows.session[rows], return_inverse=True, return_counts=True)
-    if len(names) < MIN_SESSIONS or "" in names:
-        return None
-    weight = count[which] ** -0.5
-    raw = flows.features[rows]
-    applications = true_applications(bundle, flows.application[rows], flows.service[rows])
-    truth = Truth.of(bundle, flows.protocol[rows], applications)
-    protocol_right, both_right = codes[0] == truth.protocol, truth.right(codes)
-    # Services are named by rule, and an application counts where it was asked for rightly.
-    foreground = (truth.protocol >= 0) & ~truth.by_rule
-    asked = foreground & protocol_right & (codes[1] >= 0)
-    size = packets(raw, bundle.features)
-    bounds = () if size is None else PACKETS
-    place = np.zeros(len(rows), np.int64) if size is None else np.searchsorted(PACKETS, np.nan_to_num(size), "right")
-    sure = logit(confidence)
-    lines = [
-        _lines(sure[level, counted], place[counted], len(bounds) + 1, right[counted], weight[counted])
-        for level, (counted, right) in enumerate([(truth.protocol >= 0, protocol_right), (asked, both_right)])
-    ]
-    fitted = ConfidenceMap(bounds, np.array(lines, np.float32), 0.0)
-    given = foreground & (codes[1] >= 0)
-    pair = fitted.apply(confidence, size).prod(axis=0)[given]
-    return ConfidenceMap(bounds, fitted.lines, _least(pair, both_right[given], weight[given]))
+    scored = _Scored.of(bundle, flows, answers)
+    return scored.fit() if scored.enough else None
+
+
+def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> dict[str, Any] | None:
+    """What to expect on sessions that taught nothing, for JSON: of the foreground flows of protocols that the bundle knows,
+    how many answers are right, and how far their confidences hold, fitted for each fifth of the sessions on the others.
+    None where sessions are too few."""
+    scored = _Scored.of(bundle, flows, answers)
+    _, which = np.unique(scored.session, return_inverse=True)
+    fold = np.random.default_rng(0).permutation(which.max() + 1)[which] % _FOLDS
+    confidence, given = np.zeros_like(answers.confidence), np.zeros(len(fold), bool)
+    for number in range(_FOLDS):
+        learn, test = scored.take(fold != number), fold == number
+        if not learn.enough:
+            return None
+        fitted = learn.fit()
+        size = None if scored.size is None else scored.size[test]
+        confidence[:, test] = fitted.apply(answers.confidence[:, test], size)
+        given[test] = confidence[:, test].prod(axis=0) >= fitted.least
+    rows = np.flatnonzero(scored.foreground)
+    right, pair, octets = scored.both_right[rows], np.nan_to_num(confidence.prod(axis=0)[rows]), scored.bytes[rows]
+    units = which[rows]
+    draws = bootstrap(np.stack([scored.protocol_right[rows], right], axis=1), np.ones((len(rows), 2), bool), units)
+    shown = given[rows]
+    result = Result(bundle.levels, bundle.vocabulary(), scored.codes, confidence, np.full_like(confidence, np.nan))
+    own = answers.rows
+    windows = window_score(
+        result,
+        codes_of(bundle.vocabulary()[1], flows.application[own]),
+        scored.foreground,
+        np.ones(len(own)) if scored.size is None else scored.size.astype(np.float64),
+        flows.flow_id[own],
+        flows.start[own],
+        scored.session,
+    )
+    return {
+        "flows": len(rows),
+        "sessions": len(np.unique(units)),
+        "protocol": float(scored.protocol_right[rows].mean()),
+        "protocol_interval": interval(draws[:, 0]),
+        "both": float(right.mean()),
+        "both_interval": interval(draws[:, 1]),
+        "confidence": float(pair.mean()),
+        "calibration_error": float(reliability(pair, right).error),
+        "given": float(shown.mean()),
+        "given_bytes": float(octets[shown].sum() / octets.sum()),
+        "right_of_given": float(right[shown].mean()) if shown.any() else None,
+        "windows": None if windows is None else to_json(windows),
+    }
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Answers to n flows beside the truth. ``foreground``: of a protocol that the bundle knows, and of no service, which
+    a rule would name."""
+
+    session: Text
+    codes: I32
+    confidence: F32
+    size: F32 | None
+    bytes: F64
+    protocol_known: Bools
+    protocol_right: Bools
+    both_right: Bools
+    foreground: Bools
+
+    @classmethod
+    def of(cls, bundle: Bundle, flows: LabelledFlows, answers: Answers) -> _Scored:
+        rows, codes = answers.rows, answers.codes
+        raw = flows.features[rows]
+        applications = true_applications(bundle, flows.application[rows], flows.service[rows])
+        truth = Truth.of(bundle, flows.protocol[rows], applications)
+        size, octets = packets(raw, bundle.features), payload_bytes(raw, bundle.features)
+        return cls(
+            session=flows.session[rows],
+            codes=codes,
+            confidence=answers.confidence,
+            size=None if size is None else np.nan_to_num(size),
+            bytes=np.ones(len(rows)) if octets is None else np.nan_to_num(octets.astype(np.float64)),
+            protocol_known=truth.protocol >= 0,
+            protocol_right=codes[0] == truth.protocol,
+            both_right=truth.right(codes) & (codes[1] >= 0),
+            foreground=(truth.protocol >= 0) & ~truth.by_rule,
+        )
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are sessions enough to tell of others."""
+        names = np.unique(self.session)
+        return len(names) >= MIN_SESSIONS and "" not in names
+
+    def take(self, rows: Bools) -> _Scored:
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken: dict[str, Any] = {name: None if part is None else part[..., rows] for name, part in parts.items()}
+        return _Scored(**taken)
+
+    def fit(self) -> ConfidenceMap:
+        _, which, count = np.unique(self.session, return_inverse=True, return_counts=True)
+        weight = count[which] ** -0.5
+        # An application counts where it was asked for rightly.
+        asked = self.foreground & self.protocol_right & (self.codes[1] >= 0)
+        bounds = () if self.size is None else PACKETS
+        place = np.zeros(len(which), np.int64) if self.size is None else np.searchsorted(PACKETS, self.size, "right")
+        sure = logit(self.confidence)
+        lines = [
+            _lines(sure[level, taken], place[taken], len(bounds) + 1, right[taken], weight[taken])
+            for level, (taken, right) in enumerate(
+                [(self.protocol_known, self.protocol_right), (asked, self.both_right)]
+            )
+        ]
+        fitted = ConfidenceMap(bounds, np.array(lines, np.float32), 0.0)
+        given = self.foreground & (self.codes[1] >= 0)
+        pair = fitted.apply(self.confidence, self.size).prod(axis=0)[given]
+        return ConfidenceMap(bounds, fitted.lines, _least(pair, self.both_right[given], weight[given]))
 
 
 def _lines(sure: F32, place: I64, places: int, right: Bools, weight: F64) -> F64:

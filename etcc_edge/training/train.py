@@ -23,7 +23,7 @@ from etcc_edge.flows.identity import feature_hashes, fingerprint
 from etcc_edge.flows.services import services_told_by
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
-from etcc_edge.training.confidence import Answers, fit_confidence
+from etcc_edge.training.confidence import Answers, fit_confidence, left_out_figures
 from etcc_edge.training.fit import reproducible
 from etcc_edge.training.plan import Plan, check_feature_count, check_plan, parts_of
 from etcc_edge.training.prototypes import prototypes_for
@@ -66,7 +66,12 @@ def train(flows: LabelledFlows, plan: Plan, tell: Callable[[str], None] = lambda
             if plan.cross_fit
             else Answers.of(bundle, flows, parts.validation)
         )
-        bundle = replace(bundle, confidence=fit_confidence(bundle, flows, answers))
+        left_out = left_out_figures(bundle, flows, answers)
+        bundle = replace(
+            bundle,
+            confidence=fit_confidence(bundle, flows, answers),
+            training={**bundle.training, "left_out_sessions": left_out},
+        )
     tell("writing fp16 and int8")
     bundle = with_forms(bundle, flows, parts.train, parts.validation, parts.test)
     known = parts.validation[stages[0].label[parts.validation] >= 0]

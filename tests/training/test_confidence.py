@@ -13,7 +13,7 @@ from etcc_edge.engines.cascade import answer, open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.result import Result
 from etcc_edge.flows.truth import LabelledFlows
-from etcc_edge.training.confidence import MIN_SESSIONS, Answers, fit_confidence
+from etcc_edge.training.confidence import MIN_SESSIONS, Answers, fit_confidence, left_out_figures
 from making import labelled_flows
 
 
@@ -49,6 +49,27 @@ def test_what_is_said_is_what_is_right(tiny_bundle: Bundle) -> None:
     )
     asked = (result.labels("protocol") == flows.protocol) & (result.codes[1] >= 0)
     assert result.confidence[1, asked].mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_figures_of_left_out_sessions_are_what_is_right_there(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.3)
+    answers = Answers.of(tiny_bundle, flows, np.arange(len(flows)))
+    figures = left_out_figures(tiny_bundle, flows, answers)
+    assert figures is not None
+    right = (answers.codes[0] == [tiny_bundle.root.labels.index(name) for name in flows.protocol]) & (
+        (answers.codes[1] >= 0) & (np.array([*tiny_bundle.vocabulary()[1], ""])[answers.codes[1]] == flows.application)
+    )
+    assert (figures["flows"], figures["sessions"]) == (len(flows), 20)
+    assert figures["both"] == pytest.approx(right.mean())
+    # All protocols are right, so their confidences stay the network's, which are too low here.
+    assert 0 < figures["confidence"] < right.mean()
+    assert figures["calibration_error"] >= right.mean() - figures["confidence"] - 0.01
+    assert (figures["given"], figures["right_of_given"]) == (0, None)
+
+
+def test_figures_of_left_out_sessions_need_sessions_enough(tiny_bundle: Bundle) -> None:
+    flows = flows_of(tiny_bundle, right=0.5, sessions=MIN_SESSIONS)
+    assert left_out_figures(tiny_bundle, flows, Answers.of(tiny_bundle, flows, np.arange(len(flows)))) is None
 
 
 def test_nothing_is_given_where_too_little_is_right(tiny_bundle: Bundle) -> None:
