@@ -144,6 +144,7 @@ def run(
         tested.flow_id,
         session=tested.session,
         service=tested.service,
+        start=tested.start,
     )
     elsewhere = Outcome.of(bundle, cascade_of(bundle), of_bundle(other)).figures() if other else {}
     return to_json(evaluation), Outcome.of(bundle, cascade_of(bundle), tested), elsewhere
@@ -168,6 +169,7 @@ def lines(
                 **{f"{name} applications": stage["accuracy"] for name, stage in figures["stage2"].items()},
                 "end_to_end": figures["end_to_end"]["accuracy"],
                 "end_to_end_at_80_coverage": figures["end_to_end"]["accuracy_at_80_coverage"],
+                **({"windows": figures["windows"]} if figures["windows"] else {}),
                 **({"elsewhere": elsewhere} if elsewhere else {}),
             }
         if plan.split == "session":

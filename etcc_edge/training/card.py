@@ -11,7 +11,6 @@ from etcc_edge.evaluation.result import Evaluation, Score, WindowScore, from_jso
 from etcc_edge.evaluation.tables import PART_HEADS, part_rows, windows_text, with_interval
 from etcc_edge.flows.services import BACKGROUND
 from etcc_edge.reports.numbers import percent
-from etcc_edge.training.confidence import RIGHT
 from etcc_edge.training.unknown import FALSE_REJECTION
 
 _percent = partial(percent, sign=" %", none="none")
@@ -120,7 +119,7 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
         texts.append(
             f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
             f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
-            f"them: of those given on these sessions, {_percent(RIGHT)} were right."
+            "them."
         )
     if figures := bundle.training.get("left_out_sessions"):
         texts.append(_left_out(figures))
@@ -135,7 +134,8 @@ def _left_out(figures: Mapping[str, Any]) -> str:
     if figures["right_of_given"] is not None:
         given = (
             f"{_percent(figures['given'])} of the applications, with {_percent(figures['given_bytes'])} of the bytes, "
-            f"of which {_percent(figures['right_of_given'])} are right"
+            f"of which {_percent(figures['right_of_given'])} are right, by bytes "
+            f"{_percent(figures['right_of_given_bytes'])}"
         )
     windows = f" {_windows(WindowScore(**figures['windows']))}" if figures["windows"] else ""
     return (

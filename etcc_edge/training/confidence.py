@@ -24,12 +24,11 @@ from etcc_edge.flows.truth import LabelledFlows
 
 PACKETS = (10, 100, 1000)
 """The sizes of flows, in packets, at which confidences change."""
-RIGHT = 0.9
-"""Of the applications given on those sessions, the share that was right, at least."""
+LEAST = 0.5
+"""Of the pair of labels, for an application to be given: it is right more often than wrong."""
 MIN_SESSIONS = 5
 """Fewer tell nothing of others."""
 _FOLDS = 5  # of sessions, that check the map
-_MIN_GIVEN = 30  # flows; fewer are right by chance
 _FREE = 10.0  # how much less the share that is right of each size is held back than by default
 _HELD = 0.1  # how much more slopes are: on other sessions, how sure a network is tells less than a flow's size
 _LEAST_SLOPE = 0.05  # the surer of two stays the surer
@@ -75,13 +74,13 @@ def fit_confidence(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> Co
 
 
 def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> dict[str, Any] | None:
-    """What to expect on sessions that taught nothing, for JSON: of the foreground flows of protocols that the bundle knows,
-    how many answers are right, and how far their confidences hold, fitted for each fifth of the sessions on the others.
-    None where sessions are too few."""
+    """What to expect on sessions that taught nothing, for JSON: of the foreground flows of protocols that the bundle
+    knows, how many answers are right, and how far their confidences hold, fitted for each fifth of the sessions on the
+    others. None where sessions are too few."""
     scored = _Scored.of(bundle, flows, answers)
     _, which = np.unique(scored.session, return_inverse=True)
     fold = np.random.default_rng(0).permutation(which.max() + 1)[which] % _FOLDS
-    confidence, given = np.zeros_like(answers.confidence), np.zeros(len(fold), bool)
+    confidence = np.zeros_like(answers.confidence)
     for number in range(_FOLDS):
         learn, test = scored.take(fold != number), fold == number
         if not learn.enough:
@@ -89,12 +88,11 @@ def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> 
         fitted = learn.fit()
         size = None if scored.size is None else scored.size[test]
         confidence[:, test] = fitted.apply(answers.confidence[:, test], size)
-        given[test] = confidence[:, test].prod(axis=0) >= fitted.least
     rows = np.flatnonzero(scored.foreground)
     right, pair, octets = scored.both_right[rows], np.nan_to_num(confidence.prod(axis=0)[rows]), scored.bytes[rows]
     units = which[rows]
     draws = bootstrap(np.stack([scored.protocol_right[rows], right], axis=1), np.ones((len(rows), 2), bool), units)
-    shown = given[rows]
+    shown = pair >= LEAST
     result = Result(bundle.levels, bundle.vocabulary(), scored.codes, confidence, np.full_like(confidence, np.nan))
     own = answers.rows
     windows = window_score(
@@ -118,14 +116,15 @@ def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> 
         "given": float(shown.mean()),
         "given_bytes": float(octets[shown].sum() / octets.sum()),
         "right_of_given": float(right[shown].mean()) if shown.any() else None,
+        "right_of_given_bytes": float(octets[shown & right].sum() / octets[shown].sum()) if shown.any() else None,
         "windows": None if windows is None else to_json(windows),
     }
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """Answers to n flows beside the truth. ``foreground``: of a protocol that the bundle knows, and of no service, which
-    a rule would name."""
+    """Answers to n flows beside the truth. ``foreground``: of a protocol that the bundle knows, and of no service,
+    which a rule would name."""
 
     session: Text
     codes: I32
@@ -181,10 +180,7 @@ class _Scored:
                 [(self.protocol_known, self.protocol_right), (asked, self.both_right)]
             )
         ]
-        fitted = ConfidenceMap(bounds, np.array(lines, np.float32), 0.0)
-        given = self.foreground & (self.codes[1] >= 0)
-        pair = fitted.apply(self.confidence, self.size).prod(axis=0)[given]
-        return ConfidenceMap(bounds, fitted.lines, _least(pair, self.both_right[given], weight[given]))
+        return ConfidenceMap(bounds, np.array(lines, np.float32), LEAST)
 
 
 def _lines(sure: F32, place: I64, places: int, right: Bools, weight: F64) -> F64:
@@ -198,11 +194,3 @@ def _lines(sure: F32, place: I64, places: int, right: Bools, weight: F64) -> F64
     slopes = _HELD * (coefficients[0] + coefficients[1 + places :])
     offsets = model.intercept_[0] + _FREE * coefficients[1 : 1 + places]
     return np.stack([np.maximum(slopes, _LEAST_SLOPE), offsets], axis=1)
-
-
-def _least(sure: F32, right: Bools, weight: F64) -> float:
-    """The lowest confidence from which on `RIGHT` of the flows are right; 1 where there is none."""
-    order = np.argsort(-sure, kind="stable")
-    share = np.cumsum(weight[order] * right[order]) / np.cumsum(weight[order])
-    enough = np.flatnonzero((share >= RIGHT) & (np.arange(len(order)) + 1 >= _MIN_GIVEN))
-    return round(float(sure[order[enough[-1]]]), 4) if len(enough) else 1.0
