@@ -7,14 +7,17 @@ tests. One JSON line a seed and number of flows, as each is done.
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 from etcc_edge.arrays import I64
-from etcc_edge.bundle import Bundle
+from etcc_edge.bundle import Bundle, load_bundle
+from etcc_edge.bundle.store import save_bundle
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.errors import EtccError
@@ -44,6 +47,14 @@ def outcome(bundle: Bundle, flows: LabelledFlows) -> dict[str, Any]:
     return Outcome.of(bundle, open_cascade(bundle, choose("onnxruntime", "fp32")), tested).figures()
 
 
+def stored(bundle: Bundle) -> Bundle:
+    """As a user has it: from a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "measured"
+        save_bundle(bundle, path)
+        return load_bundle(path)
+
+
 @click.command()
 @click.argument("old")
 @click.argument("new")
@@ -56,7 +67,7 @@ def main(old: str, new: str, groups: tuple[str, str], counts: tuple[int, ...], s
     try:
         first = read_labelled(old, groups=groups[0], to_split=True)
         second = read_labelled(new, first.feature_names, groups=groups[1], to_split=True)
-        base = train(first, PLAN)
+        base = stored(train(first, PLAN))
         names = [first.feature_names.index(name) for name in base.features]
         for seed in range(seeds):
             parts = split(second, "session", seed, 0.0, test_share=0.5)
@@ -68,8 +79,8 @@ def main(old: str, new: str, groups: tuple[str, str], counts: tuple[int, ...], s
                 )
                 bundles = {
                     "before": base,
-                    "adapted": adapt(base, own, replace(PLAN, split=split_kind(own), seed=seed)).bundle,
-                    "trained anew": train(joined([first, taught]), replace(PLAN, seed=seed)),
+                    "adapted": stored(adapt(base, own, replace(PLAN, split=split_kind(own), seed=seed)).bundle),
+                    "trained anew": stored(train(joined([first, taught]), replace(PLAN, seed=seed))),
                 }
                 for model, bundle in bundles.items():
                     line = {"model": model, "seed": seed, "flows a label": count, "flows": len(taught)}

@@ -18,6 +18,8 @@ import numpy as np
 from etcc_edge.arrays import F32, Bools
 from etcc_edge.engines.onnxruntime import OnnxRuntimeEngine
 from etcc_edge.errors import EtccError, FlowsError
+from etcc_edge.flows.features import preset
+from etcc_edge.flows.open import open_flows
 from etcc_edge.flows.size import packets
 from etcc_edge.flows.truth import LabelledFlows, joined, read_labelled
 from etcc_edge.meter import CaptureSource
@@ -80,9 +82,14 @@ def main(data: Path, seeds: int) -> None:
         )
 
     try:
-        tor = read("cicdarknet2020-tor", "no-ports")
-        names = tor.feature_names
-        part, more, vnat = (read(name, names) for name in ("cicdarknet2020-part", "cicdarknet2020-more", "vnat-part"))
+        with open_flows(data / "cicdarknet2020-tor" / "flows.csv") as file:
+            columns = file.reading.columns  # fewer than the others have
+        names = tuple(name for name in preset("no-ports", list(columns)) if name in columns)
+        tor, part, more, vnat = (
+            read(name, names)
+            for name in ("cicdarknet2020-tor", "cicdarknet2020-part", "cicdarknet2020-more", "vnat-part")
+        )
+        tor = replace(tor, capture=np.char.add("Tor ", tor.application))  # the file names no sessions
         campus = joined([part, more])
         others = campus.take(np.flatnonzero(campus.protocol != "Tor"))
         for seed in range(seeds):

@@ -132,11 +132,12 @@ def _left_out(figures: Mapping[str, Any]) -> str:
     )
     given = "none"
     if figures["right_of_given"] is not None:
-        given = (
-            f"{_percent(figures['given'])} of the applications, with {_percent(figures['given_bytes'])} of the bytes, "
-            f"of which {_percent(figures['right_of_given'])} are right, by bytes "
-            f"{_percent(figures['right_of_given_bytes'])}"
-        )
+        right = _percent(figures["right_of_given"])
+        given = f"{_percent(figures['given'])} of the applications, of which {right} are right"
+        if figures["given_bytes"] is not None:
+            given += (
+                f"; by bytes {_percent(figures['given_bytes'])}, of which {_percent(figures['right_of_given_bytes'])}"
+            )
     windows = f" {_windows(WindowScore(**figures['windows']))}" if figures["windows"] else ""
     return (
         f"On {figures['flows']} foreground flows of these {figures['sessions']} sessions, with confidences fitted for "

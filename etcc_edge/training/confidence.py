@@ -89,7 +89,8 @@ def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> 
         size = None if scored.size is None else scored.size[test]
         confidence[:, test] = fitted.apply(answers.confidence[:, test], size)
     rows = np.flatnonzero(scored.foreground)
-    right, pair, octets = scored.both_right[rows], np.nan_to_num(confidence.prod(axis=0)[rows]), scored.bytes[rows]
+    right, pair = scored.both_right[rows], np.nan_to_num(confidence.prod(axis=0)[rows])
+    octets = None if scored.bytes is None else scored.bytes[rows]
     units = which[rows]
     draws = bootstrap(np.stack([scored.protocol_right[rows], right], axis=1), np.ones((len(rows), 2), bool), units)
     shown = pair >= LEAST
@@ -114,23 +115,24 @@ def left_out_figures(bundle: Bundle, flows: LabelledFlows, answers: Answers) -> 
         "confidence": float(pair.mean()),
         "calibration_error": float(reliability(pair, right).error),
         "given": float(shown.mean()),
-        "given_bytes": float(octets[shown].sum() / octets.sum()),
+        "given_bytes": None if octets is None else float(octets[shown].sum() / octets.sum()),
         "right_of_given": float(right[shown].mean()) if shown.any() else None,
-        "right_of_given_bytes": float(octets[shown & right].sum() / octets[shown].sum()) if shown.any() else None,
+        "right_of_given_bytes": (
+            float(octets[shown & right].sum() / octets[shown].sum()) if octets is not None and shown.any() else None
+        ),
         "windows": None if windows is None else to_json(windows),
     }
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """Answers to n flows beside the truth. ``foreground``: of a protocol that the bundle knows, and of no service,
-    which a rule would name."""
+    """Answers to n flows beside the truth. ``foreground``: of a protocol that the bundle knows, and of no service."""
 
     session: Text
     codes: I32
     confidence: F32
     size: F32 | None
-    bytes: F64
+    bytes: F64 | None
     protocol_known: Bools
     protocol_right: Bools
     both_right: Bools
@@ -148,11 +150,11 @@ class _Scored:
             codes=codes,
             confidence=answers.confidence,
             size=None if size is None else np.nan_to_num(size),
-            bytes=np.ones(len(rows)) if octets is None else np.nan_to_num(octets.astype(np.float64)),
+            bytes=None if octets is None else np.nan_to_num(octets.astype(np.float64)),
             protocol_known=truth.protocol >= 0,
             protocol_right=codes[0] == truth.protocol,
             both_right=truth.right(codes) & (codes[1] >= 0),
-            foreground=(truth.protocol >= 0) & ~truth.by_rule,
+            foreground=(truth.protocol >= 0) & (flows.service[rows] == ""),
         )
 
     @property
@@ -169,7 +171,7 @@ class _Scored:
     def fit(self) -> ConfidenceMap:
         _, which, count = np.unique(self.session, return_inverse=True, return_counts=True)
         weight = count[which] ** -0.5
-        # An application counts where it was asked for rightly.
+        # An application counts where it was asked for rightly; names of services would hide how hard others are.
         asked = self.foreground & self.protocol_right & (self.codes[1] >= 0)
         bounds = () if self.size is None else PACKETS
         place = np.zeros(len(which), np.int64) if self.size is None else np.searchsorted(PACKETS, self.size, "right")

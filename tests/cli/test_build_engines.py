@@ -48,7 +48,7 @@ def test_json_is_for_machines() -> None:
 
 
 def test_exit_3_where_nothing_passes() -> None:
-    result = run("--backend", "onnxruntime", "--bundle", "default", "--precision", "int8", "--max-drift", "0")
+    result = run("--backend", "onnxruntime", "--bundle", "no-ports", "--precision", "int8", "--max-drift", "0")
     assert result.exit_code == 3
     assert "kept out: " in result.stdout
     assert "nothing passes" in result.stderr

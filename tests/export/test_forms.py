@@ -6,22 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from taught import parts_of, taught_flows
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.bundle.precision import FORMS, Form
 from etcc_edge.bundle.seen import seen_in_training
-from etcc_edge.engines.gate import Comparison, compare
+from etcc_edge.engines.gate import MAX_DRIFT, Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
 from etcc_edge.export.forms import node_labels
 from etcc_edge.export.lint import refusals
 from etcc_edge.export.quantize import quantizable
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
-from etcc_edge.training.recipes import RECIPES
-from etcc_edge.training.splits import Split, split
 from making import integer_kernels
 
-FLOWS = {"iscx-tor-vpn-15s": "iscx-tor-vpn-15s/flows.csv"}
 REDUCED = [form for form in FORMS if form != "fp32"]
 
 
@@ -34,13 +32,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 def flows(bundle: Bundle, real_flows: Path) -> LabelledFlows:
     if bundle.name == "wire":
         pytest.skip("the corpus that it learnt from is not kept")
-    return read_labelled(real_flows / FLOWS.get(bundle.name, "cicdarknet2020-part/flows.csv"), bundle.features)
-
-
-def parts_of(bundle: Bundle, flows: LabelledFlows) -> Split:
-    record = bundle.training["split"]
-    share = RECIPES[bundle.training["recipe"]].validation_share
-    return split(flows, record["kind"], record["seed"], share, record["validation_kind"], record["test_share"])
+    return taught_flows(bundle, real_flows)
 
 
 def test_every_network_has_every_form(bundle: Bundle) -> None:
@@ -79,7 +71,7 @@ def test_drift_on_test_flows_is_small_and_as_the_bundle_says(bundle: Bundle, flo
         flows.protocol[test],
         flows.application[test],
     )
-    assert comparison.cascade.points <= 0.3
+    assert comparison.cascade.points <= MAX_DRIFT
     assert comparison.cascade.agreement >= 0.99
     assert all(drift.agreement >= 0.985 for drift in comparison.networks.values())
     recorded = bundle.metrics["drift"][form]["end_to_end"]
@@ -101,5 +93,5 @@ def test_wire_keeps_its_labels_in_every_form_on_flows_of_one_of_its_sources(real
         flows.protocol,
         flows.application,
     )
-    assert comparison.cascade.points <= 0.3
+    assert comparison.cascade.points <= MAX_DRIFT
     assert comparison.cascade.agreement >= 0.99

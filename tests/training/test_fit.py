@@ -111,7 +111,7 @@ def test_class_weights_lift_a_rare_class() -> None:
     rare = Examples(scaled, (np.arange(400) % 10 == 0).astype(np.int64))  # whatever the inputs
 
     def share(power: float) -> float:
-        recipe = replace(QUICK, epochs=4, class_weight_power=power)
+        recipe = replace(QUICK, class_weight_power=power)
         network = fit(LAYERS, rare, NONE, 2, recipe, "cnn", seed=0).network
         return float(network.exact(scaled.astype(np.float64)).argmax(1).mean())
 

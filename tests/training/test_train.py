@@ -459,20 +459,21 @@ def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taugh
     table, made = tmp_path / "captures.csv", tmp_path / "made"
     table.write_text("\n".join(lines))
     runner = CliRunner()
-    options = ["--captures", str(table), "--profile", "cicflowmeter-2021", "--timeout", "60", "--split", "session"]
+    options = ["--captures", str(table), "--profile", "iscx-15s", "--split", "session"]
     done = runner.invoke(main, ["train", *options, "-o", str(made), "--force"])
     assert done.exit_code == 0, done.output
     definition = load_bundle(made).flow_definition
-    assert (definition.profile, definition.timeout_s) == ("cicflowmeter-2021", 60)
+    assert (definition.profile, definition.timeout_s) == ("iscx-15s", 15)
     assert definition.description == "trained on captures"
 
     capture = str(tmp_path / "VPN-Chat-0.pcap")
     done = runner.invoke(main, ["infer", capture, "--bundle", str(made)])
     assert done.exit_code == 0, done.output
-    assert "cicflowmeter-2021 flows; bundle made" in done.stderr
+    assert "iscx-15s flows; bundle made" in done.stderr
+    assert "profile iscx-15s is unproven" in done.stderr
     assert "expect wrong labels" not in done.stderr
     done = runner.invoke(main, ["infer", capture, "--bundle", str(made), "--profile", "darknet2020", "--force"])
-    assert "was trained on flows of cicflowmeter-2021, these are cut as darknet2020 does" in done.stderr
+    assert "was trained on flows of iscx-15s, these are cut as darknet2020 does" in done.stderr
 
     done = runner.invoke(main, ["evaluate", "--captures", str(table), "--bundle", str(made), "--json"])
     assert done.exit_code == 0, done.output
@@ -484,10 +485,13 @@ def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taugh
     assert done.exit_code == 1
     assert "trained on flows cut in different ways; evaluate them apart" in done.stderr
 
-    adapted = tmp_path / "adapted"
-    done = runner.invoke(main, ["adapt", str(made), "--captures", str(table), "-o", str(adapted), "--force"])
+    adapted = str(tmp_path / "adapted")
+    done = runner.invoke(main, ["adapt", str(made), "--captures", str(table), "-o", adapted])
     assert done.exit_code == 1
     assert "Error: bundle made keeps no prototypes of its flows" in done.stderr
+    done = runner.invoke(main, ["adapt", "default", "--captures", str(table), "-o", adapted])
+    assert done.exit_code == 0, done.output
+    assert runner.invoke(main, ["infer", capture, "--bundle", adapted]).exit_code == 0
 
 
 @pytest.mark.parametrize("command", [["train", "-o", "made"], ["adapt", "default", "-o", "made"], ["evaluate"]])

@@ -49,7 +49,7 @@ def _reading(name: str) -> Iterator[None]:
     """Errors of pyarrow, of which the first line says what is wrong, become FlowsErrors."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a column's name
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FlowsError(f"{name}: cannot be read: {reason}") from error
 
