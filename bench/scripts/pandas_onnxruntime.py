@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]
 
 from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.engines.cascade import answer
 from etcc_edge.engines.onnxruntime import silent_library
+from etcc_edge.engines.result import Result
 from etcc_edge.flows.features import dialect_named
 
 ort = silent_library()
@@ -43,6 +45,25 @@ def label(bundle: Bundle, node: Node, raw: F32, threads: int) -> tuple[npt.NDArr
     return logits.argmax(axis=1), weights.max(axis=1) / weights.sum(axis=1)
 
 
+class Networks:
+    """The networks of a bundle, each over all of its flows."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self.bundle, self.threads = bundle, threads
+
+    def run(self, raw: F32) -> Result:
+        result = Result.empty(self.bundle.levels, self.bundle.vocabulary(), len(raw))
+        result.codes[1], result.confidence[1] = -1, np.nan
+        result.codes[0], result.confidence[0] = label(self.bundle, self.bundle.root, raw, self.threads)
+        for protocol, child in self.bundle.root.children.items():
+            rows = result.codes[0] == self.bundle.root.labels.index(protocol)
+            if rows.any():
+                codes, result.confidence[1, rows] = label(self.bundle, child, raw[rows], self.threads)
+                places = [self.bundle.vocabulary()[1].index(name) for name in child.labels]
+                result.codes[1, rows] = np.array(places)[codes]
+        return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("flows")
@@ -57,17 +78,11 @@ def main() -> None:
     by_key = {column.lower(): column for column in table.columns}
     raw = table[[by_key[names[feature][0]] for feature in bundle.features]].to_numpy(np.float32)
     raw[~np.isfinite(raw)] = np.nan
-    codes, confidence = label(bundle, bundle.root, raw, arguments.threads)
-    table["etcc_protocol"] = np.array(bundle.root.labels)[codes]
-    table["etcc_protocol_confidence"] = confidence.astype(float).round(4)
-    table["etcc_application"] = ""
-    table["etcc_application_confidence"] = np.nan
-    for protocol, child in bundle.root.children.items():
-        rows = table["etcc_protocol"] == protocol
-        if rows.any():
-            codes, confidence = label(bundle, child, raw[rows], arguments.threads)
-            table.loc[rows, "etcc_application"] = np.array(child.labels)[codes]
-            table.loc[rows, "etcc_application_confidence"] = confidence.astype(float).round(4)
+    # Names of services and confidences by the package's own numpy.
+    result = answer(bundle, Networks(bundle, arguments.threads), raw).at_least(bundle.least_confidence)
+    for level, confidence in zip(bundle.levels, result.confidence, strict=True):
+        table[f"etcc_{level}"] = result.labels(level)
+        table[f"etcc_{level}_confidence"] = confidence.astype(float).round(4)
     table.to_csv(arguments.out, index=False)
 
 

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.engines.cascade import answer
 from etcc_edge.engines.onnxruntime import silent_library
+from etcc_edge.engines.result import Result
 from etcc_edge.flows.features import dialect_named
 
 ort = silent_library()
@@ -54,6 +56,34 @@ class Network:
         return logits.argmax(axis=1), weights.max(axis=1) / weights.sum(axis=1)
 
 
+class Networks:
+    """The networks of a bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.root = Network(bundle, bundle.root)
+        self.below = {
+            bundle.root.labels.index(name): Network(bundle, child) for name, child in bundle.root.children.items()
+        }
+        applications = bundle.vocabulary()[1]
+        self.places = {
+            code: np.array([applications.index(name) for name in network.node.labels])
+            for code, network in self.below.items()
+        }
+
+    def run(self, raw: F32) -> Result:
+        result = Result.empty(self.bundle.levels, self.bundle.vocabulary(), len(raw))
+        result.codes[1], result.confidence[1] = -1, np.nan
+        columns = raw.T
+        result.codes[0], result.confidence[0] = self.root.label(columns)
+        for code, network in self.below.items():
+            chosen = np.flatnonzero(result.codes[0] == code)
+            if len(chosen):
+                codes, result.confidence[1, chosen] = network.label(columns[:, chosen])
+                result.codes[1, chosen] = self.places[code][codes]
+        return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("flows")
@@ -79,35 +109,27 @@ def main() -> None:
         rows = pl.read_csv(
             arguments.flows, separator="\x01", quote_char=None, infer_schema=False, truncate_ragged_lines=True
         )
-    raw = table.to_numpy().T
-    root = Network(bundle, bundle.root)
-    below = {bundle.root.labels.index(name): Network(bundle, child) for name, child in bundle.root.children.items()}
+    raw = table.to_numpy()
+    networks = Networks(bundle)
     applications = bundle.vocabulary()[1]
-    applications_of = {
-        code: np.array([applications.index(name) for name in network.node.labels]) for code, network in below.items()
-    }
-    n = raw.shape[1]
-    protocol, application = np.empty(n, np.int64), np.full(n, -1)
-    sure, sure_of_it = np.empty(n, np.float32), np.full(n, np.nan, np.float32)
+    n = len(raw)
+    codes, confidence = np.empty((2, n), np.int64), np.empty((2, n), np.float32)
 
     def label(start: int) -> None:
         part = slice(start, min(start + BLOCK, n))
-        block = np.where(np.isfinite(raw[:, part]), raw[:, part], np.float32(np.nan))
-        protocol[part], sure[part] = root.label(block)
-        for code, network in below.items():
-            chosen = np.flatnonzero(protocol[part] == code)
-            if len(chosen):
-                codes, sure_of_it[start + chosen] = network.label(block[:, chosen])
-                application[start + chosen] = applications_of[code][codes]
+        block = np.ascontiguousarray(np.where(np.isfinite(raw[part]), raw[part], np.float32(np.nan)))
+        # Names of services and confidences by the package's own numpy.
+        result = answer(bundle, networks, block).at_least(bundle.least_confidence)
+        codes[:, part], confidence[:, part] = result.codes, result.confidence
 
     with ThreadPoolExecutor(arguments.threads) as pool:
         list(pool.map(label, range(0, n, BLOCK)))
 
     labelled = rows.with_columns(
-        pl.Series("etcc_protocol", bundle.root.labels).gather(protocol),
-        pl.Series("etcc_protocol_confidence", sure),
-        pl.Series("etcc_application", [*applications, ""]).gather(application % (len(applications) + 1)),
-        pl.Series("etcc_application_confidence", sure_of_it, nan_to_null=True),
+        pl.Series("etcc_protocol", bundle.root.labels).gather(codes[0]),
+        pl.Series("etcc_protocol_confidence", confidence[0]),
+        pl.Series("etcc_application", [*applications, ""]).gather(codes[1] % (len(applications) + 1)),
+        pl.Series("etcc_application_confidence", confidence[1], nan_to_null=True),
     )
     if of_parquet:
         labelled.write_parquet(arguments.out)

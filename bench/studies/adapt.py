@@ -47,12 +47,11 @@ def outcome(bundle: Bundle, flows: LabelledFlows) -> dict[str, Any]:
     return Outcome.of(bundle, open_cascade(bundle, choose("onnxruntime", "fp32")), tested).figures()
 
 
-def stored(bundle: Bundle) -> Bundle:
+def stored(bundle: Bundle, folder: str) -> Bundle:
     """As a user has it: from a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "measured"
-        save_bundle(bundle, path)
-        return load_bundle(path)
+    path = Path(tempfile.mkdtemp(dir=folder)) / "measured"
+    save_bundle(bundle, path)
+    return load_bundle(path)
 
 
 @click.command()
@@ -65,26 +64,29 @@ def main(old: str, new: str, groups: tuple[str, str], counts: tuple[int, ...], s
     """How many labels are right on sessions of NEW never seen: before, adapted, and trained anew on OLD and the same
     labelled flows."""
     try:
-        first = read_labelled(old, groups=groups[0], to_split=True)
-        second = read_labelled(new, first.feature_names, groups=groups[1], to_split=True)
-        base = stored(train(first, PLAN))
-        names = [first.feature_names.index(name) for name in base.features]
-        for seed in range(seeds):
-            parts = split(second, "session", seed, 0.0, test_share=0.5)
-            tested = second.take(parts.test)
-            for count in counts:
-                taught = second.take(drawn(second, parts.train, count, seed))
-                own = replace(
-                    taught, features=np.ascontiguousarray(taught.features[:, names]), feature_names=base.features
-                )
-                bundles = {
-                    "before": base,
-                    "adapted": stored(adapt(base, own, replace(PLAN, split=split_kind(own), seed=seed)).bundle),
-                    "trained anew": stored(train(joined([first, taught]), replace(PLAN, seed=seed))),
-                }
-                for model, bundle in bundles.items():
-                    line = {"model": model, "seed": seed, "flows a label": count, "flows": len(taught)}
-                    click.echo(json.dumps({**line, **outcome(bundle, tested)}))
+        with tempfile.TemporaryDirectory() as folder:
+            first = read_labelled(old, groups=groups[0], to_split=True)
+            second = read_labelled(new, first.feature_names, groups=groups[1], to_split=True)
+            base = stored(train(first, PLAN), folder)
+            names = [first.feature_names.index(name) for name in base.features]
+            for seed in range(seeds):
+                parts = split(second, "session", seed, 0.0, test_share=0.5)
+                tested = second.take(parts.test)
+                for count in counts:
+                    taught = second.take(drawn(second, parts.train, count, seed))
+                    own = replace(
+                        taught, features=np.ascontiguousarray(taught.features[:, names]), feature_names=base.features
+                    )
+                    bundles = {
+                        "before": base,
+                        "adapted": stored(
+                            adapt(base, own, replace(PLAN, split=split_kind(own), seed=seed)).bundle, folder
+                        ),
+                        "trained anew": stored(train(joined([first, taught]), replace(PLAN, seed=seed)), folder),
+                    }
+                    for model, bundle in bundles.items():
+                        line = {"model": model, "seed": seed, "flows a label": count, "flows": len(taught)}
+                        click.echo(json.dumps({**line, **outcome(bundle, tested)}))
     except EtccError as error:
         raise click.ClickException(str(error)) from error
 

@@ -15,7 +15,7 @@ from making import raw_flows
 
 
 def test_drift_without_flows_is_what_training_recorded_and_called_so() -> None:
-    bundle = load_bundle("default")
+    bundle = load_bundle("no-ports")
     figures = drift.recorded(bundle, "int8")
     assert figures is not None
     assert figures.source == "recorded at training"

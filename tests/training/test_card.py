@@ -49,7 +49,7 @@ def test_it_says_what_vpn_means_where_the_view_is_known(view: str, words: str) -
 
 
 def test_it_says_which_services_are_named_by_rule_and_when_an_application_is_given() -> None:
-    bundle = load_bundle("default")
+    bundle = load_bundle("iscx-tor-vpn-15s")
     assert "by rule" not in model_card(bundle)
     confidence = ConfidenceMap((), np.ones((2, 1, 2), np.float32), 0.625)
     card = model_card(replace(bundle, services=services(), confidence=confidence))
@@ -59,7 +59,7 @@ def test_it_says_which_services_are_named_by_rule_and_when_an_application_is_giv
 
 
 def test_it_says_that_sessions_never_seen_score_lower_unless_the_test_flows_are_of_such() -> None:
-    bundle = load_bundle("default")
+    bundle = load_bundle("iscx-tor-vpn-15s")
     captures = {**bundle.training, "split": {**bundle.training["split"], "kind": "session", "dropped": 7}}
     captures |= {"sessions": 74}
     assert "sessions never seen score far lower" in model_card(bundle)
