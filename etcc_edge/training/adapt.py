@@ -253,7 +253,7 @@ def _assembled(
         name=plan.name,
         root=replace(first.node, children={stage.protocol: stage.node for stage in others}),
         weights={name: array for stage in fitted for name, array in stage.weights.items()},
-        onnx={},
+        onnx={(stage.node.id, "fp32"): stage.onnx for stage in fitted},
         trained=TrainedFlows(
             np.union1d(before.identities, own.identities), np.union1d(before.inputs, own.inputs).astype(np.uint32)
         ),
