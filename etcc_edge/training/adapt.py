@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from etcc_edge.arrays import F32, I32
+from etcc_edge.arrays import F32, I32, I64
 from etcc_edge.bundle.model import Bundle, Node, Prototypes, TrainedFlows
 from etcc_edge.bundle.network import Network
 from etcc_edge.bundle.seen import trained_flows, true_applications
@@ -22,6 +22,7 @@ from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.result import Evaluation, from_json
 from etcc_edge.export.forms import with_drift, with_forms
+from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.labels import codes_of, label_key
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
@@ -108,7 +109,8 @@ def adapt(
         confidence := fit_confidence(adapted, flows, Answers.of(adapted, flows, parts.validation))
     ):
         adapted = replace(adapted, confidence=confidence)
-    adapted = with_forms(adapted, flows, parts.train, parts.validation, parts.test)
+    whole, train = _with_generated(bundle, flows, parts.train, plan.seed)
+    adapted = with_forms(adapted, whole, train, parts.validation, parts.test)
     thresholds = energy_thresholds(adapted, flows.features, parts.validation[stages[0].label[parts.validation] >= 0])
     adapted = replace(adapted, root=replace(adapted.root, thresholds=thresholds))
     after = test_figures(adapted, flows, parts.test)
@@ -118,6 +120,28 @@ def adapt(
     adapted = with_drift(adapted, flows, parts.test)
     adapted = replace(adapted, model_card=model_card(adapted))
     return Adapted(adapted, from_json(before), from_json(after), kept)
+
+
+def _with_generated(bundle: Bundle, flows: LabelledFlows, train: I64, seed: int) -> tuple[LabelledFlows, I64]:
+    """The flows, and behind them generated ones like the bundle's own; and the rows that train with those. They
+    calibrate what the owner's flows do not reach, such as the network of a protocol that these lack."""
+    prototypes = _prototypes(bundle)
+    raw, origin = flows_like(prototypes, np.arange(len(prototypes.flows)), _REPLAYED, np.random.default_rng(seed))
+    names = np.array(prototypes.labels, np.str_)[origin]
+    none: dict[str, Any] = {
+        name: np.concatenate([getattr(flows, name), np.full(len(raw), "")])
+        for name in ("flow_id", "capture", "session", "service")
+    }
+    whole = replace(
+        flows,
+        features=np.concatenate([flows.features, raw]),
+        protocol=np.concatenate([flows.protocol, names[:, 0]]),
+        application=np.concatenate([flows.application, names[:, 1]]),
+        start=np.concatenate([flows.start, np.full(len(raw), -1)]),
+        identity=None if flows.identity is None else np.concatenate([flows.identity, feature_hashes(raw)]),
+        **none,
+    )
+    return whole, np.concatenate([train, np.arange(len(flows), len(whole))])
 
 
 def _in_the_words_of(bundle: Bundle, flows: LabelledFlows) -> LabelledFlows:

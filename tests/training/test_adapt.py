@@ -107,6 +107,21 @@ def test_the_flows_that_taught_it_are_known_again(adapted, bundle, flows):
     assert np.isin(bundle.trained.inputs, adapted.bundle.trained.inputs).all()
 
 
+def test_flows_of_one_protocol_are_enough(bundle, flows):
+    rows = np.flatnonzero(flows.protocol == "VPN")
+    assert "Non-VPN" in bundle.root.children
+    plan = Plan("new", split="random", command="etcc-edge adapt old new.csv -o new")
+    adapted = adapt(bundle, flows.take(rows), plan)
+    assert set(adapted.bundle.root.children) == set(bundle.root.children)
+
+
+def test_confidences_are_fitted_on_sessions_of_the_owner(bundle, flows):
+    sessions = np.char.mod("session %d", np.arange(len(flows)) % 60)
+    of_sessions = replace(flows, session=sessions, flow_id=np.full(len(flows), ""))
+    plan = Plan("new", split="session", command="etcc-edge adapt old new.csv -o new")
+    assert adapt(bundle, of_sessions, plan).bundle.confidence is not None
+
+
 def test_an_adapted_bundle_can_be_adapted_again(adapted, flows):
     again = adapt(adapted.bundle, flows, Plan("again", split="random", seed=1, command="adapt"))
     assert again.bundle.root.children["VPN"].labels == adapted.bundle.root.children["VPN"].labels
