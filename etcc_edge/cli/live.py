@@ -7,11 +7,13 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from etcc_edge.cli.live_table import live_table
 from etcc_edge.cli.terminal import NumberRange, note, parse_after, silence
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.stream import STDIN
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from etcc_edge.meter.interface import Interface
     from etcc_edge.meter.source import After
     from etcc_edge.serve.live import Live
-    from etcc_edge.serve.metrics import History
 
 # Threads that numpy starts when it is imported would keep their capabilities, so it is imported later, and starts none.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -178,7 +179,8 @@ def command(
     if server:
         note(f"{name}: http://{server.address}/ has a page, and /metrics")
     notify("READY=1")
-    reason = _serve(live, interface, bundle, history)
+    with live_table(live, name) as draw:
+        reason = _serve(live, interface, bundle, (history.tick, draw))
     notify("STOPPING=1")
     whole = live.stop(_DRAIN_SECONDS)
     _say_counts(live, name)
@@ -197,8 +199,8 @@ def command(
         raise EtccError(f"{live.sink.place}: {live.sink.stalled or 'too slow'}; {live.counts.lost} flows were lost")
 
 
-def _serve(live: Live, interface: Interface, bundle: str, history: History) -> str:
-    """Until told to stop, or something ends; what, in a clause."""
+def _serve(live: Live, interface: Interface, bundle: str, ticks: Sequence[Callable[[], None]]) -> str:
+    """Until told to stop, or something ends; what, in a clause. ``ticks`` are called often."""
     period = watchdog_seconds() / 3
     told = time.monotonic()
     was_up = True
@@ -210,7 +212,8 @@ def _serve(live: Live, interface: Interface, bundle: str, history: History) -> s
             return ""
         if live.failed is not None:
             return ""
-        history.tick()
+        for tick in ticks:
+            tick()
         if not interface.is_there():
             return f"{interface.name}: the interface is gone; what came until then is labelled"
         if (is_up := interface.is_up()) != was_up:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -151,3 +153,34 @@ def test_what_cannot_be_done_is_one_line(wire: Wire) -> None:
         assert process.returncode == 1
         assert line.startswith("Error: ")
         assert reasons[words] in line
+
+
+def test_a_terminal_shows_a_table_while_records_go_to_a_file(wire: Wire, tmp_path: Path) -> None:
+    terminal, its_end = os.openpty()
+    words = ["live", "-i", wire.near, "-o", str(tmp_path / "flows.jsonl")]
+    wide = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    live = subprocess.Popen([sys.executable, "-c", MAIN, *words], stderr=its_end, cwd="/", env=wide)
+    os.close(its_end)
+    shown = b""
+
+    def read_until(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            assert select.select([terminal], [], [], LONG)[0], shown
+            shown += os.read(terminal, 1 << 16)
+
+    try:
+        read_until(b"capturing")
+        wire.send(traffic(50))
+        read_until(b"payload, MB")
+        wire.ip("link", "set", wire.near, "down")
+        read_until(f"{wire.near}: is down; waiting\r\n".encode())  # a line of its own above the table
+    finally:
+        live.terminate()
+        with contextlib.suppress(OSError):  # at its end
+            while chunk := os.read(terminal, 1 << 16):
+                shown += chunk
+    assert live.wait(LONG) == 0
+    assert b"flows open" in shown
+    *_, last = records(tmp_path / "flows.jsonl")
+    assert str(last["etcc_protocol"]).encode() in shown

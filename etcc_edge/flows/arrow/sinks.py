@@ -65,7 +65,7 @@ class ParquetSink(_ArrowSink):
 
     def __init__(self, out: BinaryIO, own: OwnColumns, labels: LabelColumns) -> None:
         super().__init__(own, labels)
-        self._writer = pq.ParquetWriter(out, self._schema, compression="zstd")
+        self._writer = _parquet_writer(out, self._schema)
         self._group: list[pa.RecordBatch] = []
 
     def write(self, formatted: pa.RecordBatch) -> None:
@@ -81,6 +81,11 @@ class ParquetSink(_ArrowSink):
         group, self._group = self._group, []
         if group:
             self._writer.write_table(pa.Table.from_batches(group), row_group_size=1 << 26)
+
+
+def _parquet_writer(out: BinaryIO, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
+    repeated = [column.name for column in schema if column.type != pa.float32()]  # confidences hardly repeat
+    return pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=repeated, **options)
 
 
 class AppendSink:
@@ -101,7 +106,7 @@ class AppendSink:
         for at in range(0, self._begin, _PIECE):
             out.write(table.read_at(at, min(_PIECE, self._begin - at)))
         self._written: list[pq.FileMetaData] = []
-        self._writer = pq.ParquetWriter(out, self._schema, compression="zstd", metadata_collector=self._written)
+        self._writer = _parquet_writer(out, self._schema, metadata_collector=self._written)
 
     def format(self, batch: Batch, codes: I32, confidence: F32, known: I8 | None) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays(self._labels.arrays(codes, confidence, known), schema=self._schema)
