@@ -443,7 +443,7 @@ def memory(flows: int, minutes: float, max_flows: int) -> None:
             most_megabytes=round(max(size for _, size in samples) / 1e6, 1),
         )
         sink.give_up = True  # what is open is of no interest
-        live.stop(1)
+        live.stop(60)  # a thread in native code at the interpreter's end would abort it
 
 
 @main.command()
