@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from etcc_edge.bench.contenders.backends import Contender
-from etcc_edge.bench.figures import Report
+from etcc_edge.bench.figures import ProcessFigures, Report
 from etcc_edge.bench.report.files import FORMATS, as_csv, as_json, read, write
 from etcc_edge.bench.report.tables import rate, size, summary
 from etcc_edge.errors import EtccError
@@ -73,8 +73,12 @@ def test_the_page_has_its_plots_and_loads_nothing(bench: Any, fake: Fake, linear
 
 
 def peak_of_native(report: Report) -> str:
-    [peak] = {m.peak_bytes for m in report.measurements if m.contender == "native" and m.peak_bytes}
-    return f"{peak / (1 << 20):.1f}\u00a0MiB"
+    peaks = [
+        m.figures.peak_bytes
+        for m in report.measurements
+        if m.contender == "native" and isinstance(m.figures, ProcessFigures)
+    ]
+    return f"{peaks[0] / (1 << 20):.1f}\u00a0MiB"
 
 
 def test_the_page_names_the_processor_and_writes_sizes_for_people() -> None:
