@@ -80,6 +80,9 @@ def wheels(session: nox.Session) -> None:
     folder, dist = Path(session.create_tmp()), ROOT / "dist"
     env = {**commit_time(session), "CMAKE_TOOLCHAIN_FILE": str(ROOT / "packaging" / "zig.cmake")}
     session.run("python", "-m", "build", "--sdist", "--outdir", str(dist), str(ROOT), env=env)
+    # The program itself: pip hides the session's packages from what it builds, and so from Python's script of zig.
+    zig = session.run("python", "-c", "import ziglang; print(ziglang.__path__[0] + '/zig')", silent=True)
+    env["ETCC_ZIG"] = str(zig).strip()
     python = session.run("python", "-c", "import sys; print('cp%d%d' % sys.version_info[:2])", silent=True)
     for machine in MACHINES:
         suffix = f".cpython-{str(python).strip()[2:]}-{machine}-linux-gnu.so"

@@ -6,13 +6,13 @@ command=${1:-etcc-edge}
 data=$(dirname "$0")/../tests/data
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
-for bundle in default no-ports iscx-tor-vpn-15s; do
+for bundle in default no-ports wire iscx-tor-vpn-15s; do
   flows=$data/generated-flows.csv
   [ "$bundle" = iscx-tor-vpn-15s ] && flows=$data/generated-flows-iscx.csv
   golden=$data/golden/$bundle.labels.csv
   for set in portable ''; do
     ETCC_EDGE_INSTRUCTION_SET=$set "$command" infer "$flows" --bundle "$bundle" --backend native --columns labels \
-      -o "$scratch/labels.csv" --force >/dev/null 2>"$scratch/notes" || { cat "$scratch/notes" >&2; exit 1; }
+      --min-confidence 0 -o "$scratch/labels.csv" --force >/dev/null 2>"$scratch/notes" || { cat "$scratch/notes" >&2; exit 1; }
     if [ -n "$set" ]; then
       cmp "$scratch/labels.csv" "$golden"
     else

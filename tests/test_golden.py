@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +105,10 @@ def test_a_changed_weight_shows(name: str, node: str, tmp_path: Path, monkeypatc
         min_confidence=0,
     )
     assert (tmp_path / "out.csv").read_text() != golden(name).read_text()
+
+
+def test_the_script_for_installed_packages_tries_every_shipped_bundle() -> None:
+    script = Path(__file__).parents[1] / "packaging" / "golden.sh"
+    command = Path(sys.executable).with_name("etcc-edge")
+    tried = subprocess.run(["sh", script, command], check=True, capture_output=True, text=True)
+    assert set(tried.stdout.splitlines()) == {f"{name}: golden" for name in FLOWS}
