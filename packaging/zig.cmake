@@ -1,7 +1,7 @@
-# A cross build by zig, whose program is $ETCC_ZIG, for the machine and C library in $ETCC_TARGET: x86_64-linux-gnu.2.17.
+# A cross build by zig (from the package ziglang) for the machine and C library in $ETCC_TARGET: x86_64-linux-gnu.2.17.
 set(CMAKE_SYSTEM_NAME Linux)
 string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR "$ENV{ETCC_TARGET}")
-set(CMAKE_CXX_COMPILER $ENV{ETCC_ZIG} c++ -target $ENV{ETCC_TARGET})
+set(CMAKE_CXX_COMPILER python-zig c++ -target $ENV{ETCC_TARGET})
 # What CMake would find out by linking a program, for which zig first compiles all of libc++.
 set(CMAKE_CXX_COMPILER_FORCED TRUE)
 set(CMAKE_CXX_COMPILER_ID_RUN TRUE)
@@ -17,7 +17,7 @@ set(CMAKE_SIZEOF_VOID_P 8)
 set(CMAKE_EXECUTABLE_FORMAT ELF)
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 # zig's ar and ranlib are words of one program, which CMake cannot be told as tools.
-set(CMAKE_CXX_ARCHIVE_CREATE "$ENV{ETCC_ZIG} ar qc <TARGET> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_APPEND "$ENV{ETCC_ZIG} ar q <TARGET> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_FINISH "$ENV{ETCC_ZIG} ranlib <TARGET>")
+set(CMAKE_CXX_ARCHIVE_CREATE "python-zig ar qc <TARGET> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_APPEND "python-zig ar q <TARGET> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_FINISH "python-zig ranlib <TARGET>")
 set(ETCC_DOTPROD "-mcpu=generic+dotprod" CACHE STRING "")
