@@ -91,8 +91,7 @@ def wheels(session: nox.Session) -> None:
         build = ("pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(raw), str(ROOT))
         session.run(*build, env={**env, **cross})
         (wheel,) = raw.glob(f"*-{str(python).strip()}-*.whl")
-        tag = f"manylinux_{GLIBC.replace('.', '_')}_{machine}"
-        session.run("auditwheel", "repair", "--plat", tag, "--wheel-dir", str(dist), str(wheel), env=env)
+        session.run("auditwheel", "repair", "--wheel-dir", str(dist), str(wheel), env=env)
         if machine == platform.machine():
             (repaired,) = dist.glob(f"*-{str(python).strip()}-*{machine}.whl")
             installed = folder / "installed"

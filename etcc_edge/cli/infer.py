@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
 import os
 import re
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,9 @@ from etcc_edge.cli.terminal import (
     byte_progress,
     check_form,
     check_is_new,
+    counted,
     note,
+    packets_met,
     parse_after,
     print_table,
     printed,
@@ -32,17 +32,14 @@ from etcc_edge.cli.terminal import (
 )
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
-from etcc_edge.flows.binaries import ARROW_FORMS, is_capture, is_table, name_foreign
-from etcc_edge.flows.open import open_table
-from etcc_edge.flows.stream import STDIN, ByteStream
-from etcc_edge.flows.text.header import read_header
+from etcc_edge.flows.binaries import ARROW_FORMS
+from etcc_edge.flows.stream import STDIN
 from etcc_edge.infer.file import Summary, label_file
 from etcc_edge.infer.windows import SumBy
-from etcc_edge.meter import PROFILES, CaptureSource
+from etcc_edge.meter import PROFILES
 from etcc_edge.meter.source import After
 
 _PREVIEW_ROWS = "10"
-_START_BYTES = 1 << 16  # of a file, to read its header from
 
 
 class _Command(click.Command):
@@ -50,8 +47,9 @@ class _Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words: list[str] = []
-        for word, following in zip(args, [*args[1:], ""], strict=True):
+        for i, word in enumerate(args):
             words.append(word)
+            following = args[i + 1] if i + 1 < len(args) else ""
             if word == "--preview" and "--" not in words and not following.lstrip("-").isdigit():
                 words.append(_PREVIEW_ROWS)
         return super().parse_args(ctx, words)
@@ -151,8 +149,8 @@ def command(
     file; Parquet and Arrow files or a folder of them (extra: pip install 'etcc-edge[arrow]'); - is standard input.
 
     Without -o, NAME.labels.csv is written beside NAME.csv or NAME.pcap, NAME.labels.parquet beside NAME.parquet, and
-    standard input goes to standard output. With -o, the name says which of these forms is written. An earlier labelled
-    file of the same input is replaced; any other file only with --force.
+    standard input goes to standard output. With -o, the name says which of these forms is written. An existing file is
+    replaced only with --force.
 
     \b
     Examples:
@@ -246,14 +244,14 @@ def command(
         if not as_json and target != STDIN:
             with printed():
                 _print_counts(summary, one_of_several=several)
-            note(f"{summary.flows} flows{_early_rows(summary)} written to {summary.output}")
+            note(f"{counted(summary.flows, 'flow')}{_early_rows(summary)} written to {summary.output}")
         outcomes.append(asdict(summary))
     seconds = time.perf_counter() - start
     if as_json:
         with printed():
             click.echo(json.dumps(outcomes, indent=1))
     if labelled:
-        note(f"{labelled} flows in {seconds:.2f} s: {labelled / seconds:.0f} flows/s")
+        note(f"{counted(labelled, 'flow')} in {seconds:.2f} s: {labelled / seconds:.0f} flows/s")
     if failed:
         raise SystemExit(1)
 
@@ -328,45 +326,17 @@ def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
 
 
 def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
-    """Raises UsageError where an output would replace an input, another output, or a file that is not ours."""
-    pairs = [(name, Path(target)) for name, target in zip(flows, targets, strict=True) if target != STDIN]
+    """Raises UsageError where an output would replace an input, another output or, unless ``force``, a file that holds
+    anything."""
+    outputs = [Path(target) for target in targets if target != STDIN]
     inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
-    for name, file in pairs:
+    for file in outputs:
         if file.exists() and any(file.samefile(path) for path in inputs):
             raise click.UsageError(f"{file} is the input itself; name another file with -o")
-        if file.is_file() and not force and not (name != STDIN and _is_labelled(file, name)):
+        if file.is_file() and file.stat().st_size and not force:
             raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
-    if len({os.path.realpath(file) for _, file in pairs}) < len(pairs):
+    if len({os.path.realpath(file) for file in outputs}) < len(outputs):
         raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
-
-
-def _is_labelled(path: Path, source: str) -> bool:
-    """Whether a file is empty, or an earlier output for this input: its header has columns of the input, all of them or
-    chosen ones, then ours, and no others."""
-    existing = _header_cells(str(path))
-    if not existing:
-        return existing is not None
-    own = list(existing)
-    while own and own[-1].startswith("etcc_"):
-        own.pop()
-    # A counter that is subtracted from keeps what the input does not have.
-    return len(own) < len(existing) and not Counter(own) - Counter(_header_cells(source) or ())
-
-
-def _header_cells(path: str) -> tuple[str, ...] | None:
-    """The names in a file's header, none for an empty file; None where it has no header that can be read. A capture's
-    are those that the meter gives."""
-    try:
-        with contextlib.closing(ByteStream(path, name_foreign=name_foreign)) as source:
-            if is_table(source.first):
-                with contextlib.closing(open_table(path)) as table:
-                    return table.columns
-            if is_capture(source.first):
-                return CaptureSource(source, after=After(packets=2)).columns
-            start = source.read(_START_BYTES)
-        return read_header(start, path, whole=len(start) < _START_BYTES).cells if start else ()
-    except EtccError:
-        return None
 
 
 def _say_choices(summary: Summary) -> None:
@@ -396,10 +366,13 @@ _ROW_NOTES = {
 def _say_findings(summary: Summary) -> None:
     for kind, what in _ROW_NOTES.items():
         if count := summary.rows[kind]:
-            note(f"{summary.input}: {count} {what if kind.endswith(('lines', 'headers')) else 'rows ' + what}")
+            note(f"{summary.input}: {count if kind.endswith(('lines', 'headers')) else counted(count, 'row')} {what}")
+    if summary.capture:
+        met = summary.capture
+        note(f"{summary.input}: {packets_met(met['packets'], met['skipped'], met['flows_of_one_packet'])}")
     if summary.windows:
         sums = summary.windows
-        note(f"{summary.input}: {sums.windows} windows written to {sums.output}")
+        note(f"{summary.input}: {counted(sums.windows, 'window')} written to {sums.output}")
         if sums.late_flows:
             note(f"{summary.input}: warning: {sums.late_flows} flows came after their window was written: not in it")
         if sums.without_time:

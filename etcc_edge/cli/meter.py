@@ -7,12 +7,21 @@ import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
 from etcc_edge import _native
-from etcc_edge.cli.terminal import NumberRange, byte_progress, check_form, check_is_new, note
+from etcc_edge.cli.terminal import (
+    NumberRange,
+    byte_progress,
+    check_form,
+    check_is_new,
+    counted,
+    note,
+    packets_met,
+)
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
@@ -104,8 +113,12 @@ def command(
             note(f"Error: {name}: {source.problem}; its flows up to there were written")
         if evicted := source.meter.evicted:
             note(f"{name}: warning: {evicted} flows ended early, since {max_flows} were open")
+    summary = _summary(profile, sources)
     if as_json:
-        note(json.dumps(_summary(profile, sources)))
+        note(json.dumps(summary))
+    else:
+        met = packets_met(summary["packets"], summary["skipped"], 0 if lone else summary["flows_of_one_packet"])
+        note(f"{met}; {counted(summary['flows'], 'flow')} written")
     if any(source.problem for source in sources):
         sys.exit(1)
 
@@ -114,7 +127,7 @@ def _is_same(name: str, output: str) -> bool:
     return output != STDIN and Path(output).exists() and Path(name).samefile(output)
 
 
-def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, object]:
+def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, Any]:
     skipped: Counter[str] = Counter()
     for source in sources:
         skipped.update(source.meter.skipped)

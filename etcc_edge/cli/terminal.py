@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Any
@@ -71,6 +71,20 @@ def as_typed() -> str:
         return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
 
     return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
+
+
+def counted(count: int, noun: str) -> str:
+    """Such as 1 flow, 2 flows."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def packets_met(packets: int, skipped: Mapping[str, int], lone: int) -> str:
+    """What a meter met in a capture: its packets, those of them that belong to no flow by reason, and the flows of one
+    packet, which it leaves out."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+    text = counted(packets, "packet")
+    text += f", of no flow: {reasons}" if reasons else ""
+    return text + (f"; {counted(lone, 'flow')} of one packet left out" if lone else "")
 
 
 def note(text: str) -> None:

@@ -29,9 +29,9 @@ _BINARIES: tuple[tuple[bytes, str, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (b"\x1f\x8b", "gzip data inside an archive", _UNPACK),
     (b"PK\x03\x04", "a zip archive inside an archive", _UNPACK),
-    (b"%PDF-", "a PDF file", "a flows file is CSV or ARFF"),
-    (b"\x7fELF", "a program (ELF)", "a flows file is CSV or ARFF"),
-    (b"\x89PNG\r\n", "a PNG image", "a flows file is CSV or ARFF"),
+    (b"%PDF-", "a PDF file", "flows are CSV, ARFF, Parquet or captures"),
+    (b"\x7fELF", "a program (ELF)", "flows are CSV, ARFF, Parquet or captures"),
+    (b"\x89PNG\r\n", "a PNG image", "flows are CSV, ARFF, Parquet or captures"),
 )
 SIGNATURE_BYTES = max(len(signature) for signature, _, _ in _BINARIES)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import struct
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_each_flow_is_written_with_what_identifies_it_and_its_labels(capture: Pa
     ]
     assert all(row["etcc_protocol"] for row in labelled)
     assert "darknet2020 flows; bundle default" in done.stderr
-    assert "1 flows are of IPv6, which no shipped bundle was trained on" in done.stderr
+    assert "of the flows 1 are of IPv6, which no shipped bundle was trained on" in done.stderr
 
 
 def test_the_labels_are_those_of_the_meter_s_file(capture: Path, tmp_path: Path) -> None:
@@ -126,14 +127,6 @@ def test_captures_and_files_are_labelled_together(capture: Path, tmp_path: Path)
     assert f"{flows}: warning: --profile, --timeout and --after are for captures: not used" in done.stderr
 
 
-def test_an_earlier_labelled_file_is_replaced_and_no_other(capture: Path) -> None:
-    assert run(str(capture)).exit_code == 0
-    assert run(str(capture), "--columns", "all").exit_code == 0
-    assert run(str(capture)).exit_code == 0
-    capture.with_name("capture.labels.csv").write_text("mine")
-    assert run(str(capture)).exit_code == 2
-
-
 def test_a_damaged_capture_gives_labels_up_to_there_and_exit_1(tmp_path: Path) -> None:
     path = tmp_path / "cut.pcap"
     path.write_bytes(CAPTURE[:-1])
@@ -142,6 +135,15 @@ def test_a_damaged_capture_gives_labels_up_to_there_and_exit_1(tmp_path: Path) -
     assert f"Error: {path}: it is cut within a record; its flows up to there were labelled" in done.stderr
     assert json.loads(done.stdout)[0]["damage"] == "it is cut within a record"
     assert len(rows(tmp_path / "cut.labels.csv")) == 3
+
+
+def test_packets_of_no_flow_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "arp.pcap"
+    arp = bytes(12) + b"\x08\x06" + bytes(28)
+    path.write_bytes(pcap(PACKETS[:1]) + struct.pack("<IIII", 2, 0, len(arp), len(arp)) + arp)
+    done = run(str(path))
+    assert done.exit_code == 0
+    assert f"{path}: 2 packets, of no flow: 1 not IP; 1 flow of one packet left out" in done.stderr
 
 
 def test_a_capture_without_flows_has_a_header(tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_an_early_row_comes_before_a_long_flow_s_own(capture: Path) -> None:
     ]
     assert all(row["etcc_protocol"] for row in labelled)
     assert "3 flows and 2 early rows written" in done.stderr
-    assert "1 flows are of IPv6" in done.stderr
+    assert "of the flows 1 are of IPv6" in done.stderr
     counts = done.stdout.splitlines()[1:]
     assert sum(int(line.split()[2]) for line in counts) == 3
 

@@ -243,8 +243,8 @@ def test_without_its_package_zstd_is_an_error_that_names_it(tmp_path, monkeypatc
         (b"ARROW1\0\0", "an Arrow file; name the file itself, unpacked"),
         (b"BZh91AY&SY", "bzip2 data; unpack it first"),
         (b"\xfd7zXZ\0\0", "xz data; unpack it first"),
-        (b"%PDF-1.7\n", "a PDF file; a flows file is CSV or ARFF"),
-        (b"\x7fELF\x02\x01", r"a program \(ELF\); a flows file is CSV or ARFF"),
+        (b"%PDF-1.7\n", "a PDF file; flows are CSV, ARFF, Parquet or captures"),
+        (b"\x7fELF\x02\x01", r"a program \(ELF\); flows are CSV, ARFF, Parquet or captures"),
     ],
     ids=lambda value: value.split(";")[0] if isinstance(value, str) else "",
 )

@@ -47,7 +47,9 @@ def test_a_cut_capture_gives_its_flows_a_warning_and_exit_1(tmp_path: Path) -> N
     done = run(str(path))
     assert done.exit_code == 1
     assert len(done.stdout.splitlines()) == 2
-    assert done.stderr == f"Error: {path}: it is cut within a record; its flows up to there were written\n"
+    error, counts = done.stderr.splitlines()
+    assert error == f"Error: {path}: it is cut within a record; its flows up to there were written"
+    assert counts.endswith("; 1 flow written")
 
 
 def test_gzip_that_is_cut_gives_the_flows_that_could_be_unpacked(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_gzip_that_is_cut_gives_the_flows_that_could_be_unpacked(tmp_path: Path)
     path.write_bytes(packed[:-9])
     done = run(str(path), "-o", str(out))
     assert done.exit_code == 1
-    assert done.stderr == (
+    assert done.stderr.startswith(
         f"Error: {path}: cannot be read to its end: the gzip data is damaged or cut short; its flows up to there were "
         "written\n"
     )
@@ -111,4 +113,7 @@ def test_a_single_syn_goes_before_older_flows(tmp_path: Path) -> None:
     done = run(str(path), "--max-flows", "2")
     (row,) = done.stdout.splitlines()[1:]
     assert row.split(",")[8] == "2"
-    assert done.stderr == f"{path}: warning: 99 flows ended early, since 2 were open\n"
+    assert done.stderr.splitlines() == [
+        f"{path}: warning: 99 flows ended early, since 2 were open",
+        "102 packets; 100 flows of one packet left out; 1 flow written",
+    ]

@@ -69,6 +69,8 @@ def read_header(start: bytes, name: str, *, whole: bool = True) -> Header:
 
 
 def _cells(line: bytes, where: str) -> tuple[str, ...]:
+    if b"\0" in line:
+        raise FlowsError(f"{where}: holds NUL bytes, so it is no text; unpack an archive such as tar first")
     try:
         return tuple(next(csv.reader([line.decode("utf-8", "replace")])))
     except csv.Error as error:
