@@ -327,12 +327,14 @@ def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
 
 def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
     """Raises UsageError where an output would replace an input, another output or, unless ``force``, a file that holds
-    anything."""
+    anything; and where its folder is absent."""
     outputs = [Path(target) for target in targets if target != STDIN]
     inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
     for file in outputs:
         if file.exists() and any(file.samefile(path) for path in inputs):
             raise click.UsageError(f"{file} is the input itself; name another file with -o")
+        if not file.parent.is_dir():
+            raise click.UsageError(f"{file}: there is no folder {file.parent}")
         if file.is_file() and file.stat().st_size and not force:
             raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
     if len({os.path.realpath(file) for file in outputs}) < len(outputs):
