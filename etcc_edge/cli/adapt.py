@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
+from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, load_bundle, save_bundle
-from etcc_edge.cli.labelled import captures_option, check_source, read_labelled_flows
+from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import as_typed, line_progress, note, print_table
 from etcc_edge.errors import EtccError
 from etcc_edge.infer.source import follow
@@ -41,6 +43,12 @@ NO_HELP = 3
     help="Training flows that make a label unknown so far a class.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option(
+    "--view",
+    type=click.Choice(list(VIEWS)),
+    help="Where VPN flows were captured: inside a tunnel, on its interface, or on the wire. For the record. Default: "
+    "BUNDLE's.",
+)
 @click.option("--name", help="The bundle's name. Default: NEW's.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle, and keep one that does not help.")
 @click.pass_context
@@ -56,6 +64,7 @@ def command(
     split: str | None,
     min_flows: int,
     seed: int,
+    view: str | None,
     name: str | None,
     force: bool,
 ) -> None:
@@ -72,6 +81,7 @@ def command(
     """
     try:
         from etcc_edge.training.adapt import adapt, split_kind
+        from etcc_edge.training.card import known_before, training_notes, weak
         from etcc_edge.training.plan import Plan
     except ImportError as error:
         raise EtccError(f"adapting needs {error.name}: pip install 'etcc-edge[train]'") from error
@@ -103,12 +113,13 @@ def command(
             split=split or split_kind(labelled),
             seed=seed,
             timeout_s=old.flow_definition.timeout_s,
+            view=view or "",
             citations=old.citations,
             license=old.license,
             command=as_typed(),
         )
         adapted = adapt(old, labelled, plan, min_flows=min_flows, tell=tell)
-    for line in adapted.bundle.training["left_out"]:
+    for line in training_notes(adapted.bundle):
         note(line)
     rows = [
         [title, *(percent(score, sign=" %", none="none") for score in (was, now))]
@@ -120,8 +131,12 @@ def command(
     title = f"{adapted.after.flows} flows that were kept out ({plan.split} split, seed {seed})"
     print_table([title, old.name, plan.name], rows)
     note(f"on flows like those of {old.name}, {100 * adapted.kept:.1f} % of the labels are the same as before")
+    for line in known_before(adapted.bundle.training):
+        note(f"WARNING: {line}, so both columns flatter. Measure with flows that it has never seen")
+    for line in weak(adapted.after):
+        note(f"WARNING: {line}. {MORE_CAPTURES}")
     if not (adapted.helped or force):
         note(f"Error: it labels no more of your flows right than {old.name}; not written. Take more flows, or --force")
         ctx.exit(NO_HELP)
     save_bundle(adapted.bundle, target, force=force)
-    note(f"wrote {target}; its MODEL_CARD.md has the figures")
+    note(f"wrote {target}; its figures: etcc-edge info {shlex.quote(str(target))} --card")

@@ -115,6 +115,13 @@ def command(
     if not evaluations[0].scores.flows:
         raise EtccError(f"{source}: no flow is left to score: the bundles were trained on all of them")
     for evaluation in evaluations:
+        if not evaluation.scores.coverage:
+            known = ", ".join(evaluation.scores.protocol.labels)
+            raise EtccError(
+                f"{source}: no flow has a protocol that bundle {evaluation.bundle} knows ({known}); name yours with "
+                "--bundle"
+            )
+    for evaluation in evaluations:
         for line in evaluation.doubts():
             note(f"{source}: warning: {line}; see --rows test")
     for report in reports:

@@ -17,6 +17,9 @@ captures_option = click.option(
     "its folder.",
 )
 
+MORE_CAPTURES = "More captures of each pair of labels may help; look at the splits too (docs/train.md)"
+"""What to do where a network is worse than its most frequent label."""
+
 
 def check_source(flows: object, captures: str | None, *, columns: object, profile: str | None = None) -> None:
     """Raises UsageError unless there are either flows files or a table of captures, with the options that are for
@@ -41,10 +44,10 @@ def read_labelled_flows(
     tell: Callable[[str], None],
 ) -> LabelledFlows:
     """The flows of files, or of ``captures`` that are ``cut`` by this profile and timeout in seconds. Damaged captures
-    are noted. Raises FlowsError."""
+    are noted, and how much was read. Raises FlowsError."""
     if captures is None:
         tell(f"reading {', '.join(flows)}")
-        return read_labelled_files(
+        labelled = read_labelled_files(
             flows,
             features,
             protocol_column=protocol_column,
@@ -52,7 +55,16 @@ def read_labelled_flows(
             groups=groups,
             to_split=True,
         )
-    labelled, damaged = captures.read(*cut, features, to_split=True, tell=tell)
-    for line in damaged:
-        note(f"warning: {line}")
+    else:
+        labelled, damaged = captures.read(*cut, features, to_split=True, tell=tell)
+        for line in damaged:
+            note(f"warning: {line}")
+    note(f"{labelled.name}: {_extent(labelled)}")
     return labelled
+
+
+def _extent(labelled: LabelledFlows) -> str:
+    text = f"flows: {len(labelled)}, without label or unreadable: {labelled.ignored}"
+    if captures := len(set(labelled.capture.tolist()) - {""}):
+        text += f"; captures: {captures}, sessions: {len(set(labelled.session.tolist()) - {''})}"
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.labelled import captures_option, check_source, read_labelled_flows
+from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import (
     NumberRange,
     as_typed,
@@ -139,7 +140,7 @@ def command(
       etcc-edge train --captures captures.csv --split session -o my-bundle
     """
     try:
-        from etcc_edge.training.card import collapses
+        from etcc_edge.training.card import collapses, training_notes, weak
         from etcc_edge.training.plan import Plan, Usual, check_feature_count, check_plan
         from etcc_edge.training.stage import other_applications
         from etcc_edge.training.train import train
@@ -209,13 +210,15 @@ def command(
     with line_progress() as tell:
         bundle = train(labelled, plan, tell)
     save_bundle(bundle, target, force=force)
-    for line in bundle.training["left_out"]:
+    for line in training_notes(bundle):
         note(line)
     test = from_json(bundle.metrics["test"])
     table = score_rows([test], sign=" %")
     head = ["test rows", "flows", "accuracy", "precision", "recall", "F1"]
     print_table(head, table, title=f"{bundle.name}, {split} split, seed {seed}")
-    note(f"wrote {target}; its MODEL_CARD.md has the figures")
+    note(f"wrote {target}; its figures: etcc-edge info {shlex.quote(str(target))} --card")
+    for line in weak(test):
+        note(f"WARNING: {line}. {MORE_CAPTURES}")
     if failures := collapses(test):
         for line in failures:
             note(f"WARNING: {line}; do not use this bundle. Another recipe, seed or more flows may help")

@@ -98,6 +98,15 @@ class Score:
         lost = [label for label, recall in recalls.items() if recall <= _LOST]
         return kept[0] if len(kept) == 1 and lost and len(lost) == len(recalls) - 1 else None
 
+    @property
+    def most_frequent(self) -> tuple[str, float] | None:
+        """The most frequent true label and its share, which is what always giving it would get right; None where the
+        flows have fewer than two labels."""
+        if sum(count > 0 for count in self.support_by_label) < 2:
+            return None
+        most = max(self.support_by_label)
+        return self.labels[self.support_by_label.index(most)], most / self.flows
+
     def support(self, label: str) -> int:
         """Flows whose true label it is."""
         return self.support_by_label[self.labels.index(label)] if label in self.labels else 0

@@ -62,7 +62,10 @@ class CaptureTable:
             row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
             for level in ("protocol", "application"):
                 if not label_key(row[level]):
-                    raise FlowsError(f"{place}: {row['capture']} has no {level}")
+                    raise FlowsError(
+                        f"{place}: {row['capture']} has no {level}; every capture needs one. Where it is not known, "
+                        "write a name of your own, such as Other"
+                    )
             capture = self.path.parent / row["capture"]
             if not capture.is_file():
                 raise FlowsError(f"{place}: there is no capture {capture}")

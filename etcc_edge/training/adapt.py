@@ -15,7 +15,7 @@ import numpy as np
 from etcc_edge.arrays import F32, I32, I64
 from etcc_edge.bundle.model import Bundle, Node, Prototypes, TrainedFlows
 from etcc_edge.bundle.network import Network
-from etcc_edge.bundle.seen import trained_flows, true_applications
+from etcc_edge.bundle.seen import seen_in_training, trained_flows, true_applications
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import open_engine
@@ -105,21 +105,35 @@ def adapt(
     tell("writing fp16 and int8, and measuring")
     before = test_figures(bundle, flows, parts.test)
     adapted = _assembled(bundle, flows, plan, parts, fitted, left_out)
-    if plan.validates_by_session and (
-        confidence := fit_confidence(adapted, flows, Answers.of(adapted, flows, parts.validation))
-    ):
-        adapted = replace(adapted, confidence=confidence)
+    confidence = None
+    if plan.validates_by_session:
+        confidence = fit_confidence(adapted, flows, Answers.of(adapted, flows, parts.validation))
+    adapted = replace(adapted, confidence=confidence or bundle.confidence)
     whole, train = _with_generated(bundle, flows, parts.train, plan.seed)
     adapted = with_forms(adapted, whole, train, parts.validation, parts.test)
     thresholds = energy_thresholds(adapted, flows.features, parts.validation[stages[0].label[parts.validation] >= 0])
     adapted = replace(adapted, root=replace(adapted.root, thresholds=thresholds))
     after = test_figures(adapted, flows, parts.test)
     kept = _agreement(bundle, adapted, plan.seed + 1)
-    record = {**adapted.training["adapted_from"], "before": before["end_to_end"], "kept": kept}
+    record = {
+        **adapted.training["adapted_from"],
+        "before": before["end_to_end"],
+        "kept": kept,
+        "keeps_confidences": confidence is None and bundle.confidence is not None,
+        "seen": _seen(bundle, flows.take(parts.test)),
+    }
     adapted = replace(adapted, metrics={"test": after}, training={**adapted.training, "adapted_from": record})
     adapted = with_drift(adapted, flows, parts.test)
     adapted = replace(adapted, model_card=model_card(adapted))
     return Adapted(adapted, from_json(before), from_json(after), kept)
+
+
+def _seen(bundle: Bundle, flows: LabelledFlows) -> dict[str, Any] | None:
+    """How many of the flows the bundle was trained on, for the record; None where it does not say."""
+    if bundle.trained is None:
+        return None
+    seen = seen_in_training(bundle, flows.identity, flows.features)
+    return {"flows": int((~seen.held_back).sum()), "by_identity": seen.by_identity}
 
 
 def _with_generated(bundle: Bundle, flows: LabelledFlows, train: I64, seed: int) -> tuple[LabelledFlows, I64]:
@@ -161,7 +175,7 @@ def _stages(bundle: Bundle, flows: LabelledFlows, parts: Split, min_flows: int) 
     def labels(known: tuple[str, ...], names: list[str], of: str) -> tuple[str, ...]:
         new, counts = np.unique([name for name in names if name not in known], return_counts=True)
         few = [
-            f"{of}{name} has {n} flows to train on: no class"
+            f"{of}{name} has fewer than {min_flows} flows to train on ({n}): no class for it"
             for name, n in zip(new, counts, strict=True)
             if n < min_flows
         ]
@@ -275,6 +289,7 @@ def _assembled(
     return replace(
         bundle,
         name=plan.name,
+        flow_definition=replace(bundle.flow_definition, view=plan.view or bundle.flow_definition.view),
         root=replace(first.node, children={stage.protocol: stage.node for stage in others}),
         weights={name: array for stage in fitted for name, array in stage.weights.items()},
         onnx={(stage.node.id, "fp32"): stage.onnx for stage in fitted},

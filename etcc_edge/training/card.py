@@ -84,6 +84,24 @@ def _adapted(training: Mapping[str, Any]) -> list[str]:
         f"```\n{old['command']}\n```",
         f"Before, both labels were right for {_percent(old['before']['strict_accuracy'])} of the test flows. Of flows "
         f"like those that {old['name']} was trained on, {_percent(old['kept'])} have the same labels as before.",
+        *(f"{line}, so the figures before and after flatter." for line in known_before(training)),
+    ]
+
+
+def known_before(training: Mapping[str, Any]) -> list[str]:
+    """From an adapted bundle's record, a clause on the test flows that the old bundle was trained on, or on that it
+    does not say so."""
+    old, tested = training["adapted_from"], training["split"]["test"]
+    seen = old.get("seen")
+    if seen is None:
+        return [f"Bundle {old['name']} does not say in a form of this version which flows it was trained on"]
+    if not seen["flows"]:
+        return []
+    if seen["by_identity"]:
+        return [f"{seen['flows']} of the {tested} flows kept out were in {old['name']}'s training"]
+    return [
+        f"{seen['flows']} of the {tested} flows kept out have the features of flows in {old['name']}'s training, and "
+        "may be those"
     ]
 
 
@@ -114,13 +132,15 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
         )
     if bundle.services and BACKGROUND in bundle.vocabulary()[-1]:
         texts.append(f"Without ports, flows of all other services are one application, {BACKGROUND}, which is a guess.")
-    if bundle.confidence:
-        on = "all other sessions, each left out of a training of its own" if cross_fit else "those that validate"
+    if _keeps_confidences(bundle.training):
+        old = bundle.training["adapted_from"]["name"]
         texts.append(
-            f"Confidences were fitted on sessions, {on}, by the number of packets. Applications whose "
-            f"pair of labels is less sure than {bundle.confidence.least:g} stay empty (not given) unless you ask for "
-            "them."
+            f"Confidences are mapped as in {old}, by the number of packets: the map was fitted on sessions of its "
+            f"flows, none of these. {_stay_empty(bundle)}"
         )
+    elif bundle.confidence:
+        on = "all other sessions, each left out of a training of its own" if cross_fit else "those that validate"
+        texts.append(f"Confidences were fitted on sessions, {on}, by the number of packets. {_stay_empty(bundle)}")
     if figures := bundle.training.get("left_out_sessions"):
         texts.append(_left_out(figures))
     return texts
@@ -147,6 +167,19 @@ def _left_out(figures: Mapping[str, Any]) -> str:
     )
 
 
+def _keeps_confidences(training: Mapping[str, Any]) -> bool:
+    """Whether confidences are mapped as in the bundle that this one was adapted from."""
+    keeps: bool = training.get("adapted_from", {}).get("keeps_confidences", False)
+    return keeps
+
+
+def _stay_empty(bundle: Bundle) -> str:
+    return (
+        f"Applications whose pair of labels is less sure than {bundle.least_confidence:g} stay empty (not given) "
+        "unless you ask for them."
+    )
+
+
 def _windows(score: WindowScore) -> str:
     sentence = windows_text(score)
     return f"{sentence[0].upper()}{sentence[1:]}."
@@ -156,7 +189,8 @@ def _chosen_on(training: Mapping[str, Any]) -> str:
     split = training["split"]
     if not split["validation"]:
         return "No others were set aside for that."
-    return f"{split['validation']} others ({split['validation_kind']}) served to fit confidences and the threshold."
+    fitted = "temperatures" if _keeps_confidences(training) else "confidences"
+    return f"{split['validation']} others ({split['validation_kind']}) served to fit {fitted} and the threshold."
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -242,10 +276,49 @@ def collapses(test: Evaluation) -> list[str]:
     ]
 
 
+def weak(test: Evaluation) -> list[str]:
+    """A clause on each network that tells labels apart, and is right less often than its most frequent label is
+    true."""
+    return [
+        f"{name}: {_percent(score.accuracy)} of the test flows are right; always saying {label} would be right for "
+        f"{_percent(share)}"
+        for name, score in _by_network(test).items()
+        if score.most_frequent and not score.collapsed_to
+        for label, share in [score.most_frequent]
+        if (score.accuracy or 0) < share
+    ]
+
+
+def untested(bundle: Bundle) -> list[str]:
+    """A clause on the classes that no test flow has."""
+    test = from_json(bundle.metrics["test"])
+    absent = [label for label in bundle.root.labels if not test.protocol.support(label)]
+    for protocol, child in bundle.root.children.items():
+        score = test.stage2.get(protocol)
+        absent += [f"{protocol} {label}" for label in child.labels if not (score and score.support(label))]
+    single = bundle.training["split"].get("untested", [])
+    reasons = {
+        "they come from a single session": [name for name in absent if name in single],
+        "no test flow has them": [name for name in absent if name not in single],
+    }
+    return [f"not tested, as {reason}: {', '.join(names)}" for reason, names in reasons.items() if names]
+
+
+def training_notes(bundle: Bundle) -> list[str]:
+    """What became no class, what is not tested, and what was dropped, a line each."""
+    dropped = bundle.training["split"]["dropped"]
+    return [
+        *bundle.training["left_out"],
+        *untested(bundle),
+        *([f"flows dropped, as their Flow ID occurs in a session that tests or chooses: {dropped}"] if dropped else []),
+    ]
+
+
 def _limits(bundle: Bundle) -> list[str]:
     training = bundle.training
     split = training["split"]
-    limits = collapses(from_json(bundle.metrics["test"]))
+    test = from_json(bundle.metrics["test"])
+    limits = [*collapses(test), *weak(test)]
     if view := bundle.flow_definition.view:
         limits.append(_VIEWS[view])
     if split["kind"] != "session":
@@ -253,9 +326,7 @@ def _limits(bundle: Bundle) -> list[str]:
             "its test flows come from the same sessions as its training flows; flows of sessions never seen score far "
             "lower"
         )
-    if untested := split.get("untested"):
-        limits.append(f"not tested, as they come from a single session: {', '.join(untested)}")
-    limits += training["left_out"]
+    limits += [*untested(bundle), *training["left_out"]]
     if training["applications"] == "paper":
         limits.append(
             "it knows the paper's five applications only: VOIP, browsing, P2P and any other application get the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,7 +62,7 @@ def split(
 def _cut(flows: LabelledFlows, kind: str, rows: I64, share: float, seed: int, fold: int = 0) -> tuple[I64, I64]:
     """The rows in two parts, the second of about the given share, neither empty."""
     if len(rows) < 2:
-        raise EtccError(f"{flows.name}: {len(flows)} flows are too few to split")
+        raise EtccError(f"{flows.name}: too few flows to split: {len(flows)}")
     if kind == "random":
         # A pair of labels with few flows cannot be stratified; such flows share one stratum.
         _, stratum, size = np.unique(_pairs(flows), return_inverse=True, return_counts=True)
@@ -96,15 +97,20 @@ def _by_session(flows: LabelledFlows, rows: I64, share: float, seed: int, fold: 
     pinned = np.isin(flows.session, _untested(flows)[1])
     parted = rows[~pinned[rows]]
     units = len(np.unique(flows.session[parted]))
-    folds = min(max(2, round(1 / share)), units)
+    stratum = np.unique(_pairs(flows)[parted], return_inverse=True)[1]
+    # No more than the flows of some pair of labels: folds that no pair can fill are refused.
+    folds = min(max(2, round(1 / share)), units, np.bincount(stratum).max(initial=0))
     if folds < 2:
         raise EtccError(
             f"{flows.name}: a split by session needs --groups with enough captures for each part; {units} sessions "
             "were left to part"
         )
-    stratum = np.unique(_pairs(flows)[parted], return_inverse=True)[1]
-    cuts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(parted, stratum, flows.session[parted])
-    second = parted[[chosen for _, chosen in cuts][fold % folds]]
+    kfold = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # Of a pair of labels with fewer flows than folds. What no test flow has is named by the card.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        cuts = [chosen for _, chosen in kfold.split(parted, stratum, flows.session[parted])]
+    second = parted[cuts[fold % folds]]
     return np.setdiff1d(rows, second), np.sort(second)
 
 

@@ -64,7 +64,7 @@ def taught_protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...],
         rows = flows.protocol == protocol
         sessions = set(flows.session[rows].tolist()) - {""}
         if rows.sum() < MIN_PROTOCOL_FLOWS:
-            left_out.append(f"{protocol} has {rows.sum()} flows, fewer than {MIN_PROTOCOL_FLOWS}: no class for it")
+            left_out.append(f"{protocol} has fewer than {MIN_PROTOCOL_FLOWS} flows ({rows.sum()}): no class for it")
         elif len(sessions) == 1:
             left_out.append(f"{protocol}'s {rows.sum()} flows come from one session: no class for it")
         elif protocol not in in_training:
@@ -72,7 +72,10 @@ def taught_protocols(flows: LabelledFlows, train: I64) -> tuple[tuple[str, ...],
         else:
             taught.append(protocol)
     if len(taught) < 2:
-        raise EtccError(f"{flows.name}: fewer than two protocols can be taught ({'; '.join(left_out) or 'one label'})")
+        raise EtccError(
+            f"{flows.name}: fewer than two protocols can be taught ({'; '.join(left_out) or 'one label'}); take "
+            f"{MIN_PROTOCOL_FLOWS} flows or more of each of two, from several captures"
+        )
     return tuple(taught), left_out
 
 

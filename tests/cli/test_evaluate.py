@@ -101,6 +101,17 @@ def test_flows_trained_on_are_warned_of_or_left_out(real_flows: Path) -> None:
     assert tested["end_to_end"]["accuracy"] < everything["end_to_end"]["accuracy"]
 
 
+def test_flows_of_protocols_that_a_bundle_does_not_know_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(re.sub("(Non-)?VPN,|Tor,", "QUIC,", Path(GENERATED).read_text()))
+    failed = run(str(path), "--bundle", "default")
+    assert failed.exit_code == 1
+    assert failed.stdout == ""
+    assert failed.stderr.splitlines() == [
+        f"Error: {path}: no flow has a protocol that bundle default knows (Non-VPN, Tor, VPN); name yours with --bundle"
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from etcc_edge.bundle import load_bundle, save_bundle
-from etcc_edge.bundle.model import Prototypes
+from etcc_edge.bundle.model import ConfidenceMap, Prototypes
 from etcc_edge.cli import main
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.generated import sample_rows
@@ -119,7 +119,17 @@ def test_confidences_are_fitted_on_sessions_of_the_owner(bundle, flows):
     sessions = np.char.mod("session %d", np.arange(len(flows)) % 60)
     of_sessions = replace(flows, session=sessions, flow_id=np.full(len(flows), ""))
     plan = Plan("new", split="session", command="etcc-edge adapt old new.csv -o new")
-    assert adapt(bundle, of_sessions, plan).bundle.confidence is not None
+    adapted = adapt(bundle, of_sessions, plan).bundle
+    assert adapted.confidence is not None
+    assert "Confidences were fitted on sessions, those that validate" in adapted.model_card
+
+
+def test_confidences_of_the_old_bundle_are_called_so(bundle, flows):
+    mapped = replace(bundle, confidence=ConfidenceMap((), np.ones((2, 1, 2), np.float32), 0.5))
+    card = adapt(mapped, flows, Plan("new", split="random", command="adapt")).bundle.model_card
+    assert "(random) served to fit temperatures and the threshold" in card
+    assert "Confidences are mapped as in old" in card
+    assert "were fitted on sessions" not in card
 
 
 def test_an_adapted_bundle_can_be_adapted_again(adapted, flows):
@@ -135,7 +145,7 @@ def test_the_same_seed_gives_the_same_bundle(adapted, bundle, flows):
 def test_a_label_with_too_few_flows_gets_no_class_and_is_named(bundle, flows):
     result = adapt(bundle, flows, Plan("new", split="random", command="adapt"), min_flows=10_000)
     assert "Gaming" not in result.bundle.root.children["VPN"].labels
-    assert any("Gaming has" in line for line in result.bundle.training["left_out"])
+    assert any("Gaming has fewer than 10000 flows" in line for line in result.bundle.training["left_out"])
 
 
 def test_a_bundle_without_prototypes_cannot_be_adapted(bundle, flows):
@@ -163,6 +173,25 @@ def test_the_command_writes_a_bundle_and_says_what_it_gained(bundle, files, tmp_
     assert outcome.exit_code == 0, outcome.output
     assert "both labels right" in outcome.output
     assert load_bundle(tmp_path / "new").name == "new"
+
+
+def test_flows_kept_out_that_taught_the_old_bundle_are_warned_of(bundle, adapted, files, tmp_path):
+    assert "kept out" not in adapted.bundle.model_card
+    save_bundle(bundle, tmp_path / "old")
+    words = ["adapt", str(tmp_path / "old"), str(files[0]), "-o", str(tmp_path / "new"), "--split", "random", "--force"]
+    outcome = CliRunner().invoke(main, [*words, "--view", "wire"])
+    assert outcome.exit_code == 0, outcome.output
+    new = load_bundle(tmp_path / "new")
+    clause = f"{new.training['adapted_from']['seen']['flows']} of the 750 flows kept out were in old's training"
+    assert f"WARNING: {clause}, so both columns flatter" in outcome.output
+    assert clause in new.model_card
+    assert new.training["adapted_from"]["seen"]["flows"] > 500
+    assert new.flow_definition.view == "wire"
+
+
+def test_the_view_stays_unless_another_is_named(bundle, flows):
+    inside = replace(bundle, flow_definition=replace(bundle.flow_definition, view="inside"))
+    assert adapt(inside, flows, Plan("new", split="random", command="adapt")).bundle.flow_definition.view == "inside"
 
 
 def test_a_bundle_that_does_not_help_is_not_written(bundle, files, tmp_path, monkeypatch):

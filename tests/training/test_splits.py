@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_a_seed_gives_one_split(flows: LabelledFlows) -> None:
 def test_few_flows_are_split_without_strata_and_one_flow_not_at_all(flows: LabelledFlows) -> None:
     parts = split(flows.take(np.arange(8)), "random", 0, 0.15)
     assert [len(rows) for rows in (parts.train, parts.validation, parts.test)] == [5, 1, 2]
-    with pytest.raises(EtccError, match="made: 1 flows are too few to split"):
+    with pytest.raises(EtccError, match="made: too few flows to split: 1"):
         split(flows.take(np.arange(1)), "random", 0, 0.0)
 
 
@@ -133,6 +134,23 @@ def test_a_class_of_a_single_session_is_named_and_trains(sessions: LabelledFlows
         assert parts.untested == ("VPN P2P",)
         assert "P2P" in sessions.application[np.concatenate([parts.train, parts.validation])]
         assert "P2P" not in sessions.application[parts.test]
+
+
+def test_labels_of_fewer_flows_than_folds_are_split_without_a_warning(sessions: LabelledFlows) -> None:
+    mail = np.flatnonzero(sessions.application == "Email")
+    few = np.setdiff1d(np.arange(len(sessions)), np.setdiff1d(mail, mail[[0, 40, 80]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parts = split(sessions.take(few), "session", 0, 0.2)
+    assert len(parts.test)
+
+
+def test_sessions_of_single_flows_can_be_split(sessions: LabelledFlows) -> None:
+    pairs = np.array(["Chat", "Email", "P2P", "VOIP"] * 3)
+    few = replace(sessions.take(np.arange(0, 120, 10)), application=pairs, protocol=np.full(12, "VPN"))
+    parts = split(replace(few, flow_id=np.full(12, "")), "session", 0, 0.2)
+    assert len(parts.test)
+    assert len(parts.train)
 
 
 def test_every_other_session_tests_in_one_fold(sessions: LabelledFlows) -> None:

@@ -22,6 +22,7 @@ from etcc_edge.flows.services import services
 from etcc_edge.flows.truth import LabelledFlows, read_labelled
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.training import recipes
+from etcc_edge.training.card import training_notes
 from etcc_edge.training.fit import fit
 from etcc_edge.training.plan import Plan, parts_of
 from etcc_edge.training.train import train
@@ -131,7 +132,7 @@ def test_few_flows_make_no_class_and_no_network(flows: LabelledFlows) -> None:
     fewer = flows.take(np.setdiff1d(np.arange(len(flows)), rare))
     bundle = train(fewer, Plan("made"))
     assert bundle.root.labels == ("Non-VPN", "Tor")
-    assert "VPN has 99 flows, fewer than 100: no class for it" in bundle.training["left_out"]
+    assert "VPN has fewer than 100 flows (99): no class for it" in bundle.training["left_out"]
     chats = np.flatnonzero((flows.protocol == "VPN") & (flows.application == "Chat"))[9:]
     bundle = train(flows.take(np.setdiff1d(np.arange(len(flows)), chats)), Plan("made"))
     assert "Chat" not in bundle.root.children["VPN"].labels
@@ -263,7 +264,7 @@ def test_a_protocol_without_training_flows_has_no_class(flows: LabelledFlows, mo
 
 
 def test_one_protocol_is_not_enough(flows: LabelledFlows) -> None:
-    with pytest.raises(EtccError, match="fewer than two protocols can be taught"):
+    with pytest.raises(EtccError, match=r"can be taught \(one label\); take 100 flows or more of each of two"):
         train(replace(flows, protocol=np.full(len(flows), "VPN")), Plan("made"))
 
 
@@ -433,6 +434,40 @@ def test_a_bundle_that_collapsed_is_written_with_a_warning_and_exit_3_unless_for
     assert "WARNING: Protocol: nearly all flows get Non-VPN, whatever they are" in output
     assert "has learnt nothing" in load_bundle(tmp_path / "b").model_card
     assert trained(str(generated), "-o", str(tmp_path / "b"), "--force")[0] == 0
+
+
+def test_a_network_worse_than_its_most_frequent_label_is_warned_of(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit_the_contrary(*arguments: Any) -> Any:
+        fitted = fit(*arguments)
+        with torch.no_grad():
+            for parameter in [*fitted.network.parameters()][-2:]:
+                parameter.neg_()
+        return fitted
+
+    monkeypatch.setattr("etcc_edge.training.stage.fit", fit_the_contrary)
+    status, output = trained(str(generated), "-o", str(tmp_path / "b"))
+    assert status == 0, output
+    (line,) = [line for line in output.splitlines() if line.startswith("WARNING: Protocol: ")]
+    assert "of the test flows are right; always saying VPN would be right for" in line
+    assert "More captures of each pair of labels may help" in line
+    assert line.removeprefix("WARNING: ").partition(". More")[0] in load_bundle(tmp_path / "b").model_card
+
+
+def test_the_command_says_what_it_read_and_what_is_not_tested(generated: Path, tmp_path: Path) -> None:
+    lines = generated.read_text().splitlines()[1:]
+    names = ["only" if line.endswith("VPN,Chat") else f"capture {i % 40}" for i, line in enumerate(lines)]
+    groups, target = tmp_path / "groups.txt", tmp_path / "a b"
+    groups.write_text("\n".join(names) + "\n")
+    words = ["--groups", str(groups), "--split", "session"]
+    status, output = trained(str(generated), "-o", str(target), *words)
+    assert status == 0, output
+    assert "generated.csv: flows: 3000, without label or unreadable: 0; captures: 41, sessions: " in output
+    notes = training_notes(load_bundle(target))
+    assert any(line.startswith("not tested, as they come from a single session: ") for line in notes)
+    assert all(line in output.splitlines() for line in notes)
+    assert f"its figures: etcc-edge info '{target}' --card" in output
 
 
 def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taught(tmp_path: Path) -> None:
