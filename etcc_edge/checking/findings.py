@@ -45,7 +45,7 @@ def _about_reading(check: Check) -> Iterator[Line]:
         if lone := check.capture["flows_of_one_packet"]:
             yield "note", "meter", f"{lone} flows of one packet, which are no rows"
         if ip6 := check.capture["flows_of_ip6"]:
-            yield "note", "meter", f"{ip6} flows of IPv6, which no shipped bundle was trained on"
+            yield "note", "meter", f"{ip6} flows of IPv6: of the shipped bundles only wire learnt such ones"
         if check.damage:
             yield "warning", "meter", f"{check.damage}; what follows is about the flows up to there"
     else:

@@ -166,7 +166,9 @@ def label_file(
             summary.damage = file.problem
             summary.capture = file.summary()
             if file.of_ip6:
-                summary.notes.append(f"of the flows {file.of_ip6} are of IPv6, which no shipped bundle was trained on")
+                summary.notes.append(
+                    f"of the flows {file.of_ip6} are of IPv6: of the shipped bundles only wire learnt such ones"
+                )
             if file.evicted:
                 summary.notes.append(f"{file.evicted} flows ended early, since too many were open")
     counts = file.counts

@@ -130,7 +130,7 @@ def test_a_capture_is_cut_and_checked(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", str(path)])
     assert done.exit_code == 0, done.output
     assert "a capture, cut into flows by darknet2020 at 120 s: 11 packets" in done.stdout
-    assert "1 flows of IPv6" in done.stdout
+    assert "1 flows of IPv6: of the shipped bundles only wire" in done.stdout
     assert "it is cut within a record; what follows is about the flows up to there" in done.stdout
     assert "default fits" in done.stdout
     figures = json.loads(CliRunner().invoke(main, ["check", str(path), "--json"]).stdout)

@@ -352,7 +352,9 @@ def test_without_o_the_labels_lie_beside_the_input(infer, name):
 
 
 @pytest.mark.parametrize("options", [(), ("-o", "flows.labels.csv")])
-@pytest.mark.parametrize("earlier", [b"notes\n", HEADER.rstrip() + b"," + LABELS + b"\n", gzip.compress(b"notes")])
+@pytest.mark.parametrize(
+    "earlier", [b"notes\n", HEADER.rstrip() + b"," + LABELS + b"\n", gzip.compress(b"notes", mtime=0)]
+)
 def test_an_existing_file_is_replaced_only_with_force(infer, options, earlier):
     Path("flows.labels.csv").write_bytes(earlier)
     assert "flows.labels.csv exists already; use --force" in failed(infer("flows.csv", *options), 2)
