@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from etcc_edge.cli.live import command
 from service import Command
 from wire import Wire
 
@@ -27,6 +28,23 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True)
     assert verified.returncode == 0
     assert "etcc-edge" not in verified.stderr
+
+
+def test_the_unit_serves_several_interfaces(tmp_path: Path) -> None:
+    outputs = set()
+    for name in ("eth0", "eth1"):
+        unit = UNIT.read_text().replace("%i", name).replace("%I", name)
+        settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and line[0] != "#")
+        assert settings["EnvironmentFile"] == f"-/etc/default/etcc-edge-live-{name}"
+        _, _, *words, options = settings["ExecStart"].split()
+        assert options == "$OPTIONS"
+        context = command.make_context("live", [*words, "--addresses", "full", "--bundle", "mine"])
+        assert context.params["name"] == name
+        assert context.params["address"] is None  # a port would be in use
+        assert (context.params["addresses"], context.params["bundle"]) == ("full", "mine")  # the last one counts
+        outputs.add(context.params["output"])
+        assert Path(context.params["output"]).parent == Path("/var/log", settings["LogsDirectory"])
+    assert len(outputs) == 2
 
 
 def test_systemd_hears_of_readiness_the_watchdog_a_reload_and_the_end(wire: Wire, run: Run, tmp_path: Path) -> None:
