@@ -57,7 +57,8 @@ _HALVINGS = 2  # between the last rate that was kept up with and the first that 
 _START = 1_700_000_000_000_000  # of simulated time, in microseconds since 1970
 _ENDED = re.compile(
     r"(?P<received>\d+) packets received, (?P<dropped>\d+) dropped.*"
-    r" (?P<flows>\d+) flows, (?P<unlabelled>\d+) of them without labels; (?P<lost>\d+) lost; (?P<evicted>\d+) ended",
+    r" (?P<flows>\d+) flows written, (?P<unlabelled>\d+) of them without labels; (?P<lost>\d+) others lost;"
+    r" (?P<evicted>\d+) ended",
     re.DOTALL,
 )
 

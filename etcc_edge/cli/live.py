@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from etcc_edge.cli.live_table import live_table
-from etcc_edge.cli.terminal import NumberRange, note, parse_after, silence
+from etcc_edge.cli.terminal import NumberRange, key_for, note, parse_after, silence
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.serve.system import drop_capabilities, notify, watchdog_seconds
@@ -32,6 +30,18 @@ _DRAIN_SECONDS = 8.0
 _MEBIBYTE = 1 << 20
 _ADDRESSES = ("full", "hashed", "prefix")
 _FORMATS = ("jsonl", "csv")
+
+
+def _parse_address(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """``[ADDRESS:]PORT``; without ADDRESS, that of this machine alone. Raises BadParameter."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdecimal()):
+        raise click.BadParameter(f"{value!r} is no [ADDRESS:]PORT, such as 9477 or 127.0.0.1:9477")
+    if int(port) >= 1 << 16:
+        raise click.BadParameter(f"{value!r}: a port is below 65536")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 @click.command()
@@ -81,11 +91,12 @@ _FORMATS = ("jsonl", "csv")
 @click.option(
     "--address-key",
     type=click.Path(exists=True, dir_okay=False),
-    help="File whose bytes are the key for hashing. Default: a key of this run.",
+    help="File whose bytes, 16 at least, are the key for hashing. Default: a key of this run.",
 )
 @click.option(
     "--metrics",
     "address",
+    callback=_parse_address,
     metavar="[ADDRESS:]PORT",
     help="Serve Prometheus's metrics, /health and a page there. Without ADDRESS, on this machine alone.",
 )
@@ -107,7 +118,7 @@ def command(
     queue: int,
     addresses: str,
     address_key: str | None,
-    address: str | None,
+    address: tuple[str, int] | None,
     rotate_mb: float,
     rotate_seconds: float,
     keep_files: int,
@@ -123,24 +134,30 @@ def command(
       etcc-edge live -i eth0 -o /var/log/etcc-edge/flows.jsonl --addresses prefix
       etcc-edge live -i eth0 --filter 'tcp port 443' -o unix:/run/shipper.sock
     """
+    key = key_for(addresses, address_key)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they are waited for below; threads inherit it
     from etcc_edge.meter.filters import packet_filter
     from etcc_edge.meter.interface import Interface, open_rings
     from etcc_edge.meter.source import After
 
     interface = Interface(name)
+    try:
+        instructions = packet_filter(expression, interface.link)
+    except FlowsError as error:
+        raise click.UsageError(str(error)) from error
     rings = open_rings(
         interface,
         workers=workers,
         ring_bytes=ring * _MEBIBYTE,
         promiscuous=promiscuous,
-        instructions=packet_filter(expression, interface.link),
+        instructions=instructions,
     )
     drop_capabilities()
     if merging := interface.merging():
+        verb, it = ("is", "it") if len(merging) == 1 else ("are", "them")
         note(
-            f"{name}: warning: {', '.join(merging)} is on: the kernel merges packets before they are captured, so that "
-            f"flows differ from those on the wire; switch it off: ethtool -K {name} "
+            f"{name}: warning: {', '.join(merging)} {verb} on: the kernel merges packets before they are captured, so "
+            f"that flows differ from those on the wire; switch {it} off: ethtool -K {name} "
             + " ".join(f"{feature.lower()} off" for feature in merging)
         )
     from etcc_edge.bundle.model import VIEWS
@@ -154,10 +171,10 @@ def command(
 
     classifier = Classifier(bundle, threads=1)
     check_answers(classifier)
-    key = Path(address_key).read_bytes() if address_key else secrets.token_bytes(32)
     records = RecordFormat(
         form, classifier.bundle.levels, address_form(addresses, key), community_id=addresses == "full"
     )
+    server = Server(*address) if address else None  # takes the port before the output is touched
     rotation = Rotation(round(rotate_mb * _MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * _MEBIBYTE))
     live = Live(
         rings,
@@ -168,8 +185,9 @@ def command(
         queue_limit=queue,
     )
     history = History(live, name)
-    server = Server(address, live, history) if address else None
     live.start()
+    if server:
+        server.start(live, history)
     choice = classifier.choice
     note(
         f"{name}: capturing; bundle {classifier.bundle.name}, {choice.backend} at {choice.precision}, flows as "
@@ -189,14 +207,14 @@ def command(
     for one in rings:
         one.close()
     if isinstance(live.failed, BrokenPipeError):
-        silence(sys.stdout)  # whoever reads the records has enough
-        return
+        silence(sys.stdout)
+        raise EtccError(f"standard output was closed; {_lost(live)}")
     if live.failed is not None:
         raise live.failed
     if reason:
         raise FlowsError(reason)
     if not whole:
-        raise EtccError(f"{live.sink.place}: {live.sink.stalled or 'too slow'}; {live.counts.lost} flows were lost")
+        raise EtccError(f"{live.sink.place}: {live.sink.stalled or 'too slow'}; {_lost(live)}")
 
 
 def _serve(live: Live, interface: Interface, bundle: str, ticks: Sequence[Callable[[], None]]) -> str:
@@ -207,7 +225,7 @@ def _serve(live: Live, interface: Interface, bundle: str, ticks: Sequence[Callab
     while True:
         received = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
         if received is not None and received.si_signo == signal.SIGHUP:
-            _reload(live, bundle)
+            _reload(live, interface.name, bundle)
         elif received is not None:
             return ""
         if live.failed is not None:
@@ -224,16 +242,17 @@ def _serve(live: Live, interface: Interface, bundle: str, ticks: Sequence[Callab
             told = time.monotonic()
 
 
-def _reload(live: Live, bundle: str) -> None:
+def _reload(live: Live, name: str, bundle: str) -> None:
     from etcc_edge.infer.classifier import Classifier
 
     notify("RELOADING=1")
     try:
         live.replace_classifier(Classifier(bundle, threads=1))
     except EtccError as error:
-        note(f"Error: {error}; bundle {live.classifier.bundle.name} goes on serving")
+        note(f"Error: {name}: {error}; bundle {live.classifier.bundle.name} goes on serving")
     else:
-        note(f"bundle {live.classifier.bundle.name} serves from now on ({live.classifier.bundle.digest()[:16]})")
+        loaded = live.classifier.bundle
+        note(f"{name}: bundle {loaded.name} serves from now on ({loaded.digest()[:16]})")
     notify("READY=1")
 
 
@@ -246,6 +265,11 @@ def _say_counts(live: Live, name: str) -> None:
         f"{counts.ring.ring_full} times), {skipped} of no flow"
     )
     note(
-        f"{name}: {flows.ended} flows, {flows.unlabelled} of them without labels; {flows.lost} lost; {counts.evicted} "
-        f"ended early since too many were open; {counts.lone} of one packet were none"
+        f"{name}: {flows.ended} flows written, {flows.unlabelled} of them without labels; {flows.lost} others lost; "
+        f"{counts.evicted} ended early since too many were open; single packets, which are no flow: {counts.lone}"
     )
+
+
+def _lost(live: Live) -> str:
+    lost = live.counts.lost
+    return "1 flow was lost" if lost == 1 else f"{lost} flows were lost"

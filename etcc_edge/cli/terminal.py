@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import secrets
 import shlex
 import sys
 import time
@@ -57,6 +58,26 @@ def parse_after(ctx: click.Context, param: click.Parameter, value: str | None) -
         if not value.endswith("s") and 2 <= int(value) < 1 << 32:
             return After(packets=int(value))
     raise click.BadParameter(f"{value!r} is neither a number of packets from 2 on nor of seconds, such as 10 or 5s")
+
+
+_KEY_BYTES, _MOST_KEY_BYTES = 16, 64
+
+
+def key_for(addresses: str, path: str | None) -> bytes:
+    """The bytes of ``--address-key``, or without it a key of this run. Raises UsageError for a key that is too short,
+    and for one that ``--addresses`` does not use: what was to be hashed would be written."""
+    if path is None:
+        return secrets.token_bytes(32)
+    if addresses != "hashed":
+        raise click.UsageError(f"--address-key {path}: nothing is hashed with it; add --addresses hashed")
+    with open(path, "rb") as file:
+        key = file.read(_MOST_KEY_BYTES)
+    if len(key) < _KEY_BYTES:
+        raise click.UsageError(
+            f"--address-key {path}: has {len(key)} bytes, and {_KEY_BYTES} are the least for a key; make one: "
+            f"head -c 32 /dev/urandom > {path}"
+        )
+    return key
 
 
 OUTPUT_LOST = "etcc_edge.output_lost"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import NumberRange, note, silence
+from etcc_edge.cli.terminal import NumberRange, key_for, note, silence
 from etcc_edge.flows.stream import STDIN
 
 _MEBIBYTE = 1 << 20
@@ -49,7 +48,7 @@ _FORMATS = ("jsonl", "csv")
 @click.option(
     "--address-key",
     type=click.Path(exists=True, dir_okay=False),
-    help="File whose bytes are the key for hashing. Default: a key of this run.",
+    help="File whose bytes, 16 at least, are the key for hashing. Default: a key of this run.",
 )
 @click.option("--rotate-mb", default=64.0, show_default=True, type=NumberRange(0.001, 1e6), help="Size of a file.")
 @click.option("--rotate-seconds", default=3600.0, show_default=True, type=NumberRange(1, 1e9), help="Age of a file.")
@@ -79,6 +78,7 @@ def command(
       etcc-edge watch flows.csv
       etcc-edge watch /var/spool/flows -o /var/log/etcc-edge/flows.jsonl
     """
+    key = key_for(addresses, address_key)
     from etcc_edge.bundle import load_bundle
     from etcc_edge.serve.addresses import address_form
     from etcc_edge.serve.progress import Progress
@@ -88,13 +88,13 @@ def command(
 
     is_folder = Path(path).is_dir()
     is_file = output != STDIN and not output.startswith(SOCKET_PREFIX)
-    if not Path(path).parent.is_dir():
-        raise click.UsageError(f"{path}: there is no folder {Path(path).parent}")
+    for place in (path, output) if is_file else (path,):
+        if not Path(place).parent.is_dir():
+            raise click.UsageError(f"{place}: there is no folder {Path(place).parent}")
     if is_folder and is_file and Path(output).suffix.lower() in SUFFIXES and Path(output).parent.samefile(path):
         raise click.UsageError(f"-o {output} would be read again; name a file in another folder")
     progress = Progress(f"{output}.state" if state is None and is_file else state or "")
     levels = load_bundle("default" if bundle == "auto" else bundle).levels
-    key = Path(address_key).read_bytes() if address_key else secrets.token_bytes(32)
     records = RecordFormat(form, levels, address_form(addresses, key), community_id=addresses == "full", place=True)
     rotation = Rotation(round(rotate_mb * _MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * _MEBIBYTE))
     sink = open_sink(output, rotation, records.header, note, progress.mark)

@@ -31,6 +31,7 @@ _PIECE = 1 << 20  # bytes that are read at once
 _FLOWS = 2048  # of a capture that are labelled at once
 _START = 2 << 20  # holds the header and the first row
 _ROWS_QUIET_SECONDS = 120.0
+CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 _EVER = 1 << 53  # microseconds; all flows are over by then
 _FINAL = "final"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -84,6 +85,8 @@ def follow(
         return None
     if is_capture(start):
         return _Packets(place, classifiers("default" if wanted == "auto" else wanted), names, max_flows)
+    if os.path.splitext(name)[1].lower() in CAPTURE_SUFFIXES:
+        raise FlowsError(f"{name}: is no pcap or pcapng capture; if it is a compressed one, unpack it")
     if start.count(b"\n") < 2 and len(start) < _START:  # units are told by a row
         return None
     return _Rows(descriptor, name, place, wanted, classifiers, names)

@@ -212,23 +212,35 @@ class Live:
     def _write(self, flows: _native.Flows, clock_step: int) -> bool:
         """False where the sink was given up."""
         classifier = self.classifier
-        n = len(flows)
         falls_behind = self._waiting > self._queue_limit and not self._stopping.is_set()
         result = None if falls_behind else self._metered.labels(flows, classifier)
         lines = self._records.lines(self._metered.identity(flows), classifier.bundle, result)
-        if self.sink.write(lines) < len(lines):
-            return False
-        written = time.time_ns() // 1000
+        done = 0
+
+        def reached(size: int) -> None:
+            nonlocal done
+            done = size
+
+        try:
+            self.sink.write(lines, reached)
+        finally:  # also of what a reader got before it left
+            self._count_written(flows, result, classifier.bundle.vocabulary(), lines.count(b"\n", 0, done))
+        return done == len(lines)
+
+    def _count_written(
+        self, flows: _native.Flows, result: Result | None, vocabulary: tuple[tuple[str, ...], ...], n: int
+    ) -> None:
+        """Of the first n of the flows."""
+        moment = time.time_ns() // 1000
         with self._waiting_lock:
             self._waiting -= n
-        ended = ~flows.early
+        ended = ~flows.early & (np.arange(len(flows)) < n)
         totals = flows.totals()[ended]
         self.counts.early += n - len(totals)
         if len(totals):
-            self.counts.add(totals, None if result is None else _some(result, ended), classifier.bundle.vocabulary())
+            self.counts.add(totals, None if result is None else _some(result, ended), vocabulary)
             if not self._stopping.is_set():  # then flows end before they would
-                self.counts.add_latency(self._latency(totals, written))
-        return True
+                self.counts.add_latency(self._latency(totals, moment))
 
     def _latency(self, totals: I64, written: int) -> F64:
         """float64 [n], seconds from a flow's end to its record: from its last packet, or from when its time was

@@ -20,7 +20,6 @@ from etcc_edge.serve.counters import LATENCY_BOUNDS
 from etcc_edge.serve.live import Live
 from etcc_edge.serve.system import resident_bytes
 
-LOOPBACK = "127.0.0.1"
 SAMPLE_SECONDS = 10.0
 _SAMPLES = 361  # an hour
 _REQUEST_SECONDS = 10.0
@@ -127,7 +126,7 @@ class _Collector:
         info = {"name": bundle.name, "sha256": live.digest}
         yield InfoMetricFamily(_PREFIX + "bundle", "The bundle that labels flows.", value=info)
         with counts.lock:
-            yield counter("flows_ended", "Flows that ended.", counts.ended)
+            yield counter("flows_ended", "Flows that ended and were written.", counts.ended)
             yield counter("flows_unlabelled", "Flows written without labels: labelling fell behind.", counts.unlabelled)
             yield counter("flows_lost", "Flows that were not written: the sink fell behind.", counts.lost)
             yield counter("early_records", "Records of flows that were open.", counts.early)
@@ -156,14 +155,31 @@ class _Collector:
 
 
 class Server:
-    """Serves ``/metrics``, ``/health``, ``/`` and ``/history`` at ADDRESS:PORT or, on the loopback, PORT. Raises
+    """Takes a port of ``host``; serves ``/metrics``, ``/health``, ``/`` and ``/history`` there from `start` on. Raises
     EtccError where that is not free, or Prometheus's library is absent."""
 
-    def __init__(self, address: str, live: Live, history: History) -> None:
+    def __init__(self, host: str, port: int) -> None:
         try:
-            from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+            import prometheus_client  # noqa: F401
         except ImportError as error:
             raise EtccError("--metrics: needs prometheus-client: pip install 'etcc-edge[live]'") from error
+
+        class Listener(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            self._listener = Listener((host, port), BaseHTTPRequestHandler)
+        except (OSError, UnicodeError) as error:
+            raise EtccError(f"--metrics {shown}:{port}: {getattr(error, 'strerror', None) or error}") from error
+        self.address = f"{shown}:{self._listener.server_address[1]}"
+
+    def start(self, live: Live, history: History) -> None:
+        """Answers from now on."""
+        from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
         registry = CollectorRegistry()
         registry.register(_Collector(live))
         ProcessCollector(registry=registry)
@@ -199,20 +215,7 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]") or LOOPBACK
-
-        class Listener(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-        try:
-            self._listener = Listener((host, int(port)), Handler)
-        except (OSError, OverflowError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "is no ADDRESS:PORT, such as 127.0.0.1:9477"
-            raise EtccError(f"--metrics {address}: {reason}") from error
-        self.address = f"{host}:{self._listener.server_address[1]}"
+        self._listener.RequestHandlerClass = Handler
         threading.Thread(target=self._listener.serve_forever, name="metrics", daemon=True).start()
 
     def close(self) -> None:

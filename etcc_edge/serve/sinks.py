@@ -188,6 +188,8 @@ class RotatedFile(Sink):
             if self._size:
                 self._cut_to_lines(mark)
                 self._rotate()
+        except FileNotFoundError as error:
+            raise FlowsError(f"{path}: there is no folder {self._path.parent}") from error
         except OSError as error:
             raise FlowsError(f"{path}: cannot be written: {error.strerror or error}") from error
 

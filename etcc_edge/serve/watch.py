@@ -19,16 +19,17 @@ from pathlib import Path
 from etcc_edge.bundle import Bundle
 from etcc_edge.errors import EtccError
 from etcc_edge.infer.classifier import Classifier
-from etcc_edge.serve.following import Followed, Part, follow
+from etcc_edge.serve.following import CAPTURE_SUFFIXES, Followed, Part, follow
 from etcc_edge.serve.progress import Place, Progress
 from etcc_edge.serve.records import RecordFormat
 from etcc_edge.serve.sinks import Sink
 
-SUFFIXES = (".csv", ".arff", ".pcap", ".pcapng", ".cap")
+SUFFIXES = (".csv", ".arff", *CAPTURE_SUFFIXES)
 """How the names of a folder's files end that are followed."""
 LOOK_SECONDS = 0.2
 _HASHED = 4096
 _GONE_SECONDS = 2.0  # a file that is being renamed is missed for a moment
+_SHORT_QUIET_SECONDS = 10.0
 _MOST_RESTING = 64  # in memory: they may go on
 
 
@@ -109,7 +110,8 @@ class Watch:
             except EtccError as error:
                 known.is_refused = True
                 text = str(error)
-                self._tell_once(f"Error: {text if text.startswith(path.name) else f'{path.name}: {text}'}")
+                waiting = "" if self._name is None else "; waiting for it to be written anew"
+                self._tell_once(f"Error: {text if text.startswith(path.name) else f'{path.name}: {text}'}{waiting}")
         self._forget({_key(status) for _, status in files})
         self._sink.tick()
         if self._sink.mark() != self._progress.mark:
@@ -158,11 +160,10 @@ class Watch:
         return known
 
     def _look_at(self, path: Path, status: os.stat_result, known: _Known) -> bool:
-        is_quiet = (
-            known.followed is not None
-            and not (known.rests or known.is_refused)
-            and time.monotonic() - known.since >= known.followed.quiet_seconds
-        )
+        quiet = 0.0 if known.rests or known.is_refused else time.monotonic() - known.since
+        is_quiet = known.followed is not None and quiet >= known.followed.quiet_seconds
+        if known.followed is None and not known.is_due and quiet >= _SHORT_QUIET_SECONDS:
+            self._tell_once(f"{path.name}: holds too little to tell what it is ({known.size} bytes); waiting for more")
         if not known.is_due and not is_quiet:
             return False
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -230,8 +231,10 @@ class Watch:
                     place.offset, place.number = part.offsets[rows - 1], part.numbers[rows - 1]
                 self._save(place)
 
-            self._sink.write(lines, reached)
-            self.flows += rows
+            try:
+                self._sink.write(lines, reached)
+            finally:  # also where a reader left after some of them
+                self.flows += rows
             if self.stop.is_set():
                 return False
         return True

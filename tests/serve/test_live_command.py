@@ -6,19 +6,27 @@ import contextlib
 import json
 import os
 import random
+import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
 from etcc_edge.bundle import load_bundle
 from etcc_edge.bundle.store import save_bundle
+from etcc_edge.cli import main
+from etcc_edge.cli.live import command
 from service import LONG, MAIN, Command
-from wire import Wire, traffic
+from wire import Wire, connection, traffic
 
 Run = Callable[..., Command]
 
@@ -38,7 +46,7 @@ def test_a_term_signal_labels_what_is_open_and_exits_with_0_in_ten_seconds(wire:
     assert len(flows) > 100
     assert all(flow["etcc_protocol"] for flow in flows)
     assert f"{sent} packets received, 0 dropped" in live.log[-2]
-    assert f"{len(flows)} flows, 0 of them without labels; 0 lost" in live.log[-1]
+    assert f"{len(flows)} flows written, 0 of them without labels; 0 others lost" in live.log[-1]
 
 
 def test_no_thread_keeps_a_capability(wire: Wire, run: Run) -> None:
@@ -64,16 +72,16 @@ def test_a_hang_up_loads_the_bundle_again_and_a_broken_one_leaves_the_old_one(
     shutil.rmtree(path)
     save_bundle(load_bundle("no-ports"), path)
     live.send(signal.SIGHUP)
-    live.wait_for(lambda: "bundle no-ports serves from now on" in live.log[-1])
+    live.wait_for(lambda: f"{wire.near}: bundle no-ports serves from now on" in live.log[-1])
     (path / "weights.safetensors").write_bytes(b"broken")
     live.send(signal.SIGHUP)
     live.wait_for(lambda: "bundle no-ports goes on serving" in live.log[-1])
-    assert live.log[-1].startswith("Error: ")
+    assert live.log[-1].startswith(f"Error: {wire.near}: ")
     wire.send(traffic(20, seed=2))
     assert live.end() == 0
     bundles = [json.loads(line)["bundle"] for line in live.lines]
     assert set(bundles) == {"default", "no-ports"}
-    assert f"{len(bundles)} flows, 0 of them without labels; 0 lost" in live.log[-1]
+    assert f"{len(bundles)} flows written, 0 of them without labels; 0 others lost" in live.log[-1]
 
 
 def test_an_interface_that_is_down_is_waited_for(wire: Wire, run: Run) -> None:
@@ -127,21 +135,38 @@ def test_two_runs_on_one_interface_both_get_all(wire: Wire, run: Run) -> None:
     assert first_flows == second_flows
 
 
-def test_a_reader_that_leaves_ends_it_quietly(wire: Wire, run: Run) -> None:
+def test_a_reader_that_leaves_ends_it_with_how_many_flows_were_lost(wire: Wire, run: Run) -> None:
+    reading, writing = os.pipe()
+    live = run("live", "-i", wire.near, output=writing)
+    os.close(writing)
+    wire.send(connection(1, np.random.default_rng(1)))
+    assert os.read(reading, 1 << 16).count(b"\n") == 1
+    os.close(reading)
+    wire.send([frame for i in range(2, 7) for frame in connection(i, np.random.default_rng(i))])
+    assert live.wait() == 1
+    written, lost = map(int, re.findall(r"(\d+) (?:flows written|others lost)", live.log[-2]))
+    assert written == 1
+    assert lost >= 1  # packets may still have come when it ended
+    assert live.log[-1] == (
+        f"Error: standard output was closed; {'1 flow was' if lost == 1 else f'{lost} flows were'} lost"
+    )
+
+
+def test_a_reader_that_leaves_when_nothing_comes_loses_nothing(wire: Wire, run: Run) -> None:
     reading, writing = os.pipe()
     live = run("live", "-i", wire.near, output=writing)
     os.close(writing)
     os.close(reading)
-    wire.send(traffic(30))
-    assert live.wait() == 0
-    assert not any("Traceback" in line for line in live.log)
+    assert live.end() == 0
+    assert "0 others lost" in live.log[-1]
 
 
 def test_what_cannot_be_done_is_one_line(wire: Wire) -> None:
     reasons = {
-        ("-i", "nothing9"): "nothing9: there is no such interface",
-        ("-i", "lo", "--filter", "1 2 3"): "--filter: these numbers are not",
-        ("-i", "lo", "-o", "/no/such/folder"): "/no/such/folder: cannot be written",
+        ("-i", "nothing9"): (1, "nothing9: there is no such interface"),
+        ("-i", "lo", "--filter", "1 2 3"): (2, "--filter: these numbers are not"),
+        ("-i", "lo", "--filter", "tcp prt 443"): (2, "--filter"),
+        ("-i", "lo", "-o", "/no/such/folder/flows.jsonl"): (1, "there is no folder /no/such/folder"),
     }
     runs = {
         words: subprocess.Popen([sys.executable, "-c", MAIN, "live", *words], stderr=subprocess.PIPE, cwd="/")
@@ -150,9 +175,55 @@ def test_what_cannot_be_done_is_one_line(wire: Wire) -> None:
     for words, process in runs.items():
         _, errors = process.communicate(timeout=LONG)
         *_, line = errors.decode().splitlines()  # a warning of merged packets may come first
-        assert process.returncode == 1
+        status, reason = reasons[words]
+        assert process.returncode == status
         assert line.startswith("Error: ")
-        assert reasons[words] in line
+        assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--metrics", "abc"), "'abc' is no [ADDRESS:]PORT"),
+        (("--metrics", "127.0.0.1:99999"), "a port is below 65536"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_starts(words: tuple[str, ...], reason: str) -> None:
+    done = CliRunner().invoke(main, ["live", "-i", "lo", *words])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("live", "-i", "lo"), ("watch", "flows.csv")])
+def test_a_key_that_hides_nothing_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"fifteen bytes !")
+    short = CliRunner().invoke(main, [*words, "--addresses", "hashed", "--address-key", str(key)])
+    key.write_bytes(bytes(range(16)))
+    unused = CliRunner().invoke(main, [*words, "--address-key", str(key)])
+    assert (short.exit_code, unused.exit_code) == (2, 2)
+    assert f"has 15 bytes, and 16 are the least for a key; make one: head -c 32 /dev/urandom > {key}" in short.stderr
+    assert "add --addresses hashed" in unused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("9477", ("127.0.0.1", 9477)), ("0.0.0.0:0", ("0.0.0.0", 0)), ("[::1]:9477", ("::1", 9477))],
+)
+def test_the_default_address_is_this_machine_alone(text: str, address: tuple[str, int]) -> None:
+    assert command.make_context("live", ["-i", "lo", "--metrics", text]).params["address"] == address
+
+
+def test_a_port_that_is_in_use_leaves_no_output_behind(wire: Wire, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ["live", "-i", wire.near, "-o", str(tmp_path / "flows.jsonl")]
+        words += ["--metrics", str(taken.getsockname()[1])]
+        done = subprocess.run([sys.executable, "-c", MAIN, *words], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(": Address already in use")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_terminal_shows_a_table_while_records_go_to_a_file(wire: Wire, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(FlowsError, match="cannot be written: No such file or directory"):
+    with pytest.raises(FlowsError, match=r"flows\.jsonl: there is no folder .*none$"):
         open_sink(str(tmp_path / "none" / "flows.jsonl"), Rotation())
 
 

@@ -231,6 +231,42 @@ def test_what_is_no_flows_file_is_told_once_and_the_others_are_read(run: Callabl
     assert errors[1].startswith("Error: b.csv:4: is a second header, with other columns than the first")
 
 
+def test_a_file_that_says_too_little_for_long_is_told_once(run: Callable[..., Run], tmp_path: Path) -> None:
+    append(tmp_path / "a.pcap", b"hello\n")
+    append(tmp_path / "b.csv", HEADER)
+    append(tmp_path / "c.csv", b"")
+    watching = run(tmp_path)
+    watching.look()
+    assert watching.told == []
+    watching.pass_time(11)
+    watching.pass_time(11)
+    assert watching.told == [
+        "a.pcap: holds too little to tell what it is (6 bytes); waiting for more",
+        f"b.csv: holds too little to tell what it is ({len(HEADER)} bytes); waiting for more",
+    ]
+    append(tmp_path / "b.csv", ROWS[0])
+    watching.look()
+    assert places(tmp_path) == [("b.csv", 2)]
+
+
+def test_a_capture_by_name_alone_is_told_without_its_bytes(run: Callable[..., Run], tmp_path: Path) -> None:
+    append(tmp_path / "garbage.pcap", b"\x1b[31m\n\n" * 100)
+    watching = run(tmp_path)
+    watching.look()
+    assert watching.told == ["Error: garbage.pcap: is no pcap or pcapng capture; if it is a compressed one, unpack it"]
+
+
+def test_a_single_file_that_cannot_be_read_is_said_to_be_waited_for(run: Callable[..., Run], tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    append(path, b"begin,end\n1,2\n1,3\n")
+    watching = run(path)
+    watching.look()
+    assert watching.told[-1].endswith("; waiting for it to be written anew")
+    path.write_bytes(HEADER + ROWS[0])
+    watching.look()
+    assert places(tmp_path) == [("flows.csv", 2)]
+
+
 def test_files_that_are_gone_are_forgotten(
     run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +375,7 @@ def test_a_damaged_capture_is_labelled_up_to_there(run: Callable[..., Run], tmp_
     watching.look()
     count = len(records(tmp_path))
     assert count > 20
-    assert watching.told[-1].endswith("its flows up to there are labelled")
+    assert watching.told[-1].endswith("its flows up to there are labelled; waiting for it to be written anew")
     run(tmp_path / "packets.pcap").look()
     assert len(records(tmp_path)) == count
 

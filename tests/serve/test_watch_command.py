@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -99,10 +100,15 @@ def test_a_reader_that_leaves_ends_it_quietly(run: Run, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     watch = run("watch", tmp_path, ready="watching", output=writing)
     os.close(writing)
-    os.close(reading)
+    got = os.read(reading, 4096)
     append(tmp_path / "flows.csv", b"".join(ROWS[1:]))
+    while got.count(b"\n") < 20:  # of 200
+        got += os.read(reading, 4096)
+    os.close(reading)
     assert watch.wait() == 0
     assert not any("Traceback" in line for line in watch.log)
+    count = int(re.fullmatch(rf"{tmp_path}: (\d+) flows written", watch.log[-1])[1])
+    assert got.count(b"\n") <= count
 
 
 def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
     reasons = {
         ("/no/such/folder/flows.csv",): "there is no folder /no/such/folder",
         (f"{tmp_path}", "-o", f"{tmp_path}/labels.csv"): "would be read again",
-        (f"{tmp_path}", "-o", "/no/such/folder"): "/no/such/folder",
+        (f"{tmp_path}", "-o", "/no/such/folder/flows.jsonl"): "there is no folder /no/such/folder",
         (f"{tmp_path}", "--state", f"{tmp_path}/state"): "the state cannot be used: file is not a database",
         (f"{tmp_path}", "--bundle", "no-such"): "no-such",
     }
