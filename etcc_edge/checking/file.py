@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from etcc_edge.bundle import load_bundle, shipped_bundles
-from etcc_edge.bundle.fit import pick_bundle, why_bundle_does_not_fit
+from etcc_edge.bundle.fit import ASSUMED_VIEW, pick_bundle, why_bundle_does_not_fit
 from etcc_edge.checking.leakage import LabelCodes, conflicts, repeats
 from etcc_edge.checking.result import BundleFit, Check, Leakage, Repeats, RowCounts
 from etcc_edge.checking.tally import Tally
@@ -47,6 +47,9 @@ def check_file(
             progress(file.position(), file.size)
         reading = file.reading
         codes = LabelCodes.of(tally) if labels else None
+        damage = file.problem if isinstance(file, CaptureSource) else ""
+        up_to_damage = damage and f"{damage}; infer labels its flows up to there"
+        contradiction = file.contradiction()
         return Check(
             file=file.name,
             dialect=reading.dialect.name,
@@ -59,9 +62,10 @@ def check_file(
             bundles=bundles,
             rows=RowCounts(**vars(file.counts), readable=file.counts.rows - file.counts.unlabelled),
             capture=file.summary() if isinstance(file, CaptureSource) else None,
-            damage=file.problem if isinstance(file, CaptureSource) else "",
+            damage=damage,
             relations=[relation.text for relation in file.relations],
-            contradiction=file.contradiction(),
+            contradiction=contradiction,
+            failure="; ".join(filter(None, (_why_none_is_picked(bundles), contradiction, up_to_damage))),
             values=tally.values(),
             repeats=Repeats(bytes=repeats(tally.rows), features=repeats(tally.features)),
             label_columns={level: file.columns[index] for level, index in labels.items()},
@@ -105,3 +109,10 @@ def _bundles(file: Opened) -> dict[str, BundleFit]:
         definition = bundle.flow_definition
         fits[name] = BundleFit(not why_not, name == picked, definition.view, definition.timeout_s, 0, why_not)
     return fits
+
+
+def _why_none_is_picked(bundles: Mapping[str, BundleFit]) -> str:
+    if any(bundle.picked for bundle in bundles.values()):
+        return ""
+    reasons = "; ".join(f"{name} {fit.why_not}" for name, fit in bundles.items() if not fit.fits)
+    return f"no shipped bundle of view {ASSUMED_VIEW}, which infer assumes, fits it: {reasons}"

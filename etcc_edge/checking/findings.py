@@ -37,6 +37,15 @@ def findings(check: Check) -> list[Finding]:
     return [Finding(part, *line) for part, about in parts.items() for line in about(check)]
 
 
+def verdict(check: Check) -> str:
+    """Whether `infer` labels the file as it is, in one clause."""
+    if check.failure:
+        return f"cannot be labelled as it is: {check.failure}"
+    if not check.rows.readable:
+        return "nothing to label: " + ("no row can be read" if check.rows.rows else "no flows")
+    return f"can be labelled, by bundle {next(name for name, bundle in check.bundles.items() if bundle.picked)}"
+
+
 def _about_reading(check: Check) -> Iterator[Line]:
     dialect = dialect_named(check.dialect)
     if check.capture:
@@ -60,7 +69,8 @@ def _about_reading(check: Check) -> Iterator[Line]:
         yield "ok", "features", f"all {len(check.columns)} of the dialect"
     if not any(bundle.fits for bundle in check.bundles.values()):
         yield "warning", "bundles", "no shipped one fits; train your own"
-        yield from (("note", "bundles", f"{name} {bundle.why_not}") for name, bundle in check.bundles.items())
+    elif not any(bundle.picked for bundle in check.bundles.values()):
+        yield "warning", "bundles", "infer takes none by itself"
     for name, bundle in check.bundles.items():
         if bundle.fits:
             how = "infer takes it by itself" if bundle.picked else f"infer takes it with --bundle {name}"
@@ -75,7 +85,7 @@ def _about_reading(check: Check) -> Iterator[Line]:
 def _about_values(check: Check) -> Iterator[Line]:
     rows = check.rows
     if not rows.rows:
-        yield "warning", "rows", "a header but no flows"
+        yield "warning", "rows", "no flows"
         return
     if rows.readable == rows.rows:
         yield "ok", "rows", f"{rows.rows}, all readable"

@@ -142,6 +142,7 @@ class Check:
     damage: str  # what ended a capture early
     relations: list[str]  # between numbers, that every row was checked for
     contradiction: str  # why the file is not what it seems; empty where few rows break a relation, or none
+    failure: str  # why `infer` would fail on the file with no option; empty where it would not
     values: dict[str, FeatureValues]  # by feature
     repeats: Repeats
     label_columns: dict[str, str]  # by level

@@ -12,22 +12,22 @@ from typing import Any
 import click
 
 from etcc_edge.checking.file import check_file
-from etcc_edge.checking.findings import Finding, findings
+from etcc_edge.checking.findings import Finding, findings, verdict
 from etcc_edge.checking.leakage import twins_across
 from etcc_edge.checking.result import Check, to_json
-from etcc_edge.cli.terminal import byte_progress, print_table, shown, status, test_share_option
+from etcc_edge.cli.terminal import FILE, byte_progress, print_table, shown, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
 
-NO_BUNDLE_FITS = 3
+CANNOT_BE_LABELLED = 3
 
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow"}
 _SEVERITY_WIDTH = max(map(len, _COLOURS))
 
 
 @click.command()
-@click.argument("flows")
+@click.argument("flows", type=FILE)
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(
@@ -37,7 +37,7 @@ _SEVERITY_WIDTH = max(map(len, _COLOURS))
     help="Count the test flows of train's split that have a twin among its training flows.",
 )
 @test_share_option
-@click.option("--groups", metavar="FILE", help="The name of each flow's capture, line by line.")
+@click.option("--groups", metavar="FILE", type=FILE, help="The name of each flow's capture, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the split.")
 @click.option("--columns", is_flag=True, help="Every feature as well: its column, odd values and range.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure as JSON.")
@@ -54,11 +54,12 @@ def command(
     columns: bool,
     as_json: bool,
 ) -> None:
-    """Whether FLOWS (CSV, .csv.gz, a .zip of one CSV, ARFF; - is standard input) can be labelled or trained on.
+    """Whether FLOWS can be labelled or trained on: CSV, ARFF, a capture, plain, .gz, .zst or a .zip of one file;
+    a Parquet or Arrow file (extra: pip install 'etcc-edge[arrow]'); - is standard input.
 
-    Says how the file is read, which values are odd and, where it is labelled, what gives the labels away. The
-    file is read once, with --split twice; --split needs the extra: pip install 'etcc-edge[train]'. Exit 3 where no
-    shipped bundle fits.
+    The first line says whether infer labels the file as it is. The others say how it is read, which values are odd
+    and, where it has labels, what gives them away. The file is read once, with --split twice; --split needs the extra:
+    pip install 'etcc-edge[train]'. Exit 3 where infer would fail.
 
     \b
     Examples:
@@ -97,8 +98,8 @@ def command(
             if columns:
                 click.echo()
                 _print_columns(check)
-    if not any(bundle.fits for bundle in check.bundles.values()):
-        ctx.exit(NO_BUNDLE_FITS)
+    if check.failure:
+        ctx.exit(CANNOT_BE_LABELLED)
 
 
 def _split() -> Callable[..., Any]:
@@ -113,7 +114,9 @@ def _split() -> Callable[..., Any]:
 def _print_findings(check: Check, lines: list[Finding]) -> None:
     """A line each; on a terminal, wrapped beside its topic."""
     warnings = sum(line.severity == "warning" for line in lines)
-    click.echo(f"{check.file}: {check.rows.rows} flows, {warnings} warning{'s' * (warnings != 1)}")
+    colour = "red" if check.failure else "yellow" if not check.rows.readable else "green"
+    click.echo(f"{check.file}: {click.style(verdict(check), fg=colour)}")
+    click.echo(f"{check.rows.rows} flows, {warnings} warning{'s' * (warnings != 1)}")
     topic_width = max(len(line.topic) for line in lines)
     indent = " " * (2 + _SEVERITY_WIDTH + 2 + topic_width + 2)
     width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 1 << 20

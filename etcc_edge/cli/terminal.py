@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from etcc_edge.flows.binaries import ARROW_FORMS
 from etcc_edge.flows.stream import STDIN
@@ -34,6 +35,19 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is no number", param, ctx)
         return number
+
+
+FILE = click.Path(readable=False)
+"""The type of what names files: a path, a pattern, a URI or ``-``. A shell completes paths; nothing is checked."""
+
+
+def complete_bundles(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ``shell_complete`` of what names a bundle: the shipped ones, and paths."""
+    from etcc_edge.bundle import shipped_bundles
+
+    names = [CompletionItem(name) for name in shipped_bundles() if name.startswith(incomplete)]
+    # In bash only what comes after the paths counts: they are completed where no name is.
+    return [CompletionItem(incomplete, type="file"), *names]
 
 
 test_share_option = click.option(

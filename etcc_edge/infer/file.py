@@ -178,6 +178,8 @@ def label_file(
     summary.rows = {**vars(counts), "too_few_values": tally.too_few_values}
     summary.counts = _named(tally.labels, vocabulary)
     readable = counts.rows - counts.unlabelled
+    if not counts.rows:
+        summary.notes.append("no flows: there is nothing to label")
     if tally.outside_range > OUTSIDE_WARNING_SHARE * readable:
         summary.notes.append(
             f"{tally.outside_range} of {readable} flows lie outside the range that bundle {chosen.name} was trained "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -24,8 +25,9 @@ def test_a_person_gets_a_line_a_finding() -> None:
     done = run(GENERATED)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"{GENERATED}: 200 flows, ")
-    assert [line for line in lines if line and not line.startswith(" ")][1:] == ["reading", "values", "leakage"]
+    assert lines[0] == f"{GENERATED}: can be labelled, by bundle default"
+    assert lines[1].startswith("200 flows, ")
+    assert [line for line in lines if line and not line.startswith(" ")][2:] == ["reading", "values", "leakage"]
     severities = [line.split()[0] for line in lines if line.startswith("  ")]
     assert set(severities) <= {"ok", "note", "warning"}
     assert len({line.index(line.split()[2]) for line in lines if line.startswith("  ok")}) == 1
@@ -45,6 +47,7 @@ def test_json_has_the_stable_keys() -> None:
             "capture",
             "damage",
             "contradiction",
+            "failure",
             "values",
             "repeats",
             "label_columns",
@@ -122,13 +125,56 @@ def test_a_file_that_no_shipped_bundle_fits_is_described_and_exits_3(tmp_path: P
     done = run(str(path), *words)
     assert (done.exit_code, done.stderr) == (3, "")
     assert "no shipped one fits; train your own" in done.stdout
+    assert "wire is for CICFlowMeter" in done.stdout
+
+
+def test_check_fails_where_infer_would_and_names_the_column(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text(Path(GENERATED).read_text().replace("Flow Duration", "Flow Duraton", 1))
+    done = run(str(path))
+    assert done.exit_code == 3
+    verdict = done.stdout.splitlines()[0]
+    assert verdict.startswith(f"{path}: cannot be labelled as it is: no shipped bundle of view inside, which infer")
+    lack = "needs flow_duration (nearest column: 'Flow Duraton')"
+    assert f"default {lack}; no-ports {lack}; " in verdict
+    assert "infer takes it with --bundle wire" in done.stdout
+    assert CliRunner().invoke(main, ["infer", str(path)]).exit_code == 1
+
+
+def test_numbers_that_contradict_each_other_are_the_verdict(tmp_path: Path) -> None:
+    header, *rows = csv.reader(Path(GENERATED).read_text().splitlines())
+    times = [i for i, name in enumerate(header) if name == "Flow Duration" or "IAT" in name]
+    for row in rows[:100]:
+        for i in times:
+            row[i] = repr(float(row[i]) / 1e6)
+    path = tmp_path / "flows.csv"
+    path.write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
+    done = run(str(path))
+    assert done.exit_code == 3
+    verdict = done.stdout.splitlines()[0]
+    assert "cannot be labelled as it is: " in verdict
+    assert "rows contradict themselves" in verdict
+    assert "write all in one unit" in verdict
+    assert CliRunner().invoke(main, ["infer", str(path)]).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["flows.csv", "capture.pcap"])
+def test_without_flows_there_is_nothing_to_label(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(pcap([]) if name == "capture.pcap" else Path(GENERATED).read_bytes().partition(b"\n")[0] + b"\n")
+    done = run(str(path))
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, f"{path}: nothing to label: no flows")
+    labelled = CliRunner().invoke(main, ["infer", str(path)])
+    assert labelled.exit_code == 0
+    assert f"{path}: warning: no flows: there is nothing to label\n" in labelled.stderr
 
 
 def test_a_capture_is_cut_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "capture.pcap"
     path.write_bytes(pcap(exchange("10.0.0.1", 1000, "10.0.0.2", 443) + exchange("fe80::1", 1, "fe80::2", 2))[:-1])
     done = CliRunner().invoke(main, ["check", str(path)])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
+    assert done.stdout.startswith(f"{path}: cannot be labelled as it is: it is cut within a record")
     assert "a capture, cut into flows by darknet2020 at 120 s: 11 packets" in done.stdout
     assert "1 flows of IPv6: of the shipped bundles only wire" in done.stdout
     assert "it is cut within a record; what follows is about the flows up to there" in done.stdout
