@@ -13,5 +13,9 @@ class BundleError(EtccError):
     """A bundle that is damaged, of an unknown format, or does not fit."""
 
 
+class UnknownBundle(BundleError):
+    """Neither a shipped bundle's name nor a path."""
+
+
 class BackendError(EtccError):
     """A backend that this machine lacks, or that cannot run a network."""

@@ -31,7 +31,7 @@ from etcc_edge.bundle.model import (
 from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.bundle.onnx_weights import Weights, with_weights, without_weights
-from etcc_edge.errors import BundleError
+from etcc_edge.errors import BundleError, UnknownBundle
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
 from etcc_edge.flows.services import ENDS, MAX_IP_PROTOCOL, MAX_PORT, Service
@@ -69,7 +69,7 @@ def shipped_bundles() -> dict[str, Path]:
 
 
 def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
-    """A shipped bundle by name, or a path. Raises BundleError naming what there is."""
+    """A shipped bundle by name, or a path. Raises UnknownBundle naming what there is."""
     text = os.fspath(name_or_path)
     shipped = shipped_bundles()
     if text in shipped:
@@ -77,7 +77,7 @@ def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(text)
     if path.exists():
         return path
-    raise BundleError(f"no bundle {text!r}: neither a path nor one of {', '.join(shipped) or 'no shipped bundles'}")
+    raise UnknownBundle(f"no bundle {text!r}: neither a path nor one of {', '.join(shipped) or 'no shipped bundles'}")
 
 
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:

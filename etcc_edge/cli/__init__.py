@@ -10,11 +10,12 @@ import sys
 from typing import Any, NoReturn
 
 INTERRUPTED = 128 + signal.SIGINT
+_WRONG_USAGE = 2
 try:
     import click
 
     from etcc_edge.cli.terminal import OUTPUT_LOST, note, silence
-    from etcc_edge.errors import EtccError
+    from etcc_edge.errors import EtccError, UnknownBundle
     from etcc_edge.version import __version__
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
@@ -95,10 +96,12 @@ class _LazyGroup(click.Group):
         try:
             result = super().invoke(ctx)
         except EtccError as error:
-            _fail(ctx, str(error))
+            _fail(ctx, str(error), _WRONG_USAGE if isinstance(error, UnknownBundle) else 1)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else "etcc-edge"
-            _fail(ctx, f"{error.format_message()} (see {where} --help)", error.exit_code)
+            # A list of choices has a line for each.
+            message = re.sub(r"\s*\n\s*", " ", error.format_message())
+            _fail(ctx, f"{message} (see {where} --help)", error.exit_code)
         except BrokenPipeError:
             # Whoever read our output has enough.
             silence(sys.stdout)

@@ -10,7 +10,7 @@ import click
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, load_bundle, save_bundle
 from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
-from etcc_edge.cli.terminal import as_typed, line_progress, note, print_table
+from etcc_edge.cli.terminal import FILE, as_typed, complete_bundles, line_progress, note, print_table
 from etcc_edge.errors import EtccError
 from etcc_edge.infer.source import follow
 from etcc_edge.meter.labelled import CaptureTable
@@ -21,14 +21,18 @@ NO_HELP = 3
 
 
 @click.command()
-@click.argument("bundle")
-@click.argument("flows", nargs=-1)
+@click.argument("bundle", shell_complete=complete_bundles)
+@click.argument("flows", nargs=-1, type=FILE)
 @captures_option
-@click.option("-o", "--output", required=True, metavar="NEW", help="Folder, or a name ending in .zip.")
+@click.option("-o", "--output", required=True, metavar="NEW", type=FILE, help="Folder, or a name ending in .zip.")
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(
-    "--groups", multiple=True, metavar="FILE", help="The capture of each flow, line by line; once for each file."
+    "--groups",
+    multiple=True,
+    metavar="FILE",
+    type=FILE,
+    help="The capture of each flow, line by line; once for each file.",
 )
 @click.option(
     "--split",

@@ -12,15 +12,34 @@ from etcc_edge.bench.report.compare import changes, differences
 from etcc_edge.bench.report.files import FORMATS, as_json, read, write
 from etcc_edge.bench.report.tables import cautions, change_table, recommended, summary
 from etcc_edge.bench.run import Bench
-from etcc_edge.cli.terminal import NumberRange, as_typed, note, print_table, shown, step_progress
+from etcc_edge.cli.terminal import (
+    FILE,
+    NumberRange,
+    as_typed,
+    complete_bundles,
+    note,
+    print_table,
+    shown,
+    step_progress,
+)
 
 REGRESSED = 3
 
 
 @click.command()
-@click.option("--bundle", default="default", show_default=True, metavar="NAME|PATH", help="Shipped name or a path.")
 @click.option(
-    "--flows", metavar="FILE", help="Measure on these flows, with labels also accuracy. Default: generated flows."
+    "--bundle",
+    default="default",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Shipped name or a path.",
+    shell_complete=complete_bundles,
+)
+@click.option(
+    "--flows",
+    metavar="FILE",
+    type=FILE,
+    help="Measure on these flows, with labels also accuracy. Default: generated flows.",
 )
 @click.option("--quick", is_flag=True, help="In less than a minute: fewer contenders, flows and repeats.")
 @click.option(
@@ -36,11 +55,17 @@ REGRESSED = 3
     "reports",
     multiple=True,
     metavar="OUT.html|.md|.json|.csv",
+    type=FILE,
     help="Write every figure to a file as well; repeatable.",
 )
 @click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON.")
 @click.option(
-    "--compare", "compared", nargs=2, metavar="OLD.json NEW.json", help="Measure nothing; compare two reports."
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="OLD.json NEW.json",
+    type=FILE,
+    help="Measure nothing; compare two reports.",
 )
 @click.option(
     "--max-regression",

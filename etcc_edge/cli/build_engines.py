@@ -11,7 +11,7 @@ import click
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.bundle.seen import Flows, read_flows
-from etcc_edge.cli.terminal import NumberRange, note, print_table, shown, status
+from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
@@ -26,7 +26,14 @@ GATE_FAILED = 3
 
 
 @click.command()
-@click.option("--bundle", default="default", show_default=True, metavar="NAME|PATH", help="Shipped name or a path.")
+@click.option(
+    "--bundle",
+    default="default",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Shipped name or a path.",
+    shell_complete=complete_bundles,
+)
 @click.option(
     "--backend",
     default="auto",
@@ -39,6 +46,7 @@ GATE_FAILED = 3
 @click.option(
     "--flows",
     metavar="FILE",
+    type=FILE,
     help="Gate on the flows of this file or capture that the bundle was not trained on.",
 )
 @click.option(

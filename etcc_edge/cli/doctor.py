@@ -16,7 +16,7 @@ import numpy as np
 
 import etcc_edge._native as _native
 from etcc_edge.bundle import load_bundle, shipped_bundles
-from etcc_edge.cli.terminal import note, print_table
+from etcc_edge.cli.terminal import print_table
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cache_root import cache_root
 from etcc_edge.engines.native import INSTRUCTION_SET
@@ -54,14 +54,18 @@ def command(ctx: click.Context, as_json: bool) -> None:
       etcc-edge doctor
     """
     findings = [*_package(), *_bundles(), *_labels(), *_backends(), *_extras(), *_cache()]
+    broken = [finding.what for finding in findings if finding.state == BROKEN]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        print_table(["", "state", "what there is"], [[f.what, f.state, f.detail] for f in findings])
-        for finding in findings:
-            if finding.remedy:
-                note(f"{finding.what}: {finding.remedy}")
-    if any(finding.state == BROKEN for finding in findings):
+        rows = [[f.what, f.state, "; ".join(filter(None, (f.detail, f.remedy)))] for f in findings]
+        print_table(["", "state", "what there is"], rows)
+        click.echo(
+            f"\nbroken: {', '.join(broken)}; mend what the table says of it"
+            if broken
+            else "\nlabelling works here and nothing is broken; what is absent is optional"
+        )
+    if broken:
         ctx.exit(BROKEN_STATUS)
 
 

@@ -9,7 +9,7 @@ import click
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.labelled import captures_option, check_source
-from etcc_edge.cli.terminal import as_typed, note, print_table, status
+from etcc_edge.cli.terminal import FILE, as_typed, complete_bundles, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
@@ -19,7 +19,7 @@ from etcc_edge.flows.stream import STDIN
 
 
 @click.command()
-@click.argument("flows", required=False)
+@click.argument("flows", required=False, type=FILE)
 @captures_option
 @click.option(
     "--bundle",
@@ -28,6 +28,7 @@ from etcc_edge.flows.stream import STDIN
     show_default=True,
     multiple=True,
     metavar="auto|NAME|PATH",
+    shell_complete=complete_bundles,
     help="Shipped name or a path; repeat it to compare bundles side by side.",
 )
 @click.option(
@@ -41,7 +42,10 @@ from etcc_edge.flows.stream import STDIN
 @click.option("--protocol-column", metavar="C", help="Header name of the true protocol; a second X is X.1.")
 @click.option("--application-column", metavar="C", help="Header name of the true application.")
 @click.option(
-    "--groups", metavar="FILE", help="The name of each flow's capture, line by line: intervals go by session."
+    "--groups",
+    metavar="FILE",
+    type=FILE,
+    help="The name of each flow's capture, line by line: intervals go by session.",
 )
 @click.option(
     "--rows",
@@ -55,6 +59,7 @@ from etcc_edge.flows.stream import STDIN
     "reports",
     multiple=True,
     metavar="OUT.html|.md|.json",
+    type=FILE,
     help="Write every figure to a file as well; repeatable.",
 )
 @click.option("--confusion", is_flag=True, help="The confusion matrices too.")

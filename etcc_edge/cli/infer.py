@@ -16,12 +16,15 @@ import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.precision import PRECISIONS
+from etcc_edge.bundle.store import find_bundle
 from etcc_edge.cli.preview import print_preview
 from etcc_edge.cli.terminal import (
+    FILE,
     NumberRange,
     byte_progress,
     check_form,
     check_is_new,
+    complete_bundles,
     counted,
     note,
     packets_met,
@@ -31,11 +34,11 @@ from etcc_edge.cli.terminal import (
     silence,
 )
 from etcc_edge.engines.backends import BACKENDS
-from etcc_edge.errors import EtccError
+from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.binaries import ARROW_FORMS
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.infer.file import Summary, label_file
-from etcc_edge.infer.windows import SumBy
+from etcc_edge.infer.windows import SIDES, SOURCE, SumBy
 from etcc_edge.meter import PROFILES
 from etcc_edge.meter.source import After
 
@@ -56,9 +59,18 @@ class _Command(click.Command):
 
 
 @click.command(cls=_Command)
-@click.argument("flows", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="OUT", help="Labelled file, folder for several, or - for standard output.")
-@click.option("--bundle", default="auto", show_default=True, metavar="auto|NAME|PATH", help="Shipped name or a path.")
+@click.argument("flows", nargs=-1, required=True, type=FILE)
+@click.option(
+    "-o", "--output", metavar="OUT", type=FILE, help="Labelled file, folder for several, or - for standard output."
+)
+@click.option(
+    "--bundle",
+    default="auto",
+    show_default=True,
+    metavar="auto|NAME|PATH",
+    help="Shipped name or a path.",
+    shell_complete=complete_bundles,
+)
 @click.option(
     "--view",
     type=click.Choice(list(VIEWS)),
@@ -106,16 +118,17 @@ class _Command(click.Command):
 )
 @click.option(
     "--sum-hosts",
-    default="src",
-    show_default=True,
-    type=click.Choice(["src", "dst", "both"]),
-    help="The host that a flow counts for; src sent its first packet.",
+    type=click.Choice(SIDES),
+    help="The host that a flow counts for; src, the default, sent its first packet.",
 )
-@click.option("--windows", metavar="FILE", help="Where the sums go. Default: NAME.windows.csv beside the labels.")
+@click.option(
+    "--windows", metavar="FILE", type=FILE, help="Where the sums go. Default: NAME.windows.csv beside the labels."
+)
 @click.option(
     "--preview",
     metavar="[N]",
     type=click.IntRange(1, 1000),
+    shell_complete=FILE.shell_complete,  # N may be left out
     help=f"Show the labels of the first N flows ({_PREVIEW_ROWS}) in a table, and write nothing.",
 )
 @click.option("--known", is_flag=True, help="Add etcc_known: 0 where no trained protocol looks like the flow.")
@@ -137,7 +150,7 @@ def command(
     timeout: float | None,
     after: After | None,
     sum_by: str | None,
-    sum_hosts: str,
+    sum_hosts: str | None,
     windows: str | None,
     preview: int | None,
     known: bool,
@@ -164,6 +177,11 @@ def command(
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
     several = len(flows) > 1
+    if bundle != "auto":
+        find_bundle(bundle)  # a wrong name is not each file's fault
+    of_sums = {"--windows": windows, "--sum-hosts": sum_hosts}
+    if not sum_by and (unused := [option for option, given in of_sums.items() if given]):
+        raise click.UsageError(f"nothing is summed without --sum-by; leave out {', '.join(unused)}")
     if preview is not None:
         others = {
             "-o": output,
@@ -192,9 +210,10 @@ def command(
     targets = [_target(name, place, output, several=several) for name, place in named]
     if as_json and STDIN in targets:
         raise click.UsageError("--json and the labels would share standard output; name a file with -o")
-    by = SumBy.of(sum_by, sum_hosts) if sum_by else None
-    if windows and not by:
-        raise click.UsageError("--windows is for --sum-by, which is not there")
+    try:
+        by = SumBy.of(sum_by, sum_hosts or SOURCE) if sum_by else None
+    except FlowsError as error:
+        raise click.UsageError(str(error)) from error
     sums = [_windows_target(target, windows, several=several) for target in targets] if by else [""] * len(targets)
     _check_nothing_is_lost(flows, targets, force=force)
     for target in sums if by else ():

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 from typing import Any
 
 import click
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
-from etcc_edge.cli.terminal import print_table
+from etcc_edge.cli.terminal import complete_bundles, print_table
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.flows.features import features
 from etcc_edge.version import __version__
 
 
 @click.command()
-@click.argument("bundle", required=False)
+@click.argument("bundle", required=False, shell_complete=complete_bundles)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--card", is_flag=True, help="The bundle's model card.")
 def command(bundle: str | None, as_json: bool, card: bool) -> None:
@@ -35,7 +36,7 @@ def command(bundle: str | None, as_json: bool, card: bool) -> None:
     elif card:
         click.echo(load_bundle(bundle).model_card)
     else:
-        _bundle(load_bundle(bundle), as_json)
+        _bundle(load_bundle(bundle), bundle, as_json)
 
 
 def _machine(as_json: bool) -> None:
@@ -66,10 +67,11 @@ def _machine(as_json: bool) -> None:
     )
     click.echo()
     print_table(
-        ["shipped bundle", "protocols", "features", "meter", "flow timeout"],
+        ["shipped bundle", "view", "protocols", "features", "meter", "flow timeout"],
         [
             [
                 name,
+                bundle.flow_definition.view,
                 ", ".join(bundle.root.labels),
                 str(len(bundle.features)),
                 bundle.flow_definition.meter,
@@ -100,12 +102,13 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _bundle(bundle: Bundle, as_json: bool) -> None:
+def _bundle(bundle: Bundle, typed: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_describe(bundle), indent=1))
         return
     definition, training = bundle.flow_definition, bundle.training
-    click.echo(f"{bundle.name}: {definition.meter} flows, {definition.timeout_s:g} s timeout, {bundle.location}")
+    flows = f"{definition.meter} flows of view {definition.view or '(not stated)'}"
+    click.echo(f"{bundle.name}: {flows}, {definition.timeout_s:g} s timeout, {bundle.location}")
     click.echo(f"made by: {training.get('command', 'unknown')}\n")
     notes = training.get("stages", {})
     print_table(
@@ -120,4 +123,4 @@ def _bundle(bundle: Bundle, as_json: bool) -> None:
         ],
     )
     click.echo(f"\nfeatures: {', '.join(bundle.features)}")
-    click.echo("the figures are in its model card: etcc-edge info BUNDLE --card")
+    click.echo(f"the figures are in its model card: etcc-edge info {shlex.quote(typed)} --card")

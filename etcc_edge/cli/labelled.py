@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from etcc_edge.cli.terminal import note
+from etcc_edge.cli.terminal import FILE, note
 from etcc_edge.flows.truth import LabelledFlows, read_labelled_files
 from etcc_edge.meter.labelled import CaptureTable
 
 captures_option = click.option(
     "--captures",
     metavar="TABLE",
+    type=FILE,
     help="Instead of FLOWS: a CSV with the columns capture, protocol and application. Captures are named relative to "
     "its folder.",
 )

@@ -14,6 +14,7 @@ import click
 
 from etcc_edge import _native
 from etcc_edge.cli.terminal import (
+    FILE,
     NumberRange,
     byte_progress,
     check_form,
@@ -22,7 +23,6 @@ from etcc_edge.cli.terminal import (
     note,
     packets_met,
 )
-from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.infer.threads import in_order
@@ -33,9 +33,14 @@ _LAST_SECOND = 1 << 32  # since 1970, of a capture
 
 
 @click.command()
-@click.argument("captures", nargs=-1, required=True)
+@click.argument("captures", nargs=-1, required=True, type=FILE)
 @click.option(
-    "-o", "--output", default=STDIN, metavar="OUT", help="CSV (.gz compresses), or - for standard output, the default."
+    "-o",
+    "--output",
+    default=STDIN,
+    metavar="OUT",
+    type=FILE,
+    help="CSV (.gz compresses), or - for standard output, the default.",
 )
 @click.option("--profile", default=PROFILES[0], show_default=True, type=click.Choice(PROFILES))
 @click.option(
@@ -68,7 +73,8 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Cut CAPTURES (pcap or pcapng, also in gzip or zip; - is standard input) into flows in CICFlowMeter's form.
+    """Cut CAPTURES (pcap or pcapng, plain, .gz, .zst or a .zip of one; - is standard input) into flows in
+    CICFlowMeter's form.
 
     \b
     Examples:
@@ -143,11 +149,11 @@ def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, Any]:
 
 
 def _seconds_east(time_zone: str) -> list[tuple[int, int]]:
-    """East of UTC, each from an instant on, µs since 1970. Raises FlowsError for an unknown zone."""
+    """East of UTC, each from an instant on, µs since 1970. Raises UsageError for an unknown zone."""
     try:
         zone = ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError) as error:
-        raise FlowsError(f"unknown time zone {time_zone!r}; name one such as UTC or Europe/Berlin") from error
+        raise click.UsageError(f"unknown time zone {time_zone!r}; name one such as UTC or Europe/Berlin") from error
 
     def east(second: int) -> int:
         offset = datetime.fromtimestamp(second, zone).utcoffset() or timedelta()

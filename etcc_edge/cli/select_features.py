@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import note, print_table, status, test_share_option
+from etcc_edge.cli.terminal import FILE, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.stream import STDIN
@@ -17,9 +17,11 @@ from etcc_edge.reports.numbers import percent
 
 
 @click.command()
-@click.argument("flows")
+@click.argument("flows", type=FILE)
 @click.option("-k", "size", default=41, show_default=True, type=click.IntRange(1), help="Features to choose.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="A canonical name a line, in order of choice.")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", type=FILE, help="A canonical name a line, in order of choice."
+)
 @click.option(
     "--candidates",
     default="all",
@@ -45,7 +47,7 @@ from etcc_edge.reports.numbers import percent
 )
 @click.option("--split", default="random", show_default=True, type=click.Choice(["random", "flow-id", "session"]))
 @test_share_option
-@click.option("--groups", metavar="FILE", help="The name of each flow's capture, line by line.")
+@click.option("--groups", metavar="FILE", type=FILE, help="The name of each flow's capture, line by line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 @click.option("--json", "as_json", is_flag=True, help="The choice, and the accuracy at each size, as JSON.")

@@ -12,6 +12,7 @@ from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, save_bundle
 from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import (
+    FILE,
     NumberRange,
     as_typed,
     line_progress,
@@ -34,9 +35,9 @@ COLLAPSED = 3
 
 
 @click.command()
-@click.argument("flows", nargs=-1)
+@click.argument("flows", nargs=-1, type=FILE)
 @captures_option
-@click.option("-o", "--output", required=True, metavar="BUNDLE", help="Folder, or a name ending in .zip.")
+@click.option("-o", "--output", required=True, metavar="BUNDLE", type=FILE, help="Folder, or a name ending in .zip.")
 @click.option(
     "--recipe", default="default", show_default=True, type=click.Choice(["default", "distilled", "paper", "wire"])
 )
@@ -45,6 +46,7 @@ COLLAPSED = 3
     "--features",
     "wanted",
     metavar="PRESET|FILE",
+    type=FILE,
     help=f"One of {', '.join(PRESETS)}, or a file with a canonical name a line. Default: time for ISCX 2016 time "
     "files, else paper.",
 )
@@ -69,6 +71,7 @@ COLLAPSED = 3
     "--groups",
     multiple=True,
     metavar="FILE",
+    type=FILE,
     help="The name of each flow's capture, line by line; of several FLOWS, one --groups each, in their order.",
 )
 @click.option(
@@ -95,7 +98,10 @@ COLLAPSED = 3
     help="Where VPN flows were captured: inside a tunnel, on its interface, or on the wire. For the record.",
 )
 @click.option(
-    "--citations", metavar="FILE", help="What users of the flows owe, a citation a line. Default: the method's."
+    "--citations",
+    metavar="FILE",
+    type=FILE,
+    help="What users of the flows owe, a citation a line. Default: the method's.",
 )
 @click.option("--license", "licence", default="not stated", show_default=True, help="Of the weights, for the record.")
 @click.option("--name", help="The bundle's name. Default: OUTPUT's.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import NumberRange, key_for, note, silence
+from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, key_for, note, silence
 from etcc_edge.flows.stream import STDIN
 
 _MEBIBYTE = 1 << 20
@@ -17,25 +17,29 @@ _FORMATS = ("jsonl", "csv")
 
 
 @click.command()
-@click.argument("path", type=click.Path())
+@click.argument("path", type=FILE)
 @click.option(
     "-o",
     "--output",
     default=STDIN,
     metavar="OUT",
+    type=FILE,
     help="A file, unix:PATH for a socket that a log shipper listens on, or - for standard output, the default.",
 )
 @click.option("--format", "form", default=_FORMATS[0], show_default=True, type=click.Choice(_FORMATS))
 @click.option(
     "--state",
     metavar="FILE",
+    type=FILE,
     help="Keeps how far each file is done. Default: OUT.state; for standard output and sockets none.",
 )
 @click.option(
     "--bundle",
     default="auto",
     show_default=True,
-    help="auto: the first that fits a file. Or a shipped bundle's name, or a path.",
+    metavar="auto|NAME|PATH",
+    help="auto: the first that fits a file. Or a shipped name, or a path.",
+    shell_complete=complete_bundles,
 )
 @click.option("--max-flows", default=200_000, show_default=True, type=click.IntRange(1, 1 << 28), help="Open at once.")
 @click.option(

@@ -23,7 +23,7 @@ from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.text.header import cell_number, csv_cell
 
 HOST, SUBNET, CAPTURE = "host", "subnet", "capture"
-SOURCE, DESTINATION, BOTH = "src", "dst", "both"
+SOURCE, DESTINATION, BOTH = SIDES = "src", "dst", "both"
 MAX_OPEN = 100_000
 """Windows that are kept open at most: about 15 MB."""
 

@@ -182,7 +182,7 @@ def test_compare_says_what_compares_badly(tmp_path: Path) -> None:
         (["--report", "out.txt"], 2, "name a file that ends in .json, .csv, .md, .html"),
         (["--report", "no/such/folder/a.md"], 2, "there is no folder no/such/folder"),
         (["--compare", "none.json", "none.json"], 1, "none.json: cannot be read"),
-        (["--bundle", "none"], 1, "no bundle 'none'"),
+        (["--bundle", "none"], 2, "no bundle 'none'"),
         (["--flows", "none.csv"], 1, "none.csv"),
         (["--quick", "--bundle", "iscx-tor-vpn-15s"], 1, "name flows of its meter with --flows"),
     ],

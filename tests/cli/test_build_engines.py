@@ -88,7 +88,7 @@ def test_compiling_needs_no_package_onnx(too_new: Path, monkeypatch: pytest.Monk
         (["--max-drift", "-1"], 2, "--max-drift"),
         (["--max-drift", "nan"], 2, "'nan' is no number"),
         (["--flows", "-"], 2, "standard input cannot be read twice"),
-        (["--bundle", "nowhere"], 1, "no bundle 'nowhere'"),
+        (["--bundle", "nowhere"], 2, "no bundle 'nowhere'"),
         (["--flows", "nowhere.csv"], 1, "nowhere.csv"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from etcc_edge.cli import doctor, main
@@ -66,15 +65,13 @@ def test_a_cache_that_cannot_be_written_costs_only_engines(monkeypatch, tmp_path
     assert (status, by_name["cache"]["state"]) == (0, "absent")
 
 
-def test_people_get_a_table_and_a_line_for_each_remedy(monkeypatch):
+def test_people_get_a_table_with_what_to_do_and_a_verdict(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "_is_installed", lambda package: False)
     outcome = CliRunner().invoke(main, ["doctor"])
-    assert "extra train: pip install 'etcc-edge[train]'" in outcome.stderr
+    assert "pip install 'etcc-edge[train]'" in outcome.stdout
     assert "bundle default" in outcome.stdout
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_gets_its_completion(shell):
-    outcome = CliRunner().invoke(main, ["completion", shell])
-    assert outcome.exit_code == 0
-    assert "_ETCC_EDGE_COMPLETE" in outcome.stdout
+    assert outcome.stdout.endswith("labelling works here and nothing is broken; what is absent is optional\n")
+    assert outcome.stderr == ""
+    (tmp_path / "bundle.json").write_text("{}")
+    monkeypatch.setattr(doctor, "shipped_bundles", lambda: {"default": tmp_path})
+    assert "\nbroken: bundle default; " in CliRunner().invoke(main, ["doctor"]).stdout

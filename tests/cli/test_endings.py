@@ -110,7 +110,7 @@ def test_a_reader_that_leaves_does_not_change_a_verdict(shell):
         ("loop", 1, "loop: cannot be read: Too many levels of symbolic links"),
         ("a.csv -o loop", 1, "loop: cannot be written: Too many levels of symbolic links"),
         ("a.csv -o loop/out.csv", 2, "loop/out.csv: there is no folder loop"),
-        ("a.csv --bundle loop", 1, "no bundle 'loop'"),
+        ("a.csv --bundle loop", 2, "no bundle 'loop'"),
     ],
 )
 def test_links_in_a_circle_are_an_error_of_one_line(shell, tmp_path, words, status, complaint):

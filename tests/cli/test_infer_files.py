@@ -603,3 +603,21 @@ def test_a_row_without_any_value_is_not_labelled(infer):
     assert json.loads(done.stdout)[0]["rows"]["too_few_values"] == 1
     assert Path("none.labels.csv").read_bytes().splitlines()[1].endswith(b",,,,,")
     assert "1 row had values in less than half of the needed columns" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--sum-by host,5minn", "cannot sum by 'host,5minn'; write host,5min"),
+        ("--sum-by hst,5min", "cannot sum by 'hst,5min'"),
+        ("--sum-by host", "cannot sum by 'host'"),
+        ("--sum-hosts both", "nothing is summed without --sum-by; leave out --sum-hosts"),
+        ("--preview --windows w.csv", "nothing is summed without --sum-by; leave out --windows"),
+        ("--bundle no-such-bundle", "no bundle 'no-such-bundle': neither a path nor one of default, no-ports"),
+    ],
+)
+def test_wrong_usage_is_told_before_any_file_is_read(words: str, complaint: str) -> None:
+    done = CliRunner().invoke(main, ["infer", "no-such-1.csv", "no-such-2.csv", *words.split()])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {complaint}")
+    assert done.stderr.count("\n") == 1

@@ -21,6 +21,8 @@ def test_without_a_bundle_it_lists_backends_bundles_and_features() -> None:
     text = run()
     for word in ("onnxruntime", "default", "no-ports", "iscx-tor-vpn-15s", "flow_iat_mean (us)"):
         assert word in text
+    views = {line.split()[0]: line.split()[1] for line in text.splitlines() if line.startswith(("default ", "wire "))}
+    assert views == {"default": "inside", "wire": "wire"}
 
 
 def test_json_holds_the_same() -> None:
@@ -37,12 +39,13 @@ def test_a_bundle_is_described(tiny_bundle: Bundle, tmp_path: Path) -> None:
         "Chat",
         "Streaming",
     ]
+    assert run("default").endswith("its model card: etcc-edge info default --card\n")
     assert run(str(tmp_path / "tiny.zip"), "--card") == "# tiny\n\n"
 
 
 def test_an_unknown_bundle_is_one_line() -> None:
     failed = CliRunner().invoke(main, ["info", "nothing-here"])
-    assert failed.exit_code == 1
+    assert failed.exit_code == 2
     assert failed.stderr.startswith("Error: no bundle 'nothing-here': neither a path nor one of default, no-ports")
     assert failed.stderr.count("\n") == 1
 
