@@ -15,7 +15,7 @@ from etcc_edge.checking.file import check_file
 from etcc_edge.checking.findings import Finding, findings, verdict
 from etcc_edge.checking.leakage import twins_across
 from etcc_edge.checking.result import Check, to_json
-from etcc_edge.cli.terminal import FILE, byte_progress, print_table, shown, status, test_share_option
+from etcc_edge.cli.terminal import FILE, byte_progress, counted, print_table, shown, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.truth import read_labelled
@@ -116,7 +116,7 @@ def _print_findings(check: Check, lines: list[Finding]) -> None:
     warnings = sum(line.severity == "warning" for line in lines)
     colour = "red" if check.failure else "yellow" if not check.rows.readable else "green"
     click.echo(f"{check.file}: {click.style(verdict(check), fg=colour)}")
-    click.echo(f"{check.rows.rows} flows, {warnings} warning{'s' * (warnings != 1)}")
+    click.echo(f"{counted(check.rows.rows, 'flow')}, {counted(warnings, 'warning')}")
     topic_width = max(len(line.topic) for line in lines)
     indent = " " * (2 + _SEVERITY_WIDTH + 2 + topic_width + 2)
     width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 1 << 20
