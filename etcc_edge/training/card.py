@@ -135,8 +135,8 @@ def _parts(bundle: Bundle, test: Evaluation) -> list[str]:
     if _keeps_confidences(bundle.training):
         old = bundle.training["adapted_from"]["name"]
         texts.append(
-            f"Confidences are mapped as in {old}, by the number of packets: the map was fitted on sessions of its "
-            f"flows, none of these. {_stay_empty(bundle)}"
+            f"Confidences are mapped as in {old}, by the number of packets: that map was fitted when {old} was made, "
+            f"and not anew. {_stay_empty(bundle)}"
         )
     elif bundle.confidence:
         on = "all other sessions, each left out of a training of its own" if cross_fit else "those that validate"

@@ -128,7 +128,7 @@ def test_confidences_of_the_old_bundle_are_called_so(bundle, flows):
     mapped = replace(bundle, confidence=ConfidenceMap((), np.ones((2, 1, 2), np.float32), 0.5))
     card = adapt(mapped, flows, Plan("new", split="random", command="adapt")).bundle.model_card
     assert "(random) served to fit temperatures and the threshold" in card
-    assert "Confidences are mapped as in old" in card
+    assert "that map was fitted when old was made, and not anew" in card
     assert "were fitted on sessions" not in card
 
 
