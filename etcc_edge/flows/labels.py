@@ -66,7 +66,8 @@ def label_columns(levels: tuple[str, ...], *, known: bool = False) -> list[str]:
     return [*columns, "etcc_known"] if known else columns
 
 
-def check_label_columns(added: Iterable[str], own: Iterable[str]) -> None:
-    """Raises FlowsError where flows have one of the columns that are to be added to their ``own``."""
-    if twice := set(added) & {name.strip() for name in own}:
-        raise FlowsError(f"the flows have a column {min(twice)!r} already; use --columns labels, or the original file")
+def check_label_columns(added: Iterable[str], own: Iterable[str], name: str, remedy: str = "leave it out") -> None:
+    """Raises FlowsError where the flows called ``name`` have one of the columns that are to be added to their
+    ``own``."""
+    if twice := set(added) & {column.strip() for column in own}:
+        raise FlowsError(f"{name}: has a column {min(twice)!r} already; {remedy}")

@@ -11,6 +11,7 @@ from typing import Any
 from etcc_edge.bundle.model import Bundle
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.binaries import ARROW_FORMS
+from etcc_edge.flows.labels import check_label_columns, label_columns
 from etcc_edge.flows.table import TableFlows
 from etcc_edge.flows.text.writer import LabelWriter, open_output
 from etcc_edge.infer.pipeline import Sink
@@ -26,6 +27,9 @@ def open_sink(
 
     Raises FlowsError, and EtccError where pyarrow is needed and not installed.
     """
+    own = [source.columns[i] for i in (range(len(source.columns)) if kept is None else kept)]
+    added = label_columns(bundle.levels, known=known)
+    check_label_columns(added, own, source.name, "use --columns labels, or the original file")
     form = Path(output).suffix.lower()
     vocabulary = bundle.vocabulary()
     if form not in ARROW_FORMS and not isinstance(source, TableFlows):

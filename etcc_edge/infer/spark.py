@@ -69,7 +69,7 @@ def label(
     reading, chosen = _fit(flows, sample, bundle)
     work = _Work(Classifier(chosen, threads=1, **options), reading, known)
     added = work.columns().fields
-    check_label_columns([column.name for column in added], flows.columns)
+    check_label_columns([column.name for column in added], flows.columns, _NAME)
     types = {pa.float32(): FloatType(), pa.bool_(): BooleanType()}
     fields = [StructField(column.name, types.get(column.type, StringType())) for column in added]
     # Spark sends a broadcast to an executor once, and a worker keeps its value, and so the open classifier.

@@ -84,7 +84,7 @@ def label_table(table: Any, classifier_of: Callable[[TableFlows], Labeller], *, 
     source, joined = _opened(table)
     with TableFlows(source) as flows:
         classifier = classifier_of(flows)
-        check_label_columns(label_columns(classifier.bundle.levels, known=known), flows.cells)
+        check_label_columns(label_columns(classifier.bundle.levels, known=known), flows.cells, _NAME)
         sink = _Kept(len(classifier.bundle.levels))
         # Batches overlap instead, each in one thread from columns to labels.
         label_flows(
@@ -213,7 +213,7 @@ def _label_reader(reader: Any, classifier_of: Callable[[TableFlows], Labeller], 
     flows = TableFlows(table)
     classifier = classifier_of(flows)
     bundle = classifier.bundle
-    check_label_columns(label_columns(bundle.levels, known=known), flows.cells)
+    check_label_columns(label_columns(bundle.levels, known=known), flows.cells, _NAME)
     columns = LabelColumns(bundle.levels, bundle.vocabulary(), known=known)
     schema = pa.schema([*table.schema, *columns.fields], table.schema.metadata)
 

@@ -520,7 +520,9 @@ def test_a_failed_run_keeps_the_earlier_output(infer):
 
 def test_a_labelled_file_is_not_labelled_again(infer):
     infer("flows.csv")
-    assert "have a column 'etcc_application" in failed(infer("flows.labels.csv"), 1)
+    assert "flows.labels.csv: has a column 'etcc_application' already; use --columns labels" in failed(
+        infer("flows.labels.csv"), 1
+    )
     assert infer("flows.labels.csv", "--columns", "labels").exit_code == 0
 
 

@@ -173,7 +173,7 @@ def test_what_cannot_be_labelled_is_said_before_a_row_is(spark: Any, folder: Pat
         etcc.label(flows.drop("Flow Duration"), "default")
     with pytest.raises(FlowsError, match="data frame: lacks flow_duration"):
         etcc.label(flows.drop("Flow Duration"), etcc_edge.load("default").bundle)
-    with pytest.raises(FlowsError, match="have a column 'etcc_protocol' already"):
+    with pytest.raises(FlowsError, match="data frame: has a column 'etcc_protocol' already"):
         etcc.label(flows.withColumnRenamed("Flow ID", "etcc_protocol"))
     timed = flows.withColumn("Flow Duration", flows["Flow Duration"].cast("timestamp"))
     with pytest.raises(FlowsError, match="data frame: column 'Flow Duration' holds timestamp"):

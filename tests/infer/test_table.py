@@ -242,7 +242,7 @@ def test_what_is_no_table_of_flows_is_refused(classifier: Classifier, kind: str)
         classifier.label_table(KINDS[kind]({}))
     with pytest.raises(FlowsError, match="table: lacks flow_iat_min"):
         classifier.label_table(KINDS[kind]({name: c for name, c in sample().items() if name != "min_flowiat"}))
-    with pytest.raises(FlowsError, match="the flows have a column 'etcc_protocol' already"):
+    with pytest.raises(FlowsError, match="table: has a column 'etcc_protocol' already"):
         classifier.label_table(KINDS[kind]({**sample(), "etcc_protocol": ["VPN"] * 10}))
 
 

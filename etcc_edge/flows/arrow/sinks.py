@@ -19,7 +19,6 @@ from etcc_edge.flows.arrow.labels import LabelColumns
 from etcc_edge.flows.arrow.own import OwnColumns
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
-from etcc_edge.flows.labels import check_label_columns
 from etcc_edge.flows.table import TableFlows
 
 if TYPE_CHECKING:
@@ -183,10 +182,8 @@ def arrow_sink(
     out: BinaryIO, form: str, source: ColumnFlows[Any], kept: Sequence[int] | None, labels: LabelColumns
 ) -> Sink:
     """A sink for a file whose name ends in ``form``: Parquet, Arrow IPC, else CSV. ``kept``: the columns of the source
-    that come before the labels; None: all as they are. Raises FlowsError where the source has a label column already.
-    """
+    that come before the labels; None: all as they are."""
     columns = range(len(source.columns)) if kept is None else kept
-    check_label_columns([label.name for label in labels.fields], [source.columns[i] for i in columns])
     table = source.table if isinstance(source, TableFlows) else None
     if form in _PARQUET and kept is None and isinstance(table, ParquetTable):
         return AppendSink(out, table, labels)

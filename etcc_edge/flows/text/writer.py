@@ -16,7 +16,7 @@ import numpy as np
 import etcc_edge._native as _native
 from etcc_edge.arrays import F32, I8, I32, U8
 from etcc_edge.errors import FlowsError
-from etcc_edge.flows.labels import check_label_columns, label_columns
+from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.flows.text.header import Header, csv_cell
 from etcc_edge.flows.text.reader import TextBatch
@@ -44,7 +44,6 @@ class LabelWriter:
     ) -> None:
         added = label_columns(levels, known=known)
         own = header.cells if columns is None else [header.cells[i] for i in columns]
-        check_label_columns(added, own)
         self._out = out
         self._names = [[csv_cell(name) for name in names] for names in vocabulary]
         self._width = len(header.cells)

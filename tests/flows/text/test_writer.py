@@ -161,12 +161,6 @@ def test_a_short_row_is_padded_and_a_long_one_cut():
     assert out.splitlines()[1:] == [b"1,,,,,,", b"1,2,3,,,,"]
 
 
-def test_a_file_that_is_labelled_already_is_refused():
-    header = read_header(b"x, etcc_protocol\n", "f.csv")
-    with pytest.raises(FlowsError, match="have a column 'etcc_protocol' already; use --columns labels"):
-        LabelWriter(io.BytesIO(), header, LEVELS, NAMES)
-
-
 def test_a_file_that_is_labelled_already_may_get_labels_alone():
     header = read_header(b"x,etcc_protocol\n", "f.csv")
     out = io.BytesIO()
