@@ -526,7 +526,7 @@ def test_a_folder_of_captures_trains_a_bundle_that_cuts_captures_as_it_was_taugh
     assert "Error: bundle made keeps no prototypes of its flows" in done.stderr
     done = runner.invoke(main, ["adapt", "default", "--captures", str(table), "-o", adapted])
     assert done.exit_code == 0, done.output
-    assert runner.invoke(main, ["infer", capture, "--bundle", adapted]).exit_code == 0
+    assert runner.invoke(main, ["infer", capture, "--bundle", adapted, "--force"]).exit_code == 0
 
 
 @pytest.mark.parametrize("command", [["train", "-o", "made"], ["adapt", "default", "-o", "made"], ["evaluate"]])
