@@ -160,6 +160,12 @@ def sample() -> Columns:
     return {**columns, "mean_flowiat": gap, "max_flowiat": gap + 1, "min_flowiat": gap - 1}
 
 
+def padded(array: Any) -> Any:
+    """The same in buffers that are a few bytes longer than they need be."""
+    buffers = [buffer and pa.py_buffer(buffer.to_pybytes() + b"pad") for buffer in array.buffers()]
+    return pa.Array.from_buffers(array.type, len(array), buffers)
+
+
 @pytest.mark.parametrize(
     "convert",
     [
@@ -169,6 +175,8 @@ def sample() -> Columns:
         pytest.param(lambda a: a.dictionary_encode(), id="dictionary"),
         pytest.param(lambda a: a.cast(pa.string()).dictionary_encode(), id="dictionary of text"),
         pytest.param(lambda a: pa.compute.run_end_encode(a), id="run ends"),
+        pytest.param(lambda a: padded(a), id="a buffer of odd length"),
+        pytest.param(lambda a: padded(a.cast(pa.string())), id="text in buffers of odd lengths"),
         pytest.param(lambda a: pa.array([decimal.Decimal(str(x.as_py())) for x in a]), id="decimal"),
     ],
 )

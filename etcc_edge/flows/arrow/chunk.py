@@ -51,8 +51,10 @@ def _numbers(array: pa.Array) -> Cells:
         return _numbers(array.cast(pa.float32()))
     if pa.types.is_integer(type_) or pa.types.is_floating(type_):
         validity, data = array.buffers()
-        dtype, rows = np.dtype(type_.to_pandas_dtype()), slice(array.offset, array.offset + len(array))
-        values = np.frombuffer(data, dtype)[rows] if data is not None and len(array) else np.empty(len(array), dtype)
+        dtype, stop = np.dtype(type_.to_pandas_dtype()), array.offset + len(array)
+        has_values = data is not None and len(array)
+        # A buffer may be longer than its values, by any number of bytes.
+        values = np.frombuffer(data, dtype, stop)[array.offset :] if has_values else np.empty(len(array), dtype)
         bits = np.frombuffer(validity, np.uint8) if validity is not None and array.null_count else None
         return Cells(values, bits, array.offset)
     if pa.types.is_null(type_) or (_is_text(type_) and not len(array)):
@@ -63,8 +65,8 @@ def _numbers(array: pa.Array) -> Cells:
     if _is_text(type_):
         text = array.fill_null("") if array.null_count else array
         _, ends, data = text.buffers()
-        every = np.frombuffer(ends, np.dtype(np.int32 if pa.types.is_string(type_) else np.int64))
-        places = every[text.offset : text.offset + len(text) + 1].astype(np.int64)
+        of_ends = np.int32 if pa.types.is_string(type_) else np.int64
+        places = np.frombuffer(ends, of_ends, text.offset + len(text) + 1)[text.offset :].astype(np.int64)
         return parsed_bytes(np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), places)
     raise NoNumbers(str(type_))
 
