@@ -16,7 +16,7 @@ from etcc_edge.cli.terminal import (
     FILE,
     NumberRange,
     as_typed,
-    complete_bundles,
+    bundle_option,
     note,
     print_table,
     shown,
@@ -27,14 +27,7 @@ REGRESSED = 3
 
 
 @click.command()
-@click.option(
-    "--bundle",
-    default="default",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="Shipped name or a path.",
-    shell_complete=complete_bundles,
-)
+@bundle_option
 @click.option(
     "--flows",
     metavar="FILE",

@@ -11,7 +11,7 @@ import click
 from etcc_edge.bundle import Bundle, load_bundle
 from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.bundle.seen import Flows, read_flows
-from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, note, print_table, shown, status
+from etcc_edge.cli.terminal import FILE, NumberRange, bundle_option, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.build import build_engines, keep_verdicts
 from etcc_edge.engines.gate import MAX_DRIFT
@@ -26,14 +26,7 @@ GATE_FAILED = 3
 
 
 @click.command()
-@click.option(
-    "--bundle",
-    default="default",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="Shipped name or a path.",
-    shell_complete=complete_bundles,
-)
+@bundle_option
 @click.option(
     "--backend",
     default="auto",

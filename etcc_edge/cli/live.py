@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from etcc_edge.cli.live_table import live_table
-from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, key_for, note, parse_after, silence
+from etcc_edge.cli.terminal import FILE, NumberRange, bundle_option, key_for, note, parse_after, silence
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.serve.system import drop_capabilities, notify, watchdog_seconds
@@ -55,14 +55,7 @@ def _parse_address(ctx: click.Context, param: click.Parameter, value: str | None
     help="A file, unix:PATH for a socket that a log shipper listens on, or - for standard output, the default.",
 )
 @click.option("--format", "form", default=_FORMATS[0], show_default=True, type=click.Choice(_FORMATS))
-@click.option(
-    "--bundle",
-    default="default",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="Shipped name or a path.",
-    shell_complete=complete_bundles,
-)
+@bundle_option
 @click.option("--filter", "expression", default="", help="Packets that are captured: as for tcpdump, or its -ddd.")
 @click.option("--promiscuous", is_flag=True, help="Packets for other machines as well.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Threads that capture.")

@@ -50,6 +50,17 @@ def complete_bundles(ctx: click.Context, param: click.Parameter, incomplete: str
     return [CompletionItem(incomplete, type="file"), *names]
 
 
+bundle_option = click.option(
+    "--bundle",
+    default="default",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="A shipped bundle's name, or a path.",
+    shell_complete=complete_bundles,
+)
+"""The same for every command that takes no bundle by the file."""
+
+
 test_share_option = click.option(
     "--test-share",
     default=0.2,
