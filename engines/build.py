@@ -35,7 +35,8 @@ _CALLS_A_TURN = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One engine, or with network `WHOLE` all of one precision. ``passed`` is None where it was not gated here."""
+    """One engine, or with network `WHOLE` all of one precision. ``drift`` from fp32: measured here, or ``recorded`` at
+    training. ``passed`` is None where it was not gated here."""
 
     network: str
     precision: str
@@ -43,7 +44,8 @@ class Row:
     target: str
     size: int = 0  # bytes
     seconds: float = 0.0
-    drift: str = ""
+    drift: Drift | None = None
+    recorded: bool = False
     speed: float | None = None  # times fp32's on the same backend, paired
     verdict: str = ""
     passed: bool | None = None
@@ -58,7 +60,8 @@ class Judgement:
     target: str
     precision: str
     networks: Sequence[Row] = ()
-    drift: str = ""
+    drift: Drift | None = None
+    recorded: bool = False
     passed: bool | None = None
     reason: str = ""  # what keeps it out, or why it was not gated
 
@@ -73,15 +76,13 @@ class Judgement:
 
     def by_record(self, comparison: Comparison, max_drift: float) -> Judgement:
         """Not gated here, with the drift that was measured at training; kept out where that was too much."""
-        drifted = self._drifted(comparison)
-        drifted = replace(drifted, drift=f"at training: {drifted.drift}")
+        drifted = replace(self._drifted(comparison), recorded=True)
         failure = comparison.verdict(max_drift)
         return replace(drifted, passed=False, reason=f"at training {failure}") if failure else drifted
 
     def _drifted(self, comparison: Comparison) -> Judgement:
-        drifts = {name: _drift_text(drift) for name, drift in comparison.networks.items()}
-        networks = [replace(row, drift=drifts.get(row.network, "")) for row in self.networks]
-        return replace(self, networks=networks, drift=_drift_text(comparison.cascade))
+        networks = [replace(row, drift=comparison.networks.get(row.network)) for row in self.networks]
+        return replace(self, networks=networks, drift=comparison.cascade)
 
     def rows(self, taken: bool) -> list[Row]:
         """Its networks, and all of it as one; ``taken``: it is the precision to use."""
@@ -94,9 +95,8 @@ class Judgement:
             sum(row.seconds for row in self.networks),
             self.drift,
             verdict=self._verdict(taken),
-            passed=self.passed,
         )
-        return [*(replace(row, passed=self.passed) for row in self.networks), whole]
+        return [replace(row, passed=self.passed, recorded=self.recorded) for row in (*self.networks, whole)]
 
     def _verdict(self, taken: bool) -> str:
         if self.kept_out:
@@ -271,11 +271,6 @@ def _planned(backend: str, precision: Precision) -> EnginePlan:
     """For this machine's GPU."""
     library = importlib.import_module(backend.replace("-", "_"))
     return engine_plan(backend, version_of(library), first_gpu().capability, precision)
-
-
-def _drift_text(drift: Drift) -> str:
-    agreement = f"{100 * drift.agreement:.2f} % agree"
-    return agreement if drift.change is None else f"{drift.change:+.2f} points, {agreement}"
 
 
 def _speed(reference: Engine, other: Engine, inputs: int) -> float:

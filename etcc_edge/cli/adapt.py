@@ -125,13 +125,12 @@ def command(
         adapted = adapt(old, labelled, plan, min_flows=min_flows, tell=tell)
     for line in training_notes(adapted.bundle):
         note(line)
-    rows = [
-        [title, *(percent(score, sign=" %", none="none") for score in (was, now))]
-        for title, was, now in [
-            ("protocol right", adapted.before.protocol.accuracy, adapted.after.protocol.accuracy),
-            ("both labels right", adapted.before.end_to_end.strict_accuracy, adapted.after.end_to_end.strict_accuracy),
-        ]
-    ]
+    both = (adapted.before, adapted.after)
+    shares: dict[str, list[float | None]] = {  # of all flows, also of those whose protocol one does not know
+        "protocol right": [(one.protocol.accuracy or 0) * (one.coverage or 0) for one in both],
+        "both labels right": [one.end_to_end.strict_accuracy for one in both],
+    }
+    rows = [[name, *(percent(share, sign=" %", none="none") for share in pair)] for name, pair in shares.items()]
     title = f"{adapted.after.flows} flows that were kept out ({plan.split} split, seed {seed})"
     print_table([title, old.name, plan.name], rows)
     note(f"on flows like those of {old.name}, {100 * adapted.kept:.1f} % of the labels are the same as before")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from etcc_edge.bench.figures import Report
@@ -17,6 +15,7 @@ from etcc_edge.cli.terminal import (
     NumberRange,
     as_typed,
     bundle_option,
+    check_reports,
     note,
     print_table,
     shown,
@@ -51,6 +50,7 @@ REGRESSED = 3
     type=FILE,
     help="Write every figure to a file as well; repeatable.",
 )
+@click.option("--force", is_flag=True, help="Write over existing reports.")
 @click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON.")
 @click.option(
     "--compare",
@@ -76,6 +76,7 @@ def command(
     quick: bool,
     latency_bound: float,
     reports: tuple[str, ...],
+    force: bool,
     json_wanted: bool,
     compared: tuple[str, str] | None,
     max_regression: float,
@@ -94,11 +95,7 @@ def command(
     if compared:
         _compare(ctx, *compared, max_regression)
         return
-    for path in reports:
-        if Path(path).suffix not in FORMATS:
-            raise click.UsageError(f"--report {path}: name a file that ends in {', '.join(FORMATS)}")
-        if not Path(path).parent.is_dir():
-            raise click.UsageError(f"--report {path}: there is no folder {Path(path).parent}")
+    check_reports(reports, FORMATS, (flows,), force=force)
     bench = Bench(BenchPlan(bundle, flows, QUICK if quick else FULL, latency_bound / 1000, command=as_typed()))
     try:
         with step_progress() as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -13,8 +13,8 @@ from etcc_edge.bundle.precision import PRECISIONS, Precision
 from etcc_edge.bundle.seen import Flows, read_flows
 from etcc_edge.cli.terminal import FILE, NumberRange, bundle_option, note, print_table, shown, status
 from etcc_edge.engines.backends import BACKENDS
-from etcc_edge.engines.build import build_engines, keep_verdicts
-from etcc_edge.engines.gate import MAX_DRIFT
+from etcc_edge.engines.build import Row, build_engines, keep_verdicts
+from etcc_edge.engines.gate import MAX_DRIFT, Drift
 from etcc_edge.engines.gpu.cache import EngineCache
 from etcc_edge.engines.gpu.tensorrt_rtx import parse_targets
 from etcc_edge.errors import BackendError
@@ -101,7 +101,7 @@ def command(
         note(line)
     with shown():
         if as_json:
-            rows = [vars(row) for row in outcome.rows]
+            rows = [{**vars(row), "drift": _drift_figures(row.drift)} for row in outcome.rows]
             click.echo(json.dumps({"bundle": loaded.name, "engines": rows, "taken": outcome.taken}, indent=1))
         else:
             print_table(
@@ -114,7 +114,7 @@ def command(
                         row.target,
                         f"{row.size / 1000:.0f} kB" if row.size else "",
                         f"{row.seconds:.2f} s" if row.size else "",
-                        row.drift,
+                        _drift_text(row),
                         "" if row.speed is None else f"{row.speed:.2f} ×",
                         row.verdict,
                     ]
@@ -126,6 +126,20 @@ def command(
         note(f"{where}: {taken} is the first that is not kept out" if taken else f"{where}: nothing passes")
     if not outcome.passed:
         ctx.exit(GATE_FAILED)
+
+
+def _drift_figures(drift: Drift | None) -> dict[str, Any] | None:
+    """None where there was no flow to compare on."""
+    if drift is None or not drift.flows:
+        return None
+    return {"flows": drift.flows, "agreement": drift.agreement, "change_points": drift.change}
+
+
+def _drift_text(row: Row) -> str:
+    if row.drift is None or not row.drift.flows:
+        return ""
+    change = "" if row.drift.change is None else f"{row.drift.change:+.2f} points, "
+    return f"{'at training: ' if row.recorded else ''}{change}{100 * row.drift.agreement:.2f} % agree"
 
 
 def _flows(path: str, bundle: Bundle) -> Flows:

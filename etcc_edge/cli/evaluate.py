@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.precision import PRECISIONS
 from etcc_edge.cli.labelled import captures_option, check_source
-from etcc_edge.cli.terminal import FILE, as_typed, complete_bundles, note, print_table, status
+from etcc_edge.cli.terminal import FILE, as_typed, check_reports, complete_bundles, note, print_table, status
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError
 from etcc_edge.evaluation.file import evaluate_file
@@ -62,6 +60,7 @@ from etcc_edge.flows.stream import STDIN
     type=FILE,
     help="Write every figure to a file as well; repeatable.",
 )
+@click.option("--force", is_flag=True, help="Write over existing reports.")
 @click.option("--confusion", is_flag=True, help="The confusion matrices too.")
 @click.option("--json", "json_wanted", is_flag=True, help="The figures as JSON: of several bundles, a list.")
 def command(
@@ -76,6 +75,7 @@ def command(
     groups: str | None,
     rows: str,
     reports: tuple[str, ...],
+    force: bool,
     confusion: bool,
     json_wanted: bool,
 ) -> None:
@@ -96,11 +96,7 @@ def command(
         raise click.UsageError("evaluate reads its flows twice; name a file instead of standard input")
     if len(set(bundles)) < len(bundles):
         raise click.UsageError("--bundle: each bundle once")
-    for report in reports:
-        if Path(report).suffix not in FORMATS:
-            raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(FORMATS)}")
-        if not Path(report).parent.is_dir():
-            raise click.UsageError(f"--report {report}: there is no folder {Path(report).parent}")
+    check_reports(reports, FORMATS, (flows, captures, groups), force=force)
     with status() as tell:
         tell(f"labelling {source}")
         evaluations = evaluate_file(

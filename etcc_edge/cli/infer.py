@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from etcc_edge.cli.terminal import (
     NumberRange,
     byte_progress,
     check_form,
-    check_is_new,
     complete_bundles,
     counted,
     note,
@@ -176,12 +176,21 @@ def command(
       etcc-edge infer flows.csv.gz -o labelled.csv --columns key
       zcat flows.csv.gz | etcc-edge infer - -o - | head
     """
-    several = len(flows) > 1
     if bundle != "auto":
         find_bundle(bundle)  # a wrong name is not each file's fault
     of_sums = {"--windows": windows, "--sum-hosts": sum_hosts}
     if not sum_by and (unused := [option for option, given in of_sums.items() if given]):
         raise click.UsageError(f"nothing is summed without --sum-by; leave out {', '.join(unused)}")
+    choices = {
+        "bundle": bundle,
+        "view": view,
+        "backend": backend,
+        "precision": precision,
+        "min_confidence": min_confidence,
+        "profile": profile,
+        "timeout": timeout,
+    }
+    inputs = [pair for name in flows for pair in _expanded(name)]
     if preview is not None:
         others = {
             "-o": output,
@@ -194,65 +203,64 @@ def command(
         }
         if unused := [option for option, given in others.items() if given]:
             raise click.UsageError(f"--preview writes no file; leave out {', '.join(unused)}")
-        options = {
-            "bundle": bundle,
-            "view": view,
-            "backend": backend,
-            "precision": precision,
-            "min_confidence": min_confidence,
-            "profile": profile,
-            "timeout": timeout,
-        }
-        _preview(flows, preview, options)
+        _preview([name for name, _ in inputs], preview, choices)
         return
-    named = [pair for name in flows for pair in _expanded(name, output)]
-    flows, several = tuple(name for name, _ in named), several or len(named) > 1
-    targets = [_target(name, place, output, several=several) for name, place in named]
-    if as_json and STDIN in targets:
-        raise click.UsageError("--json and the labels would share standard output; name a file with -o")
     try:
         by = SumBy.of(sum_by, sum_hosts or SOURCE) if sum_by else None
     except FlowsError as error:
         raise click.UsageError(str(error)) from error
-    sums = [_windows_target(target, windows, several=several) for target in targets] if by else [""] * len(targets)
-    _check_nothing_is_lost(flows, targets, force=force)
-    for target in sums if by else ():
-        check_is_new(target, force=force)
+    several = len(inputs) > 1 or len(flows) > 1
+    jobs = [_Job.of(name, place, output, windows, sums=by is not None, several=several) for name, place in inputs]
+    if as_json and any(job.labels == STDIN for job in jobs):
+        raise click.UsageError("--json and the labels would share standard output; name a file with -o")
+    _check_nothing_is_lost(jobs, force=force)
+    options = {
+        **choices,
+        "batch_size": batch_size,
+        "threads": threads,
+        "known": known,
+        "columns": columns,
+        "after": after,
+        "sum_by": by,
+        "strict": strict,
+    }
+    if not _label(jobs, options, as_json=as_json, one_of_several=several):
+        raise SystemExit(1)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One input, and where its labels and its sums go; ``sums`` is empty where nothing is summed."""
+
+    input: str
+    labels: str
+    sums: str
+
+    @classmethod
+    def of(cls, name: str, place: str, output: str | None, windows: str | None, *, sums: bool, several: bool) -> _Job:
+        labels = _target(name, place, output, several=several)
+        return cls(name, labels, _windows_target(labels, windows, several=several) if sums else "")
+
+
+def _label(jobs: Sequence[_Job], options: dict[str, Any], *, as_json: bool, one_of_several: bool) -> bool:
+    """Labels each input and says what became of it; whether all went well. One that cannot be labelled does not keep
+    the others from it."""
     outcomes: list[dict[str, Any]] = []
     failed = False
     labelled, start = 0, time.perf_counter()
-    for name, target, sum_target in zip(flows, targets, sums, strict=True):
+    for job in jobs:
         try:
-            with byte_progress(name, hidden=target == STDIN) as progress:
+            with byte_progress(job.input, hidden=job.labels == STDIN) as progress:
                 summary = label_file(
-                    name,
-                    target,
-                    bundle=bundle,
-                    view=view,
-                    backend=backend,
-                    precision=precision,
-                    batch_size=batch_size,
-                    threads=threads,
-                    min_confidence=min_confidence,
-                    known=known,
-                    columns=columns,
-                    profile=profile,
-                    timeout=timeout,
-                    after=after,
-                    sum_by=by,
-                    windows=sum_target,
-                    strict=strict,
-                    started=_say_choices,
-                    progress=progress,
+                    job.input, job.labels, windows=job.sums, started=_say_choices, progress=progress, **options
                 )
         except EtccError as error:
-            # The other files are still labelled; the exit status tells.
             failed = True
             note(f"Error: {error}")
-            outcomes.append({"input": name, "error": str(error)})
+            outcomes.append({"input": job.input, "error": str(error)})
             continue
         except BrokenPipeError:
-            if not several:
+            if not one_of_several:
                 raise
             failed = True
             silence(sys.stdout)
@@ -260,9 +268,9 @@ def command(
         labelled += summary.flows
         _say_findings(summary)
         failed = failed or bool(summary.contradiction or summary.damage)
-        if not as_json and target != STDIN:
+        if not as_json and job.labels != STDIN:
             with printed():
-                _print_counts(summary, one_of_several=several)
+                _print_counts(summary, one_of_several=one_of_several)
             note(f"{counted(summary.flows, 'flow')}{_early_rows(summary)} written to {summary.output}")
         outcomes.append(asdict(summary))
     seconds = time.perf_counter() - start
@@ -271,11 +279,10 @@ def command(
             click.echo(json.dumps(outcomes, indent=1))
     if labelled:
         note(f"{counted(labelled, 'flow')} in {seconds:.2f} s: {labelled / seconds:.0f} flows/s")
-    if failed:
-        raise SystemExit(1)
+    return not failed
 
 
-def _preview(flows: tuple[str, ...], rows: int, options: dict[str, Any]) -> None:
+def _preview(flows: Sequence[str], rows: int, options: dict[str, Any]) -> None:
     failed = False
     for name in flows:
         try:
@@ -287,19 +294,18 @@ def _preview(flows: tuple[str, ...], rows: int, options: dict[str, Any]) -> None
         raise SystemExit(1)
 
 
-def _expanded(name: str, output: str | None) -> list[tuple[str, str]]:
+def _expanded(name: str) -> list[tuple[str, str]]:
     """The files that a name stands for: a folder for the Parquet and Arrow files in it, a pattern for what it matches.
     Those of a folder come with their place in it, which their labelled files have in the output folder. Raises
     UsageError."""
     folder = Path(name)
     if name != STDIN and folder.is_dir():
-        places = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in ARROW_FORMS)
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in ARROW_FORMS and path.is_file())
+        places = (path.relative_to(folder) for path in found)
         # What is still being written, or is no data, begins so.
         files = sorted(place for place in places if not any(part.startswith(("_", ".")) for part in place.parts))
         if not files:
             raise EtccError(f"{name}: is a folder without Parquet or Arrow files; name the files")
-        if output is None or not Path(output).is_dir() or Path(output).samefile(folder):
-            raise click.UsageError(f"{name} is a folder; name another existing folder with -o")
         return [(str(folder / place), str(place)) for place in files]
     if any(mark in name for mark in "*?[") and not folder.exists():
         if matches := sorted(glob.glob(name)):
@@ -311,7 +317,10 @@ def _expanded(name: str, output: str | None) -> list[tuple[str, str]]:
 def _target(name: str, place: str, output: str | None, *, several: bool) -> str:
     """Where one input's labels go; ``place``: its own in a folder."""
     if place:
-        target = Path(output or "") / place
+        folder = Path(name.removesuffix(place))
+        if output is None or not Path(output).is_dir() or Path(output).samefile(folder):
+            raise click.UsageError(f"{folder} is a folder; name another existing folder with -o")
+        target = Path(output) / place
         target.parent.mkdir(parents=True, exist_ok=True)
         return str(target)
     if output is None and "://" in name:
@@ -326,10 +335,10 @@ def _target(name: str, place: str, output: str | None, *, several: bool) -> str:
         check_form(output, arrow=True)
         return output
     source = Path("stdin.csv" if name == STDIN else name)
-    folder = source.parent if output is None else Path(output)
+    beside = source.parent if output is None else Path(output)
     plain = Path(re.sub(r"\.(gz|zip|zst)$", "", source.name))
     form = plain.suffix if plain.suffix.lower() in ARROW_FORMS else ".csv"
-    return str(folder / f"{plain.stem}.labels{form}")
+    return str(beside / f"{plain.stem}.labels{form}")
 
 
 def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
@@ -344,20 +353,21 @@ def _windows_target(labels: str, windows: str | None, *, several: bool) -> str:
     return windows or f"{plain.with_suffix('')}".removesuffix(".labels") + ".windows.csv"
 
 
-def _check_nothing_is_lost(flows: tuple[str, ...], targets: list[str], *, force: bool) -> None:
+def _check_nothing_is_lost(jobs: Sequence[_Job], *, force: bool) -> None:
     """Raises UsageError where an output would replace an input, another output or, unless ``force``, a file that holds
     anything; and where its folder is absent."""
-    outputs = [Path(target) for target in targets if target != STDIN]
-    inputs = [Path(name) for name in flows if name != STDIN and Path(name).exists()]
+    outputs = [Path(target) for job in jobs for target in (job.labels, job.sums) if target not in ("", STDIN)]
+    inputs = [Path(job.input) for job in jobs if job.input != STDIN and Path(job.input).exists()]
     for file in outputs:
         if file.exists() and any(file.samefile(path) for path in inputs):
-            raise click.UsageError(f"{file} is the input itself; name another file with -o")
+            raise click.UsageError(f"{file} is an input; write to another file")
         if not file.parent.is_dir():
             raise click.UsageError(f"{file}: there is no folder {file.parent}")
         if file.is_file() and file.stat().st_size and not force:
-            raise click.UsageError(f"{file} exists already; use --force to write over it, or name another with -o")
-    if len({os.path.realpath(file) for file in outputs}) < len(outputs):
-        raise click.UsageError("two inputs would be written to one file; label them one by one with -o")
+            raise click.UsageError(f"{file} exists already; use --force to write over it, or name another file")
+    places = [os.path.realpath(file) for file in outputs]
+    if twice := sorted({place for place in places if places.count(place) > 1}):
+        raise click.UsageError(f"{twice[0]} would be written twice; label the inputs one by one, each to its own files")
 
 
 def _say_choices(summary: Summary) -> None:
@@ -372,22 +382,22 @@ def _say_choices(summary: Summary) -> None:
 
 
 _ROW_NOTES = {
-    "short": "had too few cells: padded, not labelled",
-    "long": "had too many cells: cut to the header's width, not labelled",
-    "not_a_number": "held text where a number is needed: not labelled",
-    "stray_quote": "had a quote that does not close, or text after it: not labelled",
-    "contradictory": "hold numbers that contradict each other: not labelled",
-    "too_few_values": "had values in less than half of the needed columns: not labelled",
-    "with_missing_values": "had an empty, NaN or infinite cell: taken for the feature's median",
-    "blank_lines": "blank or comment lines were skipped",
-    "repeated_headers": "repeated header lines were skipped",
+    "short": ("row", "had too few cells: padded, not labelled"),
+    "long": ("row", "had too many cells: cut to the header's width, not labelled"),
+    "not_a_number": ("row", "held text where a number is needed: not labelled"),
+    "stray_quote": ("row", "had a quote that does not close, or text after it: not labelled"),
+    "contradictory": ("row", "held numbers that contradict each other: not labelled"),
+    "too_few_values": ("row", "had values in less than half of the needed columns: not labelled"),
+    "with_missing_values": ("row", "had an empty, NaN or infinite cell: taken for the feature's median"),
+    "blank_lines": ("blank or comment line", "skipped"),
+    "repeated_headers": ("repeated header line", "skipped"),
 }
 
 
 def _say_findings(summary: Summary) -> None:
-    for kind, what in _ROW_NOTES.items():
+    for kind, (noun, what) in _ROW_NOTES.items():
         if count := summary.rows[kind]:
-            note(f"{summary.input}: {count if kind.endswith(('lines', 'headers')) else counted(count, 'row')} {what}")
+            note(f"{summary.input}: {counted(count, noun)} {what}")
     if summary.capture:
         met = summary.capture
         note(f"{summary.input}: {packets_met(met['packets'], met['skipped'], met['flows_of_one_packet'])}")
@@ -395,13 +405,13 @@ def _say_findings(summary: Summary) -> None:
         sums = summary.windows
         note(f"{summary.input}: {counted(sums.windows, 'window')} written to {sums.output}")
         if sums.late_flows:
-            note(f"{summary.input}: warning: {sums.late_flows} flows came after their window was written: not in it")
+            note(f"{summary.input}: warning: {counted(sums.late_flows, 'flow')} came after the window was written")
         if sums.without_time:
-            note(f"{summary.input}: warning: {sums.without_time} flows have no time that can be read: in no window")
+            note(f"{summary.input}: warning: {counted(sums.without_time, 'flow')} in no window: the time is unreadable")
     if summary.unknown:
         note(
-            f"{summary.input}: {summary.unknown} flows are unlike the trained protocols (etcc_known is 0): their "
-            "labels are the nearest, not the right ones"
+            f"{summary.input}: {counted(summary.unknown, 'flow')} unlike the trained protocols (etcc_known is 0): the "
+            "label is the nearest one, not the right one"
         )
     for text in summary.notes:
         note(f"{summary.input}: warning: {text}")

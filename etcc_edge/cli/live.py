@@ -198,15 +198,17 @@ def command(
     if server:
         note(f"{name}: http://{server.address}/ has a page, and /metrics")
     notify("READY=1")
-    with live_table(live, name) as draw:
-        reason = _serve(live, interface, bundle, (history.tick, draw))
-    notify("STOPPING=1")
-    whole = live.stop(_DRAIN_SECONDS)
-    _say_counts(live, name)
-    if server:
-        server.close()
-    for one in rings:
-        one.close()
+    try:
+        with live_table(live, name) as draw:
+            reason = _serve(live, interface, bundle, (history.tick, draw))
+    finally:  # whatever ends it, what came is written
+        notify("STOPPING=1")
+        whole = live.stop(_DRAIN_SECONDS)
+        _say_counts(live, name)
+        if server:
+            server.close()
+        for one in rings:
+            one.close()
     if isinstance(live.failed, BrokenPipeError):
         silence(sys.stdout)
         raise EtccError(f"standard output was closed; {_lost(live)}")
@@ -233,9 +235,12 @@ def _serve(live: Live, interface: Interface, bundle: str, ticks: Sequence[Callab
             return ""
         for tick in ticks:
             tick()
-        if not interface.is_there():
-            return f"{interface.name}: the interface is gone; what came until then is labelled"
-        if (is_up := interface.is_up()) != was_up:
+        name, is_up = interface.name, interface.is_up()
+        if is_up is None:
+            return f"{name}: the interface is gone; what came until then is labelled"
+        if interface.name != name:
+            note(f"{name}: is called {interface.name} now")
+        if is_up != was_up:
             note(f"{interface.name}: " + ("is up again" if is_up else "is down; waiting"))
             was_up = is_up
         if period and time.monotonic() - told >= period and live.is_at_work():

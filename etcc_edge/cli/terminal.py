@@ -10,7 +10,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, Any
@@ -193,6 +193,20 @@ def check_is_new(output: str, *, force: bool) -> None:
     """Raises UsageError for a file that is there already, unless ``force``."""
     if output != STDIN and Path(output).is_file() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
+
+
+def check_reports(reports: Sequence[str], forms: Iterable[str], inputs: Iterable[str | None], *, force: bool) -> None:
+    """Raises UsageError for a report of no known form, without a folder, or whose file is there already: never an
+    input, others with ``force``."""
+    for report in reports:
+        path = Path(report)
+        if path.suffix not in forms:
+            raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(forms)}")
+        if not path.parent.is_dir():
+            raise click.UsageError(f"--report {report}: there is no folder {path.parent}")
+        if path.exists() and any(name and Path(name).exists() and path.samefile(name) for name in inputs):
+            raise click.UsageError(f"--report {report}: is an input; name another file")
+        check_is_new(report, force=force)
 
 
 @contextlib.contextmanager

@@ -97,6 +97,8 @@ def command(
             raise click.UsageError(f"{place}: there is no folder {Path(place).parent}")
     if is_folder and is_file and Path(output).suffix.lower() in SUFFIXES and Path(output).parent.samefile(path):
         raise click.UsageError(f"-o {output} would be read again; name a file in another folder")
+    if is_file and not is_folder and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
+        raise click.UsageError(f"-o {output} is the file that is watched; name another")
     progress = Progress(f"{output}.state" if state is None and is_file else state or "")
     levels = load_bundle("default" if bundle == "auto" else bundle).levels
     records = RecordFormat(form, levels, address_form(addresses, key), community_id=addresses == "full", place=True)

@@ -123,7 +123,7 @@ def evaluate(
         mean_stage2_accuracy=_mean(np.array([score.accuracy for score in stage2.values()])),
         mean_stage2_accuracy_interval=None if means is None else _interval(means),
         mean_by_application=_by_application(bundle.vocabulary()[1], stage2),
-        end_to_end=_end_to_end(bundle, truth, result, accuracies, limits),
+        end_to_end=_end_to_end(bundle, result, accuracies, limits),
         known=None if threshold is None else _known(threshold, result, truth.protocol >= 0),
         least_confidence=least,
         parts={name: _part(name, part, result, given, size, accuracies, limits) for name, part in parts.items()},
@@ -226,7 +226,6 @@ def _draws(accuracies: Mapping[str, _Accuracy], units: I64) -> dict[str, F64]:
 
 def _end_to_end(
     bundle: Bundle,
-    truth: Truth,
     result: Result,
     accuracies: Mapping[str, _Accuracy],
     limits: Mapping[str, Interval | None],

@@ -141,7 +141,7 @@ class ColumnFlows(ABC, Generic[BatchT_co]):
         broken = ", ".join(f"{relation.text} in {count}" for relation, count in self._broken.most_common(3))
         return (
             f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
-            f"{likely_cause(self._contradictory(), counts.contradictory / whole)}"
+            f"{likely_cause(self._contradictory(), counts.contradictory / whole, self.reading.time_unit)}"
         )
 
     @property

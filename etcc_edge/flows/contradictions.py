@@ -12,13 +12,12 @@ from etcc_edge.flows.text.header import cell_number
 
 # A point before each group of three digits, as in 1.234.567.
 _POINTS = re.compile(r"[+-]?\d{1,3}(\.\d{3}){2,}")
-_SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "minutes": 60.0, "hours": 3600.0}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "minutes": 60.0, "hours": 3600.0}
 
 
-def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float) -> str:
-    """What most likely happened to a file, from some of the rows that contradict themselves, each the cells of its
-    features by canonical name, and the share of such rows in the file. One clause, or empty where nothing fits.
-    """
+def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float, time_unit: str) -> str:
+    """What most likely happened to a file whose times are in ``time_unit``, as a clause: from some of the rows that
+    contradict themselves, each the cells of its features by canonical name, and the share of such rows in the file."""
     if any(_POINTS.fullmatch(cell.strip()) for row in rows for cell in row.values()):
         return "numbers are written with points for thousands; write them without"
     values = {name: np.array([cell_number(row.get(name, "")) for row in rows]) for name in rows[0]} if rows else {}
@@ -31,7 +30,10 @@ def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float) -> str:
             return "the numbers are scaled to 0 … 1 (min-max); label the numbers that the meter wrote"
         if np.abs(numbers).max() < 40 and (numbers != np.floor(numbers)).mean() > 0.3:
             return "the numbers are logarithms or standardized; label the numbers that the meter wrote"
-    if unit := _unit(values):
+    unit = _unit(values)
+    if unit == time_unit:
+        return "some columns were changed after the meter wrote them, those of times not; label the meter's own file"
+    if unit:
         return f"some durations are in {unit}, others are not; write all in one unit"
     return "columns are mixed up: two files with other column orders one after the other, say; label them apart"
 

@@ -129,8 +129,9 @@ _TIME = (
     r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
     r"\s*(?P<half>[ap]\.?\s?m\.?)?\s*(?P<zone>z|utc|[+-]\d{2}:?\d{2})?"
 )
-# Digits of a time since 1970, as of 2001 to 2286, to its unit in microseconds.
-_SINCE_1970 = {10: 1_000_000, 13: 1_000, 16: 1}
+# Digits of a time since 1970, as of 2001 to 2286: in s, ms, µs and ns.
+_SINCE_1970 = (10, 13, 16, 19)
+_LAST = 253_402_300_799_999_999  # µs from 1970 to the end of the year 9999
 
 
 @lru_cache(maxsize=1 << 16)
@@ -146,7 +147,7 @@ def instant(text: str) -> str:
     whole, _, rest = plain.partition(".")
     if whole.isascii() and whole.isdigit() and len(whole) in _SINCE_1970 and (rest.isdigit() or not rest):
         fraction = int(rest[:6].ljust(6, "0")) if len(whole) == 10 and rest else 0
-        return str(int(whole) * _SINCE_1970[len(whole)] + fraction)
+        return str(int(whole) * 1_000_000 // 10 ** (len(whole) - 10) + fraction)
     match = re.fullmatch(_TIME, plain, re.IGNORECASE)
     if match is None:
         return plain
@@ -158,14 +159,22 @@ def instant(text: str) -> str:
     if match["half"]:
         hour = hour % 12 + (12 if match["half"][0] in "pP" else 0)
     microseconds = int((match["fraction"] or "")[:6].ljust(6, "0"))
+    zone = match["zone"] or ""
     try:
         moment = datetime(
             year, month, day, hour, int(match["minute"] or 0), int(match["second"] or 0), microseconds, timezone.utc
         )
-    except ValueError:
+        if zone[:1] in ("+", "-"):
+            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+            moment -= offset if zone[0] == "+" else -offset
+    except (ValueError, OverflowError):
         return plain
-    zone = match["zone"] or ""
-    if zone[:1] in ("+", "-"):
-        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-        moment -= offset if zone[0] == "+" else -offset
     return str((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1))
+
+
+def microseconds(text: str) -> int | None:
+    """A timestamp's microseconds since 1970 in UTC; None for what is no time of the years 1970 to 9999."""
+    number = instant(text)
+    if not (number.isascii() and number.isdecimal()) or len(number) > len(str(_LAST)):
+        return None
+    return value if (value := int(number)) <= _LAST else None

@@ -16,7 +16,7 @@ from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import Dialect, preset
-from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, instant
+from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, microseconds
 from etcc_edge.flows.labels import label_key, spell
 from etcc_edge.flows.open import open_flows
 from etcc_edge.flows.services import ServiceRule, services_told_by
@@ -324,8 +324,8 @@ class _Identity:
 
     def start(self) -> I64:
         """int64 [n]: µs since 1970, -1 for a time that is not known."""
-        instants = (instant(text) for text in self._time)
-        return np.array([int(text) if text.isascii() and text.isdigit() else -1 for text in instants], np.int64)
+        times = (microseconds(text) for text in self._time)
+        return np.array([-1 if time is None else time for time in times], np.int64)
 
     def hashes(self) -> U64 | None:
         """uint64 [n], of all batches; None where the flows have neither addresses nor Flow IDs."""

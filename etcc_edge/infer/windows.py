@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,7 +18,7 @@ from etcc_edge.engines.result import Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
-from etcc_edge.flows.identity import instant
+from etcc_edge.flows.identity import microseconds
 from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.text.header import cell_number, csv_cell
 
@@ -138,16 +138,12 @@ class WindowColumns:
             sums: F64 = np.nan_to_num(numbers, posinf=0, neginf=0).sum(axis=0)
             return sums
 
-        times = [_microseconds(text) for text in cells.get("time", [])] or [0] * n
+        known = [microseconds(text) for text in cells.get("time", [])] or [0] * n
+        times = [NO_TIME if time is None else time for time in known]
         hosts = [np.array(cells.get(name, [""] * n), np.str_) for name in ("source", "destination")]
         keys = self._by.keys(hosts[0], hosts[1], self._capture)
         start = np.array(times, np.int64)
         return evidence(self._by, keys, start, total(_PACKETS), total(_BYTES), result, self._services, batch.early)
-
-
-def _microseconds(time: str) -> int:
-    text = instant(time)
-    return int(text) if text.removeprefix("-").isdecimal() else NO_TIME
 
 
 def evidence(
@@ -296,6 +292,6 @@ class WindowWriter:
         self._out.write((",".join(map(csv_cell, cells)) + "\n").encode())
 
 
-def _iso(microseconds: int) -> str:
-    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _iso(time: int) -> str:
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=time)
+    return moment.isoformat(timespec="seconds") + "Z"

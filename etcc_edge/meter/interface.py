@@ -99,18 +99,14 @@ class Interface:
         # Of other devices, the kernel hands out packets without the device's own header.
         self.link = _ETHERNET_LINK if device in (_ETHERNET_DEVICE, _LOOPBACK_DEVICE) else _RAW_LINK
 
-    def is_up(self) -> bool:
-        """Whether it is switched on. Raises FlowsError where it is there no more."""
-        flags: int = struct.unpack_from("=H", self._ask(_SIOCGIFFLAGS), 16)[0]
-        return bool(flags & _IFF_UP)
-
-    def is_there(self) -> bool:
-        """Whether it is there still, maybe under another name."""
+    def is_up(self) -> bool | None:
+        """Whether it is switched on; None where it is there no more. It may have another name by now."""
         try:
-            socket.if_indextoname(self.index)
-        except OSError:
-            return False
-        return True
+            self.name = socket.if_indextoname(self.index)
+            flags: int = struct.unpack_from("=H", self._ask(_SIOCGIFFLAGS), 16)[0]
+        except (OSError, FlowsError):
+            return None
+        return bool(flags & _IFF_UP)
 
     def merging(self) -> list[str]:
         """What is on that makes one packet of several before they are captured: lengths, counts and times of flows then

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from etcc_edge.bundle.model import VIEWS
 from etcc_edge.engines.result import Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.binaries import SIGNATURE_BYTES, is_capture
-from etcc_edge.flows.identity import instant
+from etcc_edge.flows.identity import microseconds
 from etcc_edge.flows.stream import ByteStream
 from etcc_edge.flows.text.header import cell_number
 from etcc_edge.flows.text.reader import FlowFile, TextBatch
@@ -34,7 +34,7 @@ _ROWS_QUIET_SECONDS = 120.0
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 _EVER = 1 << 53  # microseconds; all flows are over by then
 _FINAL = "final"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1)
 
 Classifiers = Callable[[Bundle | str], Classifier]
 
@@ -201,12 +201,10 @@ def _seconds(text: str, factor: float) -> str:
 @lru_cache(maxsize=1 << 16)
 def _time(text: str) -> str:
     """As the meter writes it; empty for what is no timestamp."""
-    microseconds = instant(text)
-    try:
-        moment = _EPOCH + timedelta(microseconds=int(microseconds))
-    except (ValueError, OverflowError):
+    time = microseconds(text)
+    if time is None:
         return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_EPOCH + timedelta(microseconds=time)).isoformat(timespec="microseconds") + "Z"
 
 
 @lru_cache(maxsize=1 << 16)

@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -77,13 +76,14 @@ class Live:
         self._sources = sources
         self._records = records
         self._queue_limit = queue_limit
-        self._queue: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_native.Flows | None] = queue.SimpleQueue()
         self._waiting = 0
+        self._ended = 0  # flows, whatever became of them
         self._waiting_lock = threading.Lock()
         self._stopping = threading.Event()
         self._metered = Metered(metering.profile, records.identity)
         self._of_workers = [WorkerCounts() for _ in sources]
-        self._alive = [time.monotonic()] * (len(sources) + 1)  # when each thread was last seen at work
+        self._alive = [time.monotonic()] * (len(sources) + 1)  # when each thread was last at work; the labeller last
         self._workers = [
             threading.Thread(target=self._run, args=(self._capture, i), name=f"capture-{i}", daemon=True)
             for i in range(len(sources))
@@ -110,7 +110,7 @@ class Live:
             self.sink.close()
         with self._waiting_lock:
             left, self._waiting = self._waiting, 0
-        self.counts.lost += left
+            self.counts.lost = self._ended - self.counts.ended
         return not left
 
     def replace_classifier(self, classifier: Classifier) -> None:
@@ -128,7 +128,7 @@ class Live:
 
     @property
     def waiting(self) -> int:
-        """Flows that ended and are not written yet."""
+        """Records that are not written yet."""
         return self._waiting
 
     def worker_counts(self) -> list[WorkerCounts]:
@@ -136,8 +136,9 @@ class Live:
         return list(self._of_workers)
 
     def is_at_work(self) -> bool:
-        """Whether every thread has been at work lately."""
-        return self.failed is None and time.monotonic() - min(self._alive) < _STUCK_SECONDS
+        """Whether every thread has been at work lately. One whose records wait for the sink is."""
+        alive = self._alive[:-1] if self.sink.stalled else self._alive
+        return self.failed is None and time.monotonic() - min(alive) < _STUCK_SECONDS
 
     def _run(self, work: Callable[[int], None], number: int) -> None:
         try:
@@ -158,34 +159,35 @@ class Live:
         )
         counted = 0.0
         while not self._stopping.is_set():
-            now = source.capture(meter, WAIT_MILLISECONDS)
-            meter.expire(now)
-            self._hand_on(meter, source, now)
+            meter.expire(source.capture(meter, WAIT_MILLISECONDS))
+            self._hand_on(meter, source)
             self._alive[number] = time.monotonic()
             if self._alive[number] - counted > _COUNT_SECONDS:
                 counted = self._alive[number]
                 self._count(number, meter)
         source.stop()
-        now = source.capture(meter, WAIT_MILLISECONDS)
-        self._hand_on(meter, source, now)
+        source.capture(meter, WAIT_MILLISECONDS)
+        self._hand_on(meter, source)
         meter.finish()
-        self._hand_on(meter, source, now, last=True)
+        self._hand_on(meter, source, last=True)
         self._count(number, meter)
 
-    def _hand_on(self, meter: _native.Meter, source: PacketSource, now: int, *, last: bool = False) -> None:
+    def _hand_on(self, meter: _native.Meter, source: PacketSource, *, last: bool = False) -> None:
         flows = meter.take(source.clock_step)
         n = len(flows)
         if not n:
             return
+        ended = n - int(np.count_nonzero(flows.early))
         with self._waiting_lock:
+            self._ended += ended
             is_full = not last and self._waiting + n > 2 * self._queue_limit
             if not is_full:
                 self._waiting += n
         if is_full:
             with self.counts.lock:
-                self.counts.lost += n
+                self.counts.lost += ended
         else:
-            self._queue.put(_Ended(flows, source.clock_step))
+            self._queue.put(flows)
 
     def _count(self, number: int, meter: _native.Meter) -> None:
         self._of_workers[number] = WorkerCounts(
@@ -202,14 +204,13 @@ class Live:
                 continue
             if ended is None:
                 return
-            for begin in range(0, len(ended.flows), _PART):
-                part = ended.flows.part(begin, min(begin + _PART, len(ended.flows)))
-                if not self._write(part, ended.clock_step):
+            for begin in range(0, len(ended), _PART):
+                if not self._write(ended.part(begin, min(begin + _PART, len(ended)))):
                     return
                 self._alive[number] = time.monotonic()
             self.sink.tick()
 
-    def _write(self, flows: _native.Flows, clock_step: int) -> bool:
+    def _write(self, flows: _native.Flows) -> bool:
         """False where the sink was given up."""
         classifier = self.classifier
         falls_behind = self._waiting > self._queue_limit and not self._stopping.is_set()
@@ -248,12 +249,6 @@ class Live:
         over = totals[:, 0] + round(self.metering.timeout * 1e6)
         seconds: F64 = np.maximum(0, written - np.where(over <= written, over, totals[:, 1])) / 1e6
         return seconds
-
-
-@dataclass(frozen=True)
-class _Ended:
-    flows: _native.Flows
-    clock_step: int
 
 
 def _some(result: Result, rows: Bools) -> Result:

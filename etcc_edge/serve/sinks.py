@@ -126,7 +126,6 @@ class UnixSocket(Sink):
         super().__init__(SOCKET_PREFIX + path, header, told)
         self._path = path
         self._socket: socket.socket | None = None
-        self._at_line_begin = True
 
     def _take(self, lines: bytes, done: int) -> int:
         if self._socket is None:
@@ -135,9 +134,9 @@ class UnixSocket(Sink):
                 connected.settimeout(_RETRY_SECONDS)
                 connected.connect(self._path)
                 connected.sendall(self._header)
-            except OSError:
+            except OSError as error:  # a pipe that breaks is of standard output alone
                 connected.close()
-                raise
+                raise ConnectionError(errno.ECONNRESET, error.strerror or str(error)) from error
             self._socket = connected
             begin = lines.rfind(b"\n", 0, done) + 1
             if begin < done:

@@ -209,9 +209,7 @@ class Watch:
         if is_quiet and not known.is_due and self._write(followed.rest(descriptor), known):
             known.place.rested = known.size
             self._save(known.place)
-        for note in followed.notes:
-            self._told(f"{known.name}: {note}")
-        followed.notes.clear()
+        self._tell_notes(known, followed)
         return known.is_due
 
     def _write(self, parts: Iterable[Part], known: _Known) -> bool:
@@ -249,7 +247,18 @@ class Watch:
 
     def _finish(self, known: _Known) -> bool:
         """Writes what waits in memory for more, of a file that is gone. Whether all was written before `stop`."""
-        return known.followed is None or known.rests or self._write(known.followed.rest(None), known)
+        if known.followed is None:
+            return True
+        if not (known.rests or self._write(known.followed.rest(None), known)):
+            return False
+        self._tell_notes(known, known.followed)
+        known.followed = None
+        return True
+
+    def _tell_notes(self, known: _Known, followed: Followed) -> None:
+        for note in followed.notes:
+            self._told(f"{known.name}: {note}")
+        followed.notes.clear()
 
     def _forget(self, present: set[str]) -> None:
         """Files that are gone; and in memory, of those that rest, the oldest."""

@@ -30,7 +30,7 @@ from etcc_edge.training.confidence import Answers, fit_confidence
 from etcc_edge.training.fit import Examples, fit, reproducible
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.prototypes import flows_like, prototypes_for
-from etcc_edge.training.recipes import ADAPTING
+from etcc_edge.training.recipes import ADAPTING, RECIPES
 from etcc_edge.training.splits import Split, split
 from etcc_edge.training.stage import FittedStage, Stage, exported, fit_stage, node_ids
 from etcc_edge.training.train import record_of, test_figures
@@ -92,6 +92,8 @@ def adapt(
             f"{flows.name}: holds {flows.dialect.meter} flows, and bundle {bundle.name} was trained on "
             f"{bundle.flow_definition.meter}'s"
         )
+    recipe = bundle.training.get("recipe", "")  # new networks read what the old ones do
+    plan = replace(plan, recipe=recipe if recipe in RECIPES else "default")
     flows = _in_the_words_of(bundle, flows)
     parts = split(flows, plan.split, plan.seed, VALIDATION_SHARE, test_share=TEST_SHARE)
     stages, left_out = _stages(bundle, flows, parts, min_flows)
@@ -99,7 +101,7 @@ def adapt(
     fitted = [
         _go_on(bundle, nodes[stage.id], flows, stage, parts, plan.seed, tell)
         if stage.id in nodes
-        else fit_stage(flows, stage, parts, replace(plan, recipe="default"), tell)
+        else fit_stage(flows, stage, parts, plan, tell)
         for stage in stages
     ]
     tell("writing fp16 and int8, and measuring")

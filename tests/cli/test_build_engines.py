@@ -41,6 +41,10 @@ def test_without_gpu_and_flows_it_prints_the_cpu_engines_and_leaves_no_cache(tmp
 def test_json_is_for_machines() -> None:
     result = run("--backend", "onnxruntime", "--bundle", "iscx-tor-vpn-15s", "--json")
     table = json.loads(result.stdout)
+    whole = next(row for row in table["engines"] if row["network"] == "end to end")
+    assert whole["recorded"]
+    assert whole["drift"].keys() == {"flows", "agreement", "change_points"}
+    assert 0.99 < whole["drift"]["agreement"] < 1
     assert table["taken"] == {"onnxruntime cpu": "int8"}
     assert {"network", "precision", "backend", "target", "size", "seconds", "drift", "verdict"} <= set(
         table["engines"][0]

@@ -49,6 +49,20 @@ def test_reports_hold_the_same_figures(tmp_path: Path) -> None:
     assert all(shown in Path(path).read_text() for path in paths[1:])
 
 
+def test_a_report_is_written_over_no_file(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.md"
+    kept.write_text("mine")
+    assert "exists already; use --force" in run(GENERATED, "--report", str(kept)).stderr
+    assert kept.read_text() == "mine"
+    assert run(GENERATED, "--report", str(kept), "--force").exit_code == 0
+    assert "etcc-edge" in kept.read_text()
+    flows = tmp_path / "flows.json"
+    flows.write_bytes(Path(GENERATED).read_bytes())
+    done = run(str(flows), "--report", str(flows), "--force")
+    assert done.exit_code == 2
+    assert "is an input; name another file" in done.stderr
+
+
 def test_every_report_says_when_how_and_of_what_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(tmp_path / f"figures{suffix}") for suffix in (".json", ".md", ".html")]
     words = [GENERATED, *(word for path in paths for word in ("--report", path))]

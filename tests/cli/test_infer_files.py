@@ -110,8 +110,8 @@ def test_what_is_wrong_with_the_rows_is_said_once_with_its_number(infer):
     Path("flows.csv").write_bytes(HEADER + b"1,2\n" * 3 + b"\n" + HEADER + b"".join(rows(2)))
     said = infer("flows.csv").stderr
     assert "flows.csv: 3 rows had too few cells: padded, not labelled\n" in said
-    assert "flows.csv: 1 blank or comment lines were skipped\n" in said
-    assert "flows.csv: 1 repeated header lines were skipped\n" in said
+    assert "flows.csv: 1 blank or comment line skipped\n" in said
+    assert "flows.csv: 1 repeated header line skipped\n" in said
 
 
 def test_a_flow_beyond_the_bundles_threshold_is_not_known(infer, tiny_bundle):
@@ -420,7 +420,7 @@ def test_the_input_is_never_written_over(infer, target, force):
     os.symlink("flows.csv", "symlink.csv")
     os.link("flows.csv", "hardlink.csv")
     before = Path("flows.csv").read_bytes()
-    assert "is the input itself" in failed(infer("flows.csv", "-o", target, *force), 2)
+    assert "is an input; write to another file" in failed(infer("flows.csv", "-o", target, *force), 2)
     assert Path("flows.csv").read_bytes() == before
 
 
@@ -428,6 +428,31 @@ def test_another_input_is_never_written_over(infer):
     Path("flows.labels.csv").write_bytes(HEADER + b"".join(rows(9)))
     failed(infer("flows.csv", "flows.labels.csv", "--force"), 2)
     assert Path("flows.labels.csv").read_bytes() == HEADER + b"".join(rows(9))
+
+
+def test_the_sums_are_written_over_no_input_and_no_labels(infer):
+    Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
+    before = Path("more.csv").read_bytes()
+    summed = ("flows.csv", "-o", "out.csv", "--sum-by", "host,1h", "--windows")
+    assert "more.csv exists already" in failed(infer(*summed, "more.csv"), 2)
+    assert "flows.csv is an input" in failed(infer(*summed, "flows.csv", "--force"), 2)
+    assert "out.csv would be written twice" in failed(infer(*summed, "out.csv"), 2)
+    assert Path("more.csv").read_bytes() == before
+    assert sorted(os.listdir()) == ["flows.csv", "more.csv"]
+
+
+def test_two_inputs_whose_sums_would_be_one_file_are_refused(infer):
+    table = pytest.importorskip("pyarrow.csv").read_csv("flows.csv")
+    pytest.importorskip("pyarrow.parquet").write_table(table, "flows.parquet")
+    complaint = failed(infer("flows.csv", "flows.parquet", "--sum-by", "host,1h"), 2)
+    assert "flows.windows.csv would be written twice" in complaint
+
+
+def test_a_pattern_and_a_folder_can_be_previewed(infer):
+    Path("flaws.csv").write_bytes(HEADER + b"".join(rows(2)))
+    result = infer("fl*.csv", "--preview", "1")
+    assert result.exit_code == 0
+    assert {"flaws.csv", "flows.csv"} <= set(re.findall(r"fl[ao]ws\.csv", result.stdout))
 
 
 def test_o_may_be_a_folder_for_several_inputs(infer):
@@ -446,7 +471,7 @@ def test_several_inputs_do_not_go_into_one_file(infer, output):
 
 def test_two_inputs_of_one_name_do_not_go_into_one_file(infer):
     Path("flows.arff").write_bytes(b"")
-    assert "two inputs would be written to one file" in failed(infer("flows.csv", "flows.arff"), 2)
+    assert "would be written twice; label the inputs one by one" in failed(infer("flows.csv", "flows.arff"), 2)
     assert sorted(os.listdir()) == ["flows.arff", "flows.csv"]
 
 

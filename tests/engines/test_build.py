@@ -15,6 +15,7 @@ from etcc_edge.bundle.seen import Flows, read_flows, trained_flows
 from etcc_edge.engines import build, native
 from etcc_edge.engines.build import WHOLE, Judgement, Outcome, Row, build_engines
 from etcc_edge.engines.engine import OpenEngine
+from etcc_edge.engines.gate import Drift
 from etcc_edge.engines.gpu import tensorrt_rtx
 from etcc_edge.engines.gpu.cache import EngineCache
 from etcc_edge.engines.gpu.plan import engine_plan
@@ -55,6 +56,12 @@ def whole(outcome: Outcome, precision: str, target: str = "cpu") -> Row:
     return next(r for r in outcome.rows if (r.network, r.precision, r.target) == (WHOLE, precision, target))
 
 
+def agreement(row: Row) -> float:
+    assert row.drift
+    assert not row.recorded
+    return row.drift.agreement
+
+
 def test_on_a_cpu_int8_and_fp32_are_built_and_gated(bundle: Bundle) -> None:
     outcome = build_engines(bundle, here=["onnxruntime"], flows=flows(), max_drift=3)
     assert outcome.taken == {"onnxruntime cpu": "int8"}
@@ -64,7 +71,7 @@ def test_on_a_cpu_int8_and_fp32_are_built_and_gated(bundle: Bundle) -> None:
         for precision in ("int8", "fp32")
         for network in ("stage1", "stage2.non-vpn", "stage2.vpn", WHOLE)
     ]
-    assert whole(outcome, "fp32").drift == "100.00 % agree"
+    assert agreement(whole(outcome, "fp32")) == 1.0
     assert whole(outcome, "int8").passed
     assert all((row.speed or 0) > 0 for row in outcome.rows if row.precision == "int8" and row.network != WHOLE)
     assert all(row.size == len(bundle.onnx[row.network, row.precision]) for row in outcome.rows if row.network != WHOLE)
@@ -88,10 +95,10 @@ def test_the_native_engine_is_gated_on_the_flows_alone(wide: Bundle) -> None:
     outcome = build_engines(wide, here=["native"], flows=flows(), max_drift=3)
     assert outcome.taken == {"native cpu": "int8"}
     assert "passed" in whole(outcome, "int8").verdict
-    assert whole(outcome, "fp32").drift == "100.00 % agree"
+    assert agreement(whole(outcome, "fp32")) == 1.0
     # The bundle's figures are of the ONNX file.
     row = whole(build_engines(at_training(wide, "int8", -0.7), here=["native"]), "int8")
-    assert (row.drift, row.passed, row.verdict.split(";")[0]) == ("", None, "not gated here")
+    assert (row.drift, row.passed, row.verdict.split(";")[0]) == (None, None, "not gated here")
 
 
 def test_a_precision_that_a_backend_lacks_for_a_bundle_is_a_note(bundle: Bundle) -> None:
@@ -139,7 +146,8 @@ def at_training(bundle: Bundle, onnx: str, change: float) -> Bundle:
 
 def test_without_flows_the_figures_of_training_stand_in(bundle: Bundle) -> None:
     row = whole(build_engines(at_training(bundle, "int8", -0.2)), "int8")
-    assert (row.drift, row.passed) == ("at training: -0.20 points, 99.00 % agree", None)
+    assert row.drift
+    assert (row.drift.change, row.drift.agreement, row.recorded, row.passed) == (-0.2, 0.99, True, None)
     assert row.verdict.startswith("not gated here")
     outcome = build_engines(at_training(bundle, "int8", -0.7), here=["onnxruntime"])
     assert whole(outcome, "int8").verdict == "kept out: at training accuracy is 0.70 points from fp32's, more than 0.5"
@@ -166,8 +174,9 @@ def test_the_first_precision_that_is_not_kept_out_is_taken() -> None:
 
 def test_a_judgement_adds_up_its_networks() -> None:
     networks = [Row(name, "int8", "native", "cpu", size=10, seconds=0.5) for name in ("stage1", "stage2.vpn")]
-    *rows, row = Judgement("native", "cpu", "int8", networks, "a drift", True).rows(taken=True)
-    assert (row.network, row.size, row.seconds, row.drift) == (WHOLE, 20, 1.0, "a drift")
+    drift = Drift(10, 0.9)
+    *rows, row = Judgement("native", "cpu", "int8", networks, drift, passed=True).rows(taken=True)
+    assert (row.network, row.size, row.seconds, row.drift) == (WHOLE, 20, 1.0, drift)
     assert all(network.passed for network in rows)
 
 

@@ -168,6 +168,10 @@ CASES = {
         lambda table: changed(table, slice(None), TIMES, lambda t: f"{t:,.0f}".replace(",", ".")),
         "points for thousands",
     ),
+    "one changed column": (
+        lambda table: changed(table, slice(0, 60), ["fwd_packet_length_mean"], lambda v: repr(v * 100 + 9)),
+        "some columns were changed after the meter wrote them, those of times not",
+    ),
     "another order of columns": (mixed_orders, "columns are mixed up"),
 }
 

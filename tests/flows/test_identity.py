@@ -19,6 +19,7 @@ from etcc_edge.flows.identity import (
     fingerprint,
     flow_hashes,
     instant,
+    microseconds,
     row_hashes,
 )
 from etcc_edge.flows.truth import read_features
@@ -117,6 +118,7 @@ def test_any_text_and_number_gives_a_hash_and_the_same_one_again(counts: list[fl
         "1437754188",
         "1437754188000",
         "1437754188000000",
+        "1437754188000000999",
     ],
 )
 def test_one_instant_is_one_text(text: str) -> None:
@@ -135,10 +137,17 @@ def test_one_instant_is_one_text(text: str) -> None:
         (" yesterday ", "yesterday"),
         ("31/02/2015 00:00:00", "31/02/2015 00:00:00"),
         ("12345", "12345"),
+        ("9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59-10:00"),  # the year 10000
     ],
 )
 def test_halves_of_the_day_fractions_and_what_is_no_time(text: str, expected: str) -> None:
     assert instant(text) == expected
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-10:00", "9" * 30, "31/12/1969 23:00:00", "-5", "٣", ""])
+def test_what_is_no_time_of_the_years_1970_to_9999_has_no_microseconds(text: str) -> None:
+    assert microseconds(text) is None
+    assert microseconds("24/07/2015 16:09:48") == 1_437_754_188_000_000
 
 
 # --- across files -------------------------------------------------------------------------------------------

@@ -130,12 +130,13 @@ def test_an_interface_that_goes_down_and_up_goes_on(wire: Wire, near: Interface)
 
 def test_a_removed_interface_is_noticed(wire: Wire, near: Interface) -> None:
     (ring,) = open_rings(near)
-    assert near.is_there()
     wire.ip("link", "set", near.name, "down")
+    assert near.is_up() is False
     wire.ip("link", "set", near.name, "name", "renamed0")
-    assert near.is_there()
+    assert near.is_up() is False
+    assert near.name == "renamed0"
     wire.ip("link", "del", "renamed0")
-    assert not near.is_there()
+    assert near.is_up() is None
     ring.capture(new_meter(), 1)
     ring.close()
 

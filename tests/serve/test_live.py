@@ -104,6 +104,28 @@ def test_a_sink_that_never_goes_on_ends_in_time_and_its_flows_are_counted(start:
     assert live.counts.lost == 50
 
 
+def test_early_records_are_no_lost_flows(start: Start) -> None:
+    frames = [(second, frame) for second in range(3) for _, frame in udp_flows(10)]
+    live, sink = start([Fed([frames])], after=After(packets=3))
+    wait_for(lambda: len(sink.lines) == 10)
+    sink.open_gate.clear()
+    assert not live.stop(1.0)
+    assert (live.counts.early, live.counts.ended, live.counts.lost) == (10, 0, 10)
+
+
+def test_a_run_whose_records_wait_for_the_sink_is_at_work(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etcc_edge.serve.live._STUCK_SECONDS", 0.5)
+    fed = Fed([udp_flows(5)])
+    live, sink = start([fed], timeout=10.0)
+    sink.open_gate.clear()
+    fed.now += 11 * SECOND
+    wait_for(lambda: sink.stalled == "the gate is closed")
+    time.sleep(1)
+    assert live.is_at_work()
+    sink.open_gate.set()
+    wait_for(lambda: live.counts.ended == 5)
+
+
 def test_a_flood_of_syns_and_single_packets_keeps_memory_and_real_flows(start: Start) -> None:
     real = [ip4(TCP, "10.9.9.9", "192.0.2.9", tcp(999, 443, flags, b"x" * 9)) for flags in (SYN, 16, 24)]
 

@@ -105,6 +105,18 @@ def test_an_interface_that_is_removed_ends_it_with_all_labels_and_an_error(wire:
     assert len(live.lines) > 30
 
 
+def test_an_interface_that_is_renamed_goes_on(wire: Wire, run: Run) -> None:
+    live = run("live", "-i", wire.near)
+    wire.send(traffic(10))
+    wire.ip("link", "set", wire.near, "down")
+    wire.ip("link", "set", wire.near, "name", f"{wire.near}x")
+    live.wait_for(lambda: any(f"{wire.near}: is called {wire.near}x now" in line for line in live.log))
+    wire.ip("link", "set", f"{wire.near}x", "name", wire.near)
+    live.wait_for(lambda: any(f"{wire.near}x: is called {wire.near} now" in line for line in live.log))
+    assert live.end() == 0
+    assert live.lines
+
+
 def test_a_killed_run_leaves_whole_records_and_the_next_one_goes_on(wire: Wire, run: Run, tmp_path: Path) -> None:
     dice = random.Random(5)
     folder = tmp_path / "out"

@@ -211,6 +211,28 @@ def test_a_socket_is_waited_for_and_gets_the_header_first(tmp_path: Path) -> Non
     shipper.close()
 
 
+def test_a_reader_that_leaves_during_the_header_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipper = Shipper(tmp_path / "s")
+    sink = UnixSocket(str(tmp_path / "s"), b"head\n")
+    real, left = socket.socket.connect, threading.Event()
+
+    def connect(connected: socket.socket, path: str) -> None:
+        real(connected, path)
+        monkeypatch.undo()
+        shipper.accept().close()  # before the header
+        left.set()
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    writer = threading.Thread(target=sink.write, args=(LINE,))
+    writer.start()
+    assert left.wait(10)
+    with shipper.accept() as connection:
+        assert read(connection, 5 + 11) == b"head\n" + LINE
+    writer.join(10)
+    assert not writer.is_alive()
+    shipper.close()
+
+
 def test_a_reader_that_stops_is_waited_for(tmp_path: Path) -> None:
     shipper = Shipper(tmp_path / "s")
     sink = UnixSocket(str(tmp_path / "s"))

@@ -285,6 +285,25 @@ def test_files_that_are_gone_are_forgotten(
     assert len(watching.watch._known) == 2
 
 
+def test_a_removed_file_that_contradicted_itself_is_told_once(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etcc_edge.serve.watch._GONE_SECONDS", 0.0)
+    path = tmp_path / "flows.csv"
+    duration = HEADER.decode().split(",").index("Flow Duration")
+    for row in ROWS[:20]:
+        cells = row.decode().split(",")
+        cells[duration] = "0.5"
+        append(path, (HEADER if not path.exists() else b"") + ",".join(cells).encode())
+    append(path, b"".join(ROWS[20:60]))
+    watching = run(path)
+    watching.look()
+    path.unlink()
+    for _ in range(5):
+        watching.watch.look()
+    assert len([line for line in watching.told if "contradict themselves" in line]) == 1
+
+
 def test_a_look_that_takes_long_forgets_no_file(
     run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,17 @@ def test_a_reader_that_leaves_ends_it_quietly(run: Run, tmp_path: Path) -> None:
     assert got.count(b"\n") <= count
 
 
+def test_the_watched_file_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_bytes(HEADER + ROWS[0])
+    words = [sys.executable, "-c", MAIN, "watch", path, "-o", path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: -o {path} is the file that is watched; name another (see etcc-edge watch --help)\n"
+    assert os.listdir(tmp_path) == ["flows.csv"]
+    assert path.read_bytes() == HEADER + ROWS[0]
+
+
 def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("notes of mine, which are no state" * 50)
     reasons = {

@@ -94,9 +94,9 @@ def test_a_seed_gives_one_network() -> None:
 
 
 def test_the_temperature_fits_the_validation_flows() -> None:
-    noisy = examples(120, 1)
+    noisy = examples(2000, 1)
     noisy.label[::4] ^= 1
-    fitted = fit(LAYERS, examples(60, 0), noisy, 2, replace(QUICK, epochs=30, learning_rate=0.05), "cnn", 3)
+    fitted = fit(LAYERS, examples(60, 0), noisy, 2, replace(QUICK, epochs=10, learning_rate=0.05), "cnn", 3)
     logits = torch.from_numpy(fitted.network.exact(noisy.scaled.astype(np.float64)))
 
     def loss(temperature: float) -> float:
@@ -104,6 +104,11 @@ def test_the_temperature_fits_the_validation_flows() -> None:
 
     assert fitted.temperature != 1
     assert loss(fitted.temperature) <= min(loss(fitted.temperature * off) for off in (0.9, 1.1))
+
+
+def test_a_few_flows_that_are_all_right_do_not_make_a_network_sure() -> None:
+    temperature = fit(LAYERS, examples(300, 0), examples(6, 1), 2, QUICK, "cnn", 3).temperature
+    assert 0.4 < temperature < 1
 
 
 def test_class_weights_lift_a_rare_class() -> None:

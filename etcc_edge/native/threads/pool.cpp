@@ -35,6 +35,15 @@ struct Pool::State {
     }
   }
 
+  void end() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    wake.notify_all();
+    for (auto& helper : helpers) helper.join();
+  }
+
   void help() {
     std::size_t seen = 0;
     std::unique_lock lock(mutex);
@@ -56,7 +65,12 @@ struct Pool::State {
 Pool::Pool(std::size_t threads) : threads_(threads < 1 ? 1 : threads), process_(getpid()) {
   if (threads_ == 1) return;
   state_ = std::make_unique<State>();
-  for (std::size_t i = 1; i < threads_; ++i) state_->helpers.emplace_back([state = state_.get()] { state->help(); });
+  try {
+    for (std::size_t i = 1; i < threads_; ++i) state_->helpers.emplace_back([state = state_.get()] { state->help(); });
+  } catch (...) {  // no memory for one more
+    state_->end();
+    throw;
+  }
 }
 
 Pool::~Pool() {
@@ -65,12 +79,7 @@ Pool::~Pool() {
     static_cast<void>(state_.release());
     return;
   }
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->wake.notify_all();
-  for (auto& helper : state_->helpers) helper.join();
+  state_->end();
 }
 
 void Pool::run(std::size_t tasks, const std::function<void(std::size_t)>& work) {
