@@ -10,7 +10,7 @@ import numpy as np
 
 from etcc_edge.arrays import I64
 from etcc_edge.bundle.model import Bundle, Node
-from etcc_edge.bundle.seen import seen_in_training
+from etcc_edge.bundle.seen import learnt_applications, seen_in_training
 from etcc_edge.engines.engine import Engine, OpenEngine
 from etcc_edge.engines.gate import Drift, compare
 from etcc_edge.engines.onnxruntime import open_engine
@@ -68,6 +68,7 @@ def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
     """
     forms = sorted({form for _, form in bundle.onnx} - {"fp32"})
     whole = [form for form in forms if all((node.id, form) in bundle.onnx for node in bundle.nodes())]
+    learnt = learnt_applications(bundle, flows.application, flows.service)
     drift: dict[str, Any] = {}
     for form in whole:
         try:
@@ -80,7 +81,7 @@ def with_drift(bundle: Bundle, flows: LabelledFlows, test: I64) -> Bundle:
             _opener(engines),
             flows.features[test],
             flows.protocol[test],
-            flows.application[test],
+            learnt[test],
         )
         drift[form] = {
             "end_to_end": _figures(comparison.cascade),

@@ -68,7 +68,8 @@ def seen_in_training(bundle: Bundle, identity: U64 | None, features: F32) -> See
 
 @dataclass(frozen=True)
 class Flows:
-    """What engines are gated on: raw features float32 [n, f], and true labels [n] where they are known."""
+    """What engines are gated on: raw features float32 [n, f], and where they are known the true protocols [n] and
+    `learnt_applications` [n]."""
 
     raw: F32
     protocol: Text | None = None
@@ -91,7 +92,8 @@ def read_flows(source: str | os.PathLike[str] | ColumnFlows[TextBatch], bundle: 
         flows = Flows(features[seen_in_training(bundle, identity, features).held_back])
     else:
         unseen = seen_in_training(bundle, labelled.identity, labelled.features).held_back
-        flows = Flows(labelled.features[unseen], labelled.protocol[unseen], labelled.application[unseen])
+        learnt = learnt_applications(bundle, labelled.application, labelled.service)
+        flows = Flows(labelled.features[unseen], labelled.protocol[unseen], learnt[unseen])
     if not len(flows.raw):
         name = source.name if isinstance(source, ColumnFlows) else source
         raise FlowsError(f"{name}: holds no flow that bundle {bundle.name} was not trained on; gate on others")
@@ -104,6 +106,14 @@ def true_applications(bundle: Bundle, application: Text, service: Text) -> Text:
     if not bundle.services:
         return application
     return with_services(application, service, [own.name for own in bundle.services])
+
+
+def learnt_applications(bundle: Bundle, application: Text, service: Text) -> Text:
+    """The applications [n] that the bundle's networks are to give: none for a flow whose service is named by rule."""
+    applications = true_applications(bundle, application, service)
+    by_rule = np.isin(applications, [own.name for own in bundle.services])
+    learnt: Text = np.where(by_rule, "", applications)
+    return learnt
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from taught import parts_of, taught_flows
 
 from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.bundle.precision import FORMS, Form
-from etcc_edge.bundle.seen import seen_in_training
+from etcc_edge.bundle.seen import learnt_applications, seen_in_training
 from etcc_edge.engines.gate import MAX_DRIFT, Comparison, compare
 from etcc_edge.engines.onnxruntime import open_engine
 from etcc_edge.export.calibration import sample
@@ -63,13 +63,14 @@ def test_calibration_flows_are_training_flows_and_known_by_their_hash(bundle: Bu
 @pytest.mark.parametrize("form", REDUCED)
 def test_drift_on_test_flows_is_small_and_as_the_bundle_says(bundle: Bundle, flows: LabelledFlows, form: Form) -> None:
     test = parts_of(bundle, flows).test
+    learnt = learnt_applications(bundle, flows.application, flows.service)
     comparison: Comparison = compare(
         bundle,
         lambda node: open_engine(bundle, node, "fp32"),
         lambda node: open_engine(bundle, node, form),
         flows.features[test],
         flows.protocol[test],
-        flows.application[test],
+        learnt[test],
     )
     assert comparison.cascade.points <= MAX_DRIFT
     assert comparison.cascade.agreement >= 0.99
@@ -91,7 +92,7 @@ def test_wire_keeps_its_labels_in_every_form_on_flows_of_one_of_its_sources(real
         lambda node: open_engine(bundle, node, form),
         flows.features,
         flows.protocol,
-        flows.application,
+        learnt_applications(bundle, flows.application, flows.service),
     )
     assert comparison.cascade.points <= MAX_DRIFT
     assert comparison.cascade.agreement >= 0.99
