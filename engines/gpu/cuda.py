@@ -6,8 +6,10 @@ have; they run it over a stand-in for the driver.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +61,18 @@ class CudaEngine:
     """A deserialized engine between pinned buffers.
 
     Flows go in pieces of at most ``most``. Two sets of buffers take turns, so that one piece is copied while the
-    other is computed. `run` may be called from several threads; they take turns.
+    other is computed. `run` may be called from several threads; they take turns. ``kept``: what must live as long.
+    Raises BackendError where the GPU or TensorRT refuses, for lack of memory say.
     """
 
-    def __init__(self, trt: Any, context: Any, engine: Any, most: int) -> None:
+    def __init__(self, trt: Any, context: Any, engine: Any, most: int, kept: Sequence[Any] = ()) -> None:
         import pycuda.autoprimaryctx as primary
         import pycuda.driver as cuda
 
+        if context is None:
+            raise BackendError("TensorRT made no execution context; the GPU may lack memory")
         self._cuda, self._primary, self._context, self._most = cuda, primary.context, context, most
+        self._kept = (engine, *kept)
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
         (self._input,) = [name for name in names if modes[name] == trt.TensorIOMode.INPUT]
@@ -74,27 +80,20 @@ class CudaEngine:
         self._inputs = int(engine.get_tensor_shape(self._input)[1])
         self._classes = int(engine.get_tensor_shape(self._output)[1])
         self._lock = threading.Lock()
-        self._primary.push()
-        try:
+        with self._current():
             self._compute = cuda.Stream()
             self._slots = [_Slot(cuda, most, self._inputs, self._classes) for _ in range(2)]
-        finally:
-            self._primary.pop()
 
     def run(self, scaled: F32) -> F32:
         logits = np.empty((len(scaled), self._classes), np.float32)
         pieces = [slice(at, min(at + self._most, len(scaled))) for at in range(0, len(scaled), self._most)]
-        with self._lock:
-            self._primary.push()
-            try:
-                for i, piece in enumerate(pieces):
-                    if i >= 2:
-                        self._collect(self._slots[i % 2], pieces[i - 2], logits)
-                    self._start(self._slots[i % 2], scaled[piece])
-                for i in range(max(0, len(pieces) - 2), len(pieces)):
-                    self._collect(self._slots[i % 2], pieces[i], logits)
-            finally:
-                self._primary.pop()
+        with self._lock, self._current():
+            for i, piece in enumerate(pieces):
+                if i >= 2:
+                    self._collect(self._slots[i % 2], pieces[i - 2], logits)
+                self._start(self._slots[i % 2], scaled[piece])
+            for i in range(max(0, len(pieces) - 2), len(pieces)):
+                self._collect(self._slots[i % 2], pieces[i], logits)
         return logits
 
     def milliseconds(self, scaled: F32, turns: int = 50) -> list[float]:
@@ -105,18 +104,25 @@ class CudaEngine:
         self.run(scaled)  # leaves them in the first buffers, and warms up
         start, stop = self._cuda.Event(), self._cuda.Event()
         times = []
-        with self._lock:
-            self._primary.push()
-            try:
-                for _ in range(turns):
-                    start.record(self._compute)
-                    self._context.execute_async_v3(self._compute.handle)
-                    stop.record(self._compute)
-                    stop.synchronize()
-                    times.append(float(stop.time_since(start)))
-            finally:
-                self._primary.pop()
+        with self._lock, self._current():
+            for _ in range(turns):
+                start.record(self._compute)
+                self._context.execute_async_v3(self._compute.handle)
+                stop.record(self._compute)
+                stop.synchronize()
+                times.append(float(stop.time_since(start)))
         return times
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """This GPU's context for this thread."""
+        self._primary.push()
+        try:
+            yield
+        except self._cuda.Error as error:
+            raise BackendError(f"the GPU refused: {error}") from error
+        finally:
+            self._primary.pop()
 
     def _start(self, slot: _Slot, scaled: F32) -> None:
         flows = len(scaled)
@@ -125,11 +131,13 @@ class CudaEngine:
         slot.arrived.record(slot.copies)
         self._compute.wait_for_event(slot.arrived)
         context = self._context
-        context.set_input_shape(self._input, (flows, self._inputs))
-        context.set_tensor_address(self._input, int(slot.device_in))
-        context.set_tensor_address(self._output, int(slot.device_out))
-        if not context.execute_async_v3(self._compute.handle):
-            raise BackendError("the GPU did not take the batch; TensorRT gave no reason")
+        if not (
+            context.set_input_shape(self._input, (flows, self._inputs))
+            and context.set_tensor_address(self._input, int(slot.device_in))
+            and context.set_tensor_address(self._output, int(slot.device_out))
+            and context.execute_async_v3(self._compute.handle)
+        ):
+            raise BackendError(f"the GPU did not take a batch of {flows} flows; TensorRT gave no reason")
         slot.computed.record(self._compute)
         slot.copies.wait_for_event(slot.computed)
         self._cuda.memcpy_dtoh_async(slot.host_out[:flows], slot.device_out, slot.copies)

@@ -90,7 +90,8 @@ def open_engine(bundle: Bundle, node: Node, precision: Precision) -> CudaEngine:
             if jit:
                 held.deserialize(jit)  # False where it does not fit: then all is compiled again
             config.set_runtime_cache(held)
-            return CudaEngine(trt, deserialized.create_execution_context(config), deserialized, PROFILE[-1]), held
+            context = deserialized.create_execution_context(config)
+            return CudaEngine(trt, context, deserialized, PROFILE[-1], (config, held)), held
 
         def warm_up() -> bytes:
             engine, held = opened(b"")

@@ -56,6 +56,7 @@ class Driver(types.ModuleType):
                 return 0.25
 
         self.Stream, self.Event = Stream, Event
+        self.Error = type("Error", (Exception,), {})  # the base of pycuda's own
 
     def pagelocked_empty(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return np.full(shape, np.nan, dtype)
@@ -104,11 +105,13 @@ class Context:
     def __init__(self, driver: Driver) -> None:
         self._driver, self._address, self.shapes, self.accepts = driver, {}, [], True
 
-    def set_input_shape(self, name: str, shape: tuple[int, int]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, int]) -> bool:
         self.shapes.append(shape)
+        return shape[0] <= 8
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self._address[name] = address
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         (flows, inputs), source, target = self.shapes[-1], self._address["scaled"], self._address["logits"]
@@ -160,8 +163,33 @@ def test_threads_take_turns(driver: Driver) -> None:
 def test_a_batch_that_is_not_taken_is_an_error(driver: Driver) -> None:
     context = Context(driver)
     context.accepts = False
-    with pytest.raises(BackendError, match="did not take the batch"):
+    with pytest.raises(BackendError, match="did not take a batch of 2 flows"):
         cuda_room.CudaEngine(TRT, context, Engine(), most=8).run(np.zeros((2, 4), np.float32))
+
+
+def test_a_shape_that_is_not_taken_is_an_error(driver: Driver) -> None:
+    engine = cuda_room.CudaEngine(TRT, Context(driver), Engine(), most=16)
+    with pytest.raises(BackendError, match="did not take a batch of 9 flows"):
+        engine.run(np.zeros((9, 4), np.float32))
+
+
+@pytest.mark.usefixtures("driver")
+def test_without_an_execution_context_there_is_no_engine() -> None:
+    with pytest.raises(BackendError, match="no execution context; the GPU may lack memory"):
+        cuda_room.CudaEngine(TRT, None, Engine(), most=8)
+
+
+def test_what_the_driver_refuses_is_an_error_of_one_line(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise driver.Error("cuMemAlloc failed: out of memory")
+
+    engine = cuda_room.CudaEngine(TRT, Context(driver), Engine(), most=8)
+    monkeypatch.setattr(driver, "memcpy_htod_async", refuse)
+    with pytest.raises(BackendError, match="the GPU refused: cuMemAlloc failed: out of memory"):
+        engine.run(np.zeros((2, 4), np.float32))
+    monkeypatch.setattr(driver, "mem_alloc", refuse)
+    with pytest.raises(BackendError, match="the GPU refused"):
+        cuda_room.CudaEngine(TRT, Context(driver), Engine(), most=8)
 
 
 def test_the_gpus_own_time_is_between_two_events(driver: Driver) -> None:
