@@ -129,6 +129,7 @@ _TIME = (
     r"(?:[ T]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
     r"\s*(?P<half>[ap]\.?\s?m\.?)?\s*(?P<zone>z|utc|[+-]\d{2}:?\d{2})?"
 )
+_MONTH_FIRST = r"\s*(0?[1-9]|1[0-2])[-/.](1[3-9]|2\d|3[01])[-/.]\d{4}"
 # Digits of a time since 1970, as of 2001 to 2286: in s, ms, µs and ns.
 _SINCE_1970 = (10, 13, 16, 19)
 _LAST = 253_402_300_799_999_999  # µs from 1970 to the end of the year 9999
@@ -173,8 +174,17 @@ def instant(text: str) -> str:
 
 
 def microseconds(text: str) -> int | None:
-    """A timestamp's microseconds since 1970 in UTC; None for what is no time of the years 1970 to 9999."""
+    """A timestamp's microseconds since 1970 in UTC; None for what is no time of the years 1970 to 9999. A number is
+    one where its digits are those of a time since 1970."""
     number = instant(text)
     if not (number.isascii() and number.isdecimal()) or len(number) > len(str(_LAST)):
         return None
+    whole = text.strip().partition(".")[0]
+    if whole.isdecimal() and len(whole) not in _SINCE_1970:
+        return None
     return value if (value := int(number)) <= _LAST else None
+
+
+def puts_month_first(text: str) -> bool:
+    """Whether a date can only be read with the month before the day, as in 7/13/2017."""
+    return re.match(_MONTH_FIRST, text) is not None

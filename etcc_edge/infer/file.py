@@ -161,6 +161,12 @@ def label_file(
             if sum_by:
                 window_writer.write(sums.rest())
                 summary.windows = WindowCounts(os.fspath(windows), sums.given, sums.late_flows, sums.without_time)
+                if sums.month_first:
+                    summary.notes.append(
+                        f"dates of {sums.month_first} flows put the month before the day, as in 7/13/2017; "
+                        "dates that can be read either way were read with the day first, so flows may be in wrong "
+                        "windows. Write the year first"
+                    )
         summary.contradiction = file.contradiction()
         if isinstance(file, CaptureSource):
             summary.damage = file.problem

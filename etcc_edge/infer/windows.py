@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ from etcc_edge.engines.result import Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
-from etcc_edge.flows.identity import microseconds
+from etcc_edge.flows.identity import microseconds, puts_month_first
 from etcc_edge.flows.labels import label_columns
 from etcc_edge.flows.text.header import cell_number, csv_cell
 
@@ -90,6 +90,7 @@ class Evidence:
     bytes: F64
     levels: list[F64]
     without_time: int = 0
+    month_first: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class WindowColumns:
         hosts = [np.array(cells.get(name, [""] * n), np.str_) for name in ("source", "destination")]
         keys = self._by.keys(hosts[0], hosts[1], self._capture)
         start = np.array(times, np.int64)
-        return evidence(self._by, keys, start, total(_PACKETS), total(_BYTES), result, self._services, batch.early)
+        summed = evidence(self._by, keys, start, total(_PACKETS), total(_BYTES), result, self._services, batch.early)
+        return replace(summed, month_first=sum(map(puts_month_first, cells.get("time", []))))
 
 
 def evidence(
@@ -208,6 +210,7 @@ class Windows:
     most: int = MAX_OPEN
     late_flows: int = 0
     without_time: int = 0
+    month_first: int = 0
     given: int = 0
     _rows: dict[tuple[int, str], int] = field(default_factory=dict)  # of open windows, by start and key
     _free: list[int] = field(default_factory=list)
@@ -220,6 +223,7 @@ class Windows:
     def add(self, part: Evidence) -> list[Window]:
         """Counts a batch's evidence, batches in order of their flows; the windows that had to be closed for it."""
         self.without_time += part.without_time
+        self.month_first += part.month_first
         figures = np.column_stack([part.flows, part.packets, part.bytes, *part.levels])
         for start, key, figure in zip(part.starts, part.keys, figures, strict=True):
             row = self._rows.get((start, key))

@@ -168,3 +168,38 @@ def test_a_file_without_addresses_cannot_be_summed_by_host(tmp_path):
     with pytest.raises(FlowsError, match="has no column of source"):
         label_file(tmp_path / "flows.csv", tmp_path / "o.csv", sum_by=SumBy.of("host,1d"), windows=tmp_path / "w.csv")
     assert not (tmp_path / "o.csv").exists()
+
+
+def with_times(tmp_path, times):
+    """The sample's first flows at these times."""
+    header, *rows = [line.split(",") for line in SAMPLE.read_text().splitlines()]
+    place = header.index("Timestamp")
+    for row, time in zip(rows, times, strict=False):
+        row[place] = time
+    lines = [",".join(row) for row in [header, *rows[: len(times)]]]
+    (tmp_path / "flows.csv").write_text("\n".join(lines) + "\n")
+    windows = tmp_path / "windows.csv"
+    summary = label_file(tmp_path / "flows.csv", tmp_path / "out.csv", sum_by=SumBy.of("capture,1d"), windows=windows)
+    return summary, [line.split(",")[1] for line in windows.read_text().splitlines()[1:]]
+
+
+def test_dates_with_the_month_first_among_others_are_told(tmp_path):
+    summary, starts = with_times(tmp_path, ["7/10/2017 08:00:00", "7/12/2017 08:00:00", "7/13/2017 08:00:00"])
+    assert starts[-1] == "2017-12-07T00:00:00Z"
+    assert any(note.startswith("dates of 1 flows put the month before the day") for note in summary.notes)
+    summary, _ = with_times(tmp_path, ["10/7/2017 08:00:00", "13/7/2017 08:00:00"])
+    assert not any("month before the day" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["9999-12-31T23:59:59-10:00", "9" * 20, "20170710090000", "12", "-5", "10/07/17 08:00:00", "0001-01-01 00:00:00"],
+)
+def test_what_is_no_time_is_in_no_window(tmp_path, time):
+    summary, starts = with_times(tmp_path, [time, "10/7/2017 08:00:00"])
+    assert (summary.windows.without_time, starts) == (1, ["2017-07-10T00:00:00Z"])
+
+
+def test_nanoseconds_since_1970_are_a_time(tmp_path):
+    summary, starts = with_times(tmp_path, ["1577880000000000000"])
+    assert (summary.windows.without_time, starts) == (0, ["2020-01-01T00:00:00Z"])
