@@ -13,9 +13,9 @@ from etcc_edge.bundle.model import VIEWS
 from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.infer.classifier import Classifier
-from etcc_edge.infer.pipeline import label_flows
+from etcc_edge.infer.pipeline import Tally, label_flows
 from etcc_edge.infer.sink import open_sink
-from etcc_edge.infer.source import misfits, open_source, pick
+from etcc_edge.infer.source import Opened, misfits, open_source, pick
 from etcc_edge.infer.windows import SumBy, WindowColumns, Windows, WindowWriter
 from etcc_edge.meter import CaptureSource
 from etcc_edge.meter.source import VERDICT, After
@@ -111,30 +111,13 @@ def label_file(
             min_confidence=min_confidence,
         )
         classifier.open()
-        definition, choice = chosen.flow_definition, classifier.choice
-        summary = Summary(
-            input=file.name,
-            output=os.fspath(output),
-            bundle=chosen.name,
-            bundle_reason=reason,
-            timeout_s=definition.timeout_s,
-            view=VIEWS.get(definition.view, ""),
-            min_confidence=classifier.min_confidence,
-            backend=choice.backend,
-            precision=choice.precision,
-            backend_reason=choice.reason,
-            dialect=file.form,
-            time_unit=file.reading.time_unit,
-            relations=[relation.text for relation in file.relations],
-            notes=[*file.reading.notes, *misfits(file, chosen)],
-            capture=file.summary() if isinstance(file, CaptureSource) else None,
-        )
+        summary = _begun(file, os.fspath(output), classifier, reason)
         if not is_capture and (profile or timeout or after):
             summary.notes.append("--profile, --timeout and --after are for captures: not used")
-        knows = choice.precision in chosen.root.thresholds
+        knows = classifier.choice.precision in chosen.root.thresholds
         if known and not knows:
             summary.notes.append(
-                f"bundle {chosen.name} has no threshold for unknown protocols at {choice.precision}: etcc_known stays "
+                f"bundle {chosen.name} has no threshold for unknown protocols at {summary.precision}: etcc_known stays "
                 "empty"
             )
         started(summary)
@@ -167,20 +150,48 @@ def label_file(
                         "dates that can be read either way were read with the day first, so flows may be in wrong "
                         "windows. Write the year first"
                     )
-        summary.contradiction = file.contradiction()
-        if isinstance(file, CaptureSource):
-            summary.damage = file.problem
-            summary.capture = file.summary()
-            if file.of_ip6:
-                summary.notes.append(
-                    f"of the flows {file.of_ip6} are of IPv6: of the shipped bundles only wire learnt such ones"
-                )
-            if file.evicted:
-                summary.notes.append(f"{file.evicted} flows ended early, since too many were open")
+        _end(summary, file, tally, vocabulary)
+    summary.unknown = tally.unknown if known and knows else None
+    return summary
+
+
+def _begun(file: Opened, output: str, classifier: Classifier, reason: str) -> Summary:
+    """What is known before the first flow. ``reason``: of the choice of the bundle."""
+    bundle, choice = classifier.bundle, classifier.choice
+    return Summary(
+        input=file.name,
+        output=output,
+        bundle=bundle.name,
+        bundle_reason=reason,
+        timeout_s=bundle.flow_definition.timeout_s,
+        view=VIEWS.get(bundle.flow_definition.view, ""),
+        min_confidence=classifier.min_confidence,
+        backend=choice.backend,
+        precision=choice.precision,
+        backend_reason=choice.reason,
+        dialect=file.form,
+        time_unit=file.reading.time_unit,
+        relations=[relation.text for relation in file.relations],
+        notes=[*file.reading.notes, *misfits(file, bundle)],
+        capture=file.summary() if isinstance(file, CaptureSource) else None,
+    )
+
+
+def _end(summary: Summary, file: Opened, tally: Tally, vocabulary: tuple[tuple[str, ...], ...]) -> None:
+    """Adds what the flows have shown."""
+    summary.contradiction = file.contradiction()
+    if isinstance(file, CaptureSource):
+        summary.damage = file.problem
+        summary.capture = file.summary()
+        if file.of_ip6:
+            summary.notes.append(
+                f"of the flows {file.of_ip6} are of IPv6: of the shipped bundles only wire learnt such ones"
+            )
+        if file.evicted:
+            summary.notes.append(f"{file.evicted} flows ended early, since too many were open")
     counts = file.counts
     summary.flows = counts.rows
     summary.outside_range = tally.outside_range
-    summary.unknown = tally.unknown if known and knows else None
     summary.rows = {**vars(counts), "too_few_values": tally.too_few_values}
     summary.counts = _named(tally.labels, vocabulary)
     readable = counts.rows - counts.unlabelled
@@ -188,10 +199,9 @@ def label_file(
         summary.notes.append("no flows: there is nothing to label")
     if tally.outside_range > OUTSIDE_WARNING_SHARE * readable:
         summary.notes.append(
-            f"{tally.outside_range} of {readable} flows lie outside the range that bundle {chosen.name} was trained "
+            f"{tally.outside_range} of {readable} flows lie outside the range that bundle {summary.bundle} was trained "
             "on: its labels for them are guesses"
         )
-    return summary
 
 
 def _named(labels: I64, vocabulary: tuple[tuple[str, ...], ...]) -> dict[str, dict[str, int]]:
