@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from etcc_edge.bundle.model import (
 from etcc_edge.bundle.network import classes, cost, parameter_shapes, parse_network
 from etcc_edge.bundle.onnx_scan import check_same_weights, check_self_contained
 from etcc_edge.bundle.onnx_weights import Weights, with_weights, without_weights
+from etcc_edge.bundle.precision import FORMS
 from etcc_edge.errors import BundleError, UnknownBundle
 from etcc_edge.flows.features import features as feature_table
 from etcc_edge.flows.identity import VERSION as IDENTITY
@@ -56,6 +57,7 @@ _FLOWS_AT_ONCE = 1024
 _LEVEL = re.compile(r"[A-Za-z0-9_-]+")  # it heads columns of a labelled file
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _NODE_ID = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_ONNX_FILE = re.compile(rf"onnx/{_NODE_ID.pattern}\.(?:{'|'.join(FORMS)})\.onnx")
 
 T = TypeVar("T")
 
@@ -98,14 +100,39 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
 
 def check_target(path: Path, *, force: bool = False) -> None:
     """Raises BundleError where a bundle cannot be written: something is there already and ``force`` is not given, or
-    is no bundle; or the nearest folder that exists may not be written to."""
+    is no bundle, or holds more than one; or the nearest folder that exists may not be written to."""
     if path.exists() and not force:
         raise BundleError(f"{path}: exists already; use --force to replace it")
-    if path.is_dir() and not (path / MANIFEST).is_file():
-        raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"{path}: is a folder without {MANIFEST}, so it is not replaced")
+        if stranger := next(_strangers(path), ""):
+            raise BundleError(f"{path}: holds {stranger}, which is of no bundle, so it is not replaced")
+    elif path.is_file() and path.stat().st_size and not _is_zipped_bundle(path):
+        raise BundleError(f"{path}: is no bundle, so it is not replaced")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise BundleError(f"{path}: cannot be written: {parent} is no folder that may be written to")
+
+
+def _strangers(folder: Path) -> Iterator[str]:
+    """The files in a bundle's folder that `save_bundle` did not write."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in sorted([*names, *links]):
+            file = os.path.relpath(os.path.join(place, name), folder)
+            if file not in (MANIFEST, WEIGHTS, MODEL_CARD) and not _ONNX_FILE.fullmatch(file):
+                yield file
+
+
+def _is_zipped_bundle(path: Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return False
 
 
 def save_bundle(bundle: Bundle, path: Path, *, force: bool = False) -> None:

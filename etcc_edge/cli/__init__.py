@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import signal
@@ -144,12 +145,16 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 
 
 def _open_standard_streams() -> None:
-    """A closed one becomes a file that fails where it is used, so that no file of ours gets its number."""
+    """A closed one becomes a file that fails where it is used, so that no file of ours gets its number. A character
+    that a stream's encoding lacks is escaped."""
     # Opened for the opposite of what it is for.
     streams = {"stdin": ("r", os.O_WRONLY), "stdout": ("w", os.O_RDONLY), "stderr": ("w", os.O_RDONLY)}
     for name, (mode, opposite) in streams.items():
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, opposite), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

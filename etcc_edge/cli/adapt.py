@@ -9,9 +9,10 @@ import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, load_bundle, save_bundle
-from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
+from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_is_no_input, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import FILE, as_typed, complete_bundles, line_progress, note, print_table
 from etcc_edge.errors import EtccError
+from etcc_edge.flows.names import one_line
 from etcc_edge.infer.source import follow
 from etcc_edge.meter.labelled import CaptureTable
 from etcc_edge.reports.numbers import percent
@@ -90,12 +91,13 @@ def command(
     except ImportError as error:
         raise EtccError(f"adapting needs {error.name}: pip install 'etcc-edge[train]'") from error
     target = Path(output)
-    check_target(target, force=force)
     check_source(flows, captures, columns=protocol_column or application_column or groups)
     if len(groups) > len(flows):
         raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
-    old = load_bundle(bundle)
     table, cut = CaptureTable(captures) if captures else None, ("", 0.0)
+    check_is_no_input(target, (*flows, *groups, captures), table)
+    check_target(target, force=force)
+    old = load_bundle(bundle)
     if table:
         with table.open() as source:
             follow(source, old)
@@ -112,7 +114,7 @@ def command(
             tell=tell,
         )
         plan = Plan(
-            name=name or target.stem,
+            name=one_line(name or target.stem),
             applications="all",
             split=split or split_kind(labelled),
             seed=seed,

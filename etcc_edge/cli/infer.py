@@ -36,6 +36,7 @@ from etcc_edge.cli.terminal import (
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.binaries import ARROW_FORMS
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.infer.file import Summary, label_file
 from etcc_edge.infer.windows import SIDES, SOURCE, SumBy
@@ -257,7 +258,7 @@ def _label(jobs: Sequence[_Job], options: dict[str, Any], *, as_json: bool, one_
         except EtccError as error:
             failed = True
             note(f"Error: {error}")
-            outcomes.append({"input": job.input, "error": str(error)})
+            outcomes.append({"input": one_line(job.input), "error": one_line(str(error))})
             continue
         except BrokenPipeError:
             if not one_of_several:

@@ -14,6 +14,7 @@ from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.cli.terminal import complete_bundles, print_table
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.flows.features import features
+from etcc_edge.flows.names import one_line
 from etcc_edge.version import __version__
 
 
@@ -87,7 +88,7 @@ def _machine(as_json: bool) -> None:
 def _describe(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": bundle.name,
-        "location": bundle.location,
+        "location": one_line(bundle.location),
         "features": dict(zip(bundle.features, bundle.units, strict=True)),
         "flow_definition": vars(bundle.flow_definition),
         "nodes": {

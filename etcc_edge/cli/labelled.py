@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import click
 
@@ -31,6 +32,13 @@ def check_source(flows: object, captures: str | None, *, columns: object, profil
         raise click.UsageError("the table of --captures holds the labels; leave out columns of labels and --groups")
     if profile and not captures:
         raise click.UsageError("--profile is for captures; name them with --captures TABLE")
+
+
+def check_is_no_input(target: Path, inputs: Iterable[str | None], captures: CaptureTable | None) -> None:
+    """Raises UsageError where the bundle would replace one of the ``inputs``, such as a capture of the table."""
+    files = [Path(name) for name in inputs if name] + ([row.path for row in captures.rows] if captures else [])
+    if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+        raise click.UsageError(f"-o {target}: is an input; name another place")
 
 
 def read_labelled_flows(

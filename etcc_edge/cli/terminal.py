@@ -19,6 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from etcc_edge.flows.binaries import ARROW_FORMS
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.stream import STDIN
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def as_typed() -> str:
         option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
         return option + equals + ("/".join(Path(value).parts[-2:]) if "/" in value else value)
 
-    return shlex.join(["etcc-edge", *map(short, sys.argv[1:])])
+    return one_line(shlex.join(["etcc-edge", *map(short, sys.argv[1:])]))
 
 
 def counted(count: int, noun: str) -> str:
@@ -136,7 +137,7 @@ def packets_met(packets: int, skipped: Mapping[str, int], lone: int) -> str:
 def note(text: str) -> None:
     """One line on standard error; where that is closed or full, the work goes on without it."""
     try:
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
     except OSError:
         silence(sys.stderr)
 
@@ -245,7 +246,7 @@ def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 

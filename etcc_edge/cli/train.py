@@ -10,7 +10,7 @@ import click
 
 from etcc_edge.bundle.model import VIEWS
 from etcc_edge.bundle.store import check_target, save_bundle
-from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_source, read_labelled_flows
+from etcc_edge.cli.labelled import MORE_CAPTURES, captures_option, check_is_no_input, check_source, read_labelled_flows
 from etcc_edge.cli.terminal import (
     FILE,
     NumberRange,
@@ -25,6 +25,7 @@ from etcc_edge.evaluation.result import from_json
 from etcc_edge.evaluation.tables import score_rows
 from etcc_edge.flows.dialect import Reading
 from etcc_edge.flows.features import PRESETS, features, preset
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.open import open_flows
 from etcc_edge.meter import PROFILES
 from etcc_edge.meter.capture import default_timeout
@@ -155,11 +156,12 @@ def command(
     target = Path(output)
     if target.exists() and not force:
         raise click.UsageError(f"{target} exists already; use --force to replace it")
-    check_target(target, force=force)
     check_source(flows, captures, columns=protocol_column or application_column or groups, profile=profile)
     if len(groups) > len(flows):
         raise click.UsageError(f"{len(groups)} --groups for {len(flows)} files")
     labelled_captures = CaptureTable(captures) if captures else None
+    check_is_no_input(target, (*flows, *groups, captures, wanted, citations), labelled_captures)
+    check_target(target, force=force)
     profile = profile or PROFILES[0]
     if labelled_captures:
         with labelled_captures.open(profile) as source:
@@ -171,7 +173,7 @@ def command(
     if labelled_captures:
         usual = replace(usual, timeout_s=default_timeout(profile))
     plan = Plan(
-        name=name or target.stem,
+        name=one_line(name or target.stem),
         recipe=recipe,
         network=network,
         split=split,

@@ -19,6 +19,7 @@ from etcc_edge.engines.choice import choose
 from etcc_edge.errors import BundleError, FlowsError
 from etcc_edge.evaluation.result import FileEvaluation
 from etcc_edge.evaluation.scores import evaluate
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.truth import read_labelled
 from etcc_edge.infer.source import Opened, open_source, pick
 from etcc_edge.meter import CaptureSource
@@ -82,7 +83,7 @@ def evaluate_file(
             rows=rows,
             bundle=bundle.name,
             bundle_digest=bundle.digest(),
-            location="/".join(Path(bundle.location).parts[-2:]),
+            location=one_line("/".join(Path(bundle.location).parts[-2:])),
             network=bundle.training.get("network"),
             backend=choice.backend,
             precision=choice.precision,

@@ -26,7 +26,7 @@ def open_flows(file: str | os.PathLike[str] | ByteStream) -> FlowFile | TableFlo
     file.close()
     if file.size is None or file.packing:  # such a file is not read from front to back
         raise FlowsError(f"{file.name}: {name_binary(file.first)}")
-    return TableFlows(open_table(file.name))
+    return TableFlows(open_table(file.path))
 
 
 def open_table(path: str | os.PathLike[str]) -> Table:

@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.binaries import SIGNATURE_BYTES, name_binary
+from etcc_edge.flows.names import one_line
 
 STDIN = "-"
 PAUSE_SECONDS = 0.2
@@ -100,7 +101,8 @@ class ByteStream:
     def __init__(
         self, path: str | os.PathLike[str], *, name: str = "", name_foreign: Callable[[bytes], str] = name_binary
     ) -> None:
-        self.name = name or ("standard input" if os.fspath(path) == STDIN else os.fspath(path))
+        self.path = os.fspath(path)
+        self.name = one_line(name or ("standard input" if self.path == STDIN else self.path))
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
         self.packing = ""  # gzip or zip, around what is read

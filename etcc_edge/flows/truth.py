@@ -18,6 +18,7 @@ from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, microseconds
 from etcc_edge.flows.labels import label_key, spell
+from etcc_edge.flows.names import short_name
 from etcc_edge.flows.open import open_flows
 from etcc_edge.flows.services import ServiceRule, services_told_by
 from etcc_edge.flows.sessions import sessions
@@ -150,11 +151,6 @@ def read_labelled_as(
         ignored=int((~keep).sum()),
         profile=profile,
     )
-
-
-def short_name(path: str | os.PathLike[str]) -> str:
-    """The last two parts of a path, for records: they name no folder of this machine."""
-    return "/".join(Path(path).absolute().parts[-2:])
 
 
 def _feature_names(source: ColumnFlows[Any], features: str | Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from etcc_edge.arrays import I64
 from etcc_edge.bundle.model import VIEWS
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
 from etcc_edge.flows.text.writer import open_output
 from etcc_edge.infer.classifier import Classifier
@@ -111,7 +112,7 @@ def label_file(
             min_confidence=min_confidence,
         )
         classifier.open()
-        summary = _begun(file, os.fspath(output), classifier, reason)
+        summary = _begun(file, one_line(output), classifier, reason)
         if not is_capture and (profile or timeout or after):
             summary.notes.append("--profile, --timeout and --after are for captures: not used")
         knows = classifier.choice.precision in chosen.root.thresholds
@@ -143,7 +144,7 @@ def label_file(
             )
             if sum_by:
                 window_writer.write(sums.rest())
-                summary.windows = WindowCounts(os.fspath(windows), sums.given, sums.late_flows, sums.without_time)
+                summary.windows = WindowCounts(one_line(windows), sums.given, sums.late_flows, sums.without_time)
                 if sums.month_first:
                     summary.notes.append(
                         f"dates of {sums.month_first} flows put the month before the day, as in 7/13/2017; "

@@ -13,7 +13,8 @@ from typing import Any
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.labels import label_key
-from etcc_edge.flows.truth import LabelledFlows, joined, read_labelled_as, short_name
+from etcc_edge.flows.names import short_name
+from etcc_edge.flows.truth import LabelledFlows, joined, read_labelled_as
 from etcc_edge.meter.source import CaptureSource
 
 _COLUMNS = ("capture", "protocol", "application")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.errors import EtccError
+from etcc_edge.flows.names import one_line
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.serve.following import CAPTURE_SUFFIXES, Followed, Part, follow
 from etcc_edge.serve.progress import Place, Progress
@@ -215,7 +216,7 @@ class Watch:
     def _write(self, parts: Iterable[Part], known: _Known) -> bool:
         """Whether all were written before `stop`."""
         place = known.place
-        name = self._records.text(known.name)
+        name = self._records.text(one_line(known.name))
         for part in parts:
             cells = [[*row, name, str(line)] for row, line in zip(part.cells, part.lines, strict=True)]
             lines = self._records.lines(cells, part.bundle, part.result)

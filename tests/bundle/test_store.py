@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,29 @@ def test_force_does_not_replace_a_folder_that_is_no_bundle(tiny_bundle: Bundle, 
         save_bundle(tiny_bundle, tmp_path / "thesis", force=True)
     assert os.listdir(tmp_path / "thesis") == ["chapter1.tex"]
     assert os.listdir(tmp_path) == ["thesis"]
+
+
+@pytest.mark.parametrize("stranger", ["thesis.txt", "onnx/notes.md", "onnx/stage1.onnx", ".git/HEAD"])
+def test_force_does_not_replace_a_bundle_with_files_of_others(folder: Path, tiny_bundle: Bundle, stranger: str) -> None:
+    (folder / stranger).parent.mkdir(exist_ok=True)
+    (folder / stranger).write_text("years of work")
+    with pytest.raises(BundleError, match=f"holds {re.escape(stranger)}, which is of no bundle, so it is not replaced"):
+        save_bundle(tiny_bundle, folder, force=True)
+    assert (folder / stranger).read_text() == "years of work"
+
+
+def test_force_does_not_replace_a_file_that_is_no_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    for name in ("flows.csv", "flows.zip"):
+        (tmp_path / name).write_text("years of work")
+        with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+            save_bundle(tiny_bundle, tmp_path / name, force=True)
+    with zipfile.ZipFile(tmp_path / "flows.zip", "w") as archive:
+        archive.writestr("flows.csv", "years of work")
+    with pytest.raises(BundleError, match="is no bundle, so it is not replaced"):
+        save_bundle(tiny_bundle, tmp_path / "flows.zip", force=True)
+    (tmp_path / "empty.zip").touch()
+    save_bundle(tiny_bundle, tmp_path / "empty.zip", force=True)
+    assert load_bundle(tmp_path / "empty.zip").name == "tiny"
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -3,8 +3,10 @@ traceback."""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from etcc_edge.cli.terminal import as_typed
 
 NAMES = "duration,flowBytesPerSecond,flowPktsPerSecond,mean_flowiat,max_flowiat,min_flowiat\n"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -34,7 +38,8 @@ def shell(bundle: str, tmp_path: Path) -> Shell:
             **environment,
         }
         words = ["bash", "-o", "pipefail", "-c", line]
-        return subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+        taken = {"capture_output": True, "encoding": "utf-8", "errors": "backslashreplace"}
+        return subprocess.run(words, cwd=tmp_path, env=variables, timeout=60, **taken)
 
     return run
 
@@ -195,3 +200,64 @@ def test_a_command_with_a_typo_gets_the_nearest(shell, typo, hint):
     done = shell(f"$etcc {typo} a.csv")
     assert done.returncode == 2
     assert done.stderr == f"Error: No such command '{typo}'{hint} (see etcc-edge --help)\n"
+
+
+# --- names and characters that no line holds ----------------------------------------------------------------
+
+GENERATED = Path(__file__).parents[1] / "data" / "generated-flows.csv"
+
+
+def test_a_name_that_is_not_utf8_is_labelled_summed_and_reported(shell, tmp_path):
+    name = os.fsdecode(b"b\xff.csv")
+    (tmp_path / name).write_bytes(GENERATED.read_bytes())
+    done = shell(r"$etcc infer b?.csv --sum-by capture && $etcc evaluate b?.csv --report r.html --report r.md")
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / os.fsdecode(b"b\xff.labels.csv")) == 201
+    assert (tmp_path / os.fsdecode(b"b\xff.windows.csv")).read_text("utf-8").splitlines()[1].startswith(r"b\xff.csv,")
+    assert all(r"\xff.csv" in (tmp_path / report).read_text("utf-8") for report in ("r.html", "r.md"))
+
+
+def test_the_summary_as_json_is_valid_text_whatever_a_file_is_called(shell, tmp_path):
+    (tmp_path / os.fsdecode(b"b\xff.csv")).write_bytes(GENERATED.read_bytes())
+    done = shell("$etcc infer b?.csv --json")
+    assert json.loads(done.stdout)[0]["input"].encode() == rb"b\xff.csv"
+
+
+def test_the_command_of_a_record_is_valid_text(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["etcc-edge", "train", os.fsdecode(b"b\xff.csv"), "-o", "x\ny"])
+    assert as_typed().encode().startswith(rb"etcc-edge train 'b\xff.csv' -o")
+    assert as_typed().isprintable()
+
+
+@pytest.mark.parametrize("words", ["infer", "infer none.csv", "infer --nothing"])
+def test_a_message_is_one_line_whatever_a_file_is_called(shell, tmp_path, words):
+    (tmp_path / "new\nline\x1b[31m.csv").write_bytes(GENERATED.read_bytes())
+    done = shell(f"$etcc {words} new*.csv")
+    assert r"new\nline\x1b[31m.csv" in done.stderr or words == "infer --nothing"
+    assert "\x1b" not in done.stderr
+    assert not any(line.startswith("line") for line in done.stderr.splitlines())
+
+
+def test_a_character_that_standard_output_lacks_costs_no_labels(shell, tmp_path):
+    (tmp_path / "folder").mkdir()
+    done = shell("$infer a.csv b.csv -o folder", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, lines(tmp_path / "folder" / "b.labels.csv")) == (0, 2001)
+    assert r"b.csv \u2192 folder/b.labels.csv" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["infer 流.csv --preview", "evaluate 流.csv --confusion", "check 流.csv", "info default --card"]
+)
+def test_a_character_that_standard_output_lacks_is_escaped(shell, tmp_path, words):
+    shutil.copy(GENERATED, tmp_path / "流.csv")
+    latin, usual = (shell(f"$etcc {words}", PYTHONIOENCODING=name) for name in ("latin-1", "utf-8"))
+    assert "Traceback" not in latin.stderr
+    assert latin.returncode == usual.returncode == 0
+    assert latin.stdout == usual.stdout.encode("latin-1", "backslashreplace").decode("utf-8", "backslashreplace")
+
+
+def test_labels_on_standard_output_are_bytes_whatever_its_encoding(shell, tmp_path):
+    name, *rows = GENERATED.read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "c.csv").write_text(name + "".join("流" + row for row in rows), "utf-8")
+    done = shell("$etcc infer c.csv -o -", PYTHONIOENCODING="latin-1")
+    assert done.stdout.count("流") == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,15 @@ def test_the_record_names_no_folder_and_holds_the_citations(
     assert bundle.training["command"].startswith(f"etcc-edge train {generated.parent.name}/generated.csv --citations=")
     assert str(tmp_path.parent) not in bundle.training["command"]
     assert "Someone: Some flows. 2020." in bundle.model_card
+
+
+def test_names_that_are_not_utf8_are_recorded_as_valid_text(generated: Path, tmp_path: Path) -> None:
+    flows, target = tmp_path / os.fsdecode(b"b\xff.csv"), tmp_path / os.fsdecode(b"made\xff")
+    flows.write_bytes(generated.read_bytes())
+    done = CliRunner().invoke(main, ["train", str(flows), "-o", str(target)])
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(target)
+    assert (bundle.name, bundle.training["file"]) == (r"made\xff", rf"{tmp_path.name}/b\xff.csv")
 
 
 def test_features_come_from_a_file_too(generated: Path, tmp_path: Path) -> None:

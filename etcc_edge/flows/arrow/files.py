@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.arrow.chunk import ArrowChunk, first_rows
 from etcc_edge.flows.arrow.footer import TAIL_BYTES
+from etcc_edge.flows.names import one_line
 from etcc_edge.flows.table import SAMPLE_ROWS
 
 _READ_ROWS = 1 << 14  # decoded at once
@@ -22,9 +23,9 @@ _MAGIC_BYTES = 6
 
 def open_table(path: str | os.PathLike[str]) -> ParquetTable | IpcTable:
     """The Parquet or Arrow IPC file at a path or a URI of one of pyarrow's file systems. Raises FlowsError."""
-    name = os.fspath(path)
+    name = one_line(path)
     with _reading(name):
-        file = open_bytes(name)
+        file = open_bytes(os.fspath(path))
         try:
             first = file.read_at(min(_MAGIC_BYTES, file.size()), 0)
             if first.startswith(b"PAR1"):
@@ -37,11 +38,11 @@ def open_table(path: str | os.PathLike[str]) -> ParquetTable | IpcTable:
             raise
 
 
-def open_bytes(name: str) -> pa.NativeFile:
-    if "://" in name:
-        system, place = pyarrow.fs.FileSystem.from_uri(name)
+def open_bytes(path: str) -> pa.NativeFile:
+    if "://" in path:
+        system, place = pyarrow.fs.FileSystem.from_uri(path)
         return system.open_input_file(place)
-    return pa.OSFile(name)
+    return pa.OSFile(os.fsencode(path))
 
 
 @contextlib.contextmanager
