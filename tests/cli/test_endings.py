@@ -190,6 +190,23 @@ def test_an_interrupt_while_modules_are_loaded_is_no_traceback(shell, tmp_path, 
     assert len(done.stderr.splitlines()) <= 1
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_interrupt_while_parquet_is_written_is_one_line(shell, tmp_path, form):
+    csv, parquet = pytest.importorskip("pyarrow.csv"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(csv.read_csv(tmp_path / "a.csv"), str(tmp_path / "a.parquet"))
+    (tmp_path / "run.py").write_text(
+        "from etcc_edge.cli import main\n"
+        "from etcc_edge.infer import file\n"
+        "def interrupted(*words, **options):\n"
+        "    raise KeyboardInterrupt\n"
+        "file.label_flows = interrupted\n"
+        "main()\n"
+    )
+    done = shell(f"{sys.executable} run.py $(echo $infer | cut -d' ' -f2-) a.{form} -o out.parquet")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (130, ["interrupted"])
+    assert not (tmp_path / "out.parquet").exists()
+
+
 # --- commands with a typo -----------------------------------------------------------------------------------
 
 

@@ -82,9 +82,17 @@ class ParquetSink(_ArrowSink):
             self._writer.write_table(pa.Table.from_batches(group), row_group_size=1 << 26)
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]
+    """The library's own, when it is thrown away after a failure, writes to the file that is closed by then, and prints
+    a traceback."""
+
+    def __del__(self) -> None:
+        pass
+
+
 def _parquet_writer(out: BinaryIO, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
     repeated = [column.name for column in schema if column.type != pa.float32()]  # confidences hardly repeat
-    return pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=repeated, **options)
+    return _Writer(out, schema, compression="zstd", use_dictionary=repeated, **options)
 
 
 class AppendSink:
