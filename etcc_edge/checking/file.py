@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from etcc_edge.bundle import load_bundle, shipped_bundles
+from etcc_edge.bundle import Bundle, load_bundle, shipped_bundles
 from etcc_edge.bundle.fit import ASSUMED_VIEW, pick_bundle, why_bundle_does_not_fit
 from etcc_edge.checking.leakage import LabelCodes, conflicts, repeats
 from etcc_edge.checking.result import BundleFit, Check, Leakage, Repeats, RowCounts
 from etcc_edge.checking.tally import Tally
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.batch import has_enough_values
 from etcc_edge.flows.features import header_key
 from etcc_edge.flows.identity import IDENTIFIERS
+from etcc_edge.flows.unlabelled import reasons_of, why_none
 from etcc_edge.infer.source import Opened, open_source
 from etcc_edge.meter import CaptureSource
 
@@ -39,17 +41,21 @@ def check_file(
         bundles = _bundles(file)
         fitting = {name: load_bundle(name) for name, fit in bundles.items() if fit.fits}
         places = {name: [tally.names.index(f) for f in bundle.features] for name, bundle in fitting.items()}
+        picked = next((name for name, fit in bundles.items() if fit.picked), "")
+        labelled = 0  # by the bundle that is picked
         for batch in file.batches(tally.names, tally.texts):
             tally.add(batch)
             for name, bundle in fitting.items():
                 raw = np.ascontiguousarray(batch.features[batch.readable][:, places[name]])
                 bundles[name].outside_range += int(bundle.root.scaler.outside(raw).sum())
+                labelled += int(has_enough_values(raw).sum()) if name == picked else 0
             progress(file.position(), file.size)
         reading = file.reading
         codes = LabelCodes.of(tally) if labels else None
         damage = file.problem if isinstance(file, CaptureSource) else ""
         up_to_damage = damage and f"{damage}; infer labels its flows up to there"
         contradiction = file.contradiction()
+        damaged = "" if labelled or contradiction or not picked else _why_none_is_labelled(path, file, fitting[picked])
         return Check(
             file=file.name,
             dialect=reading.dialect.name,
@@ -65,13 +71,26 @@ def check_file(
             damage=damage,
             relations=[relation.text for relation in file.relations],
             contradiction=contradiction,
-            failure="; ".join(filter(None, (_why_none_is_picked(bundles), contradiction, up_to_damage))),
+            failure="; ".join(filter(None, (_why_none_is_picked(bundles), contradiction, damaged, up_to_damage))),
             values=tally.values(),
             repeats=Repeats(bytes=repeats(tally.rows), features=repeats(tally.features)),
             label_columns={level: file.columns[index] for level, index in labels.items()},
             labels=codes.counts() if codes else None,
             leakage=_leakage(file, tally, codes, dated=date is not None) if codes else None,
         )
+
+
+def _why_none_is_labelled(path: str | os.PathLike[str], file: Opened, bundle: Bundle) -> str:
+    """Empty where `infer` labels some of the rows, of which none can be read in full: it reads no column that the
+    bundle does not need. A pipe is not read again to see that."""
+    counts = file.counts
+    if os.path.isfile(path) and counts.not_a_number:
+        with open_source(path) as again:
+            for batch in again.batches(bundle.features):
+                if batch.valued.any():
+                    return ""
+            counts = again.counts
+    return why_none(counts.rows, reasons_of(counts, counts.rows - counts.unlabelled))
 
 
 def _leakage(file: Opened, tally: Tally, codes: LabelCodes, dated: bool) -> Leakage:

@@ -38,6 +38,7 @@ from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.binaries import ARROW_FORMS
 from etcc_edge.flows.names import one_line
 from etcc_edge.flows.stream import STDIN
+from etcc_edge.flows.unlabelled import REASONS
 from etcc_edge.infer.file import Summary, label_file
 from etcc_edge.infer.windows import SIDES, SOURCE, SumBy
 from etcc_edge.meter import PROFILES
@@ -268,7 +269,7 @@ def _label(jobs: Sequence[_Job], options: dict[str, Any], *, as_json: bool, one_
             continue
         labelled += summary.flows
         _say_findings(summary)
-        failed = failed or bool(summary.contradiction or summary.damage)
+        failed = failed or bool(summary.contradiction or summary.unlabelled or summary.damage)
         if not as_json and job.labels != STDIN:
             with printed():
                 _print_counts(summary, one_of_several=one_of_several)
@@ -383,12 +384,9 @@ def _say_choices(summary: Summary) -> None:
 
 
 _ROW_NOTES = {
-    "short": ("row", "had too few cells: padded, not labelled"),
-    "long": ("row", "had too many cells: cut to the header's width, not labelled"),
-    "not_a_number": ("row", "held text where a number is needed: not labelled"),
-    "stray_quote": ("row", "had a quote that does not close, or text after it: not labelled"),
-    "contradictory": ("row", "held numbers that contradict each other: not labelled"),
-    "too_few_values": ("row", "had values in less than half of the needed columns: not labelled"),
+    **{reason: ("row", f"{text}: not labelled") for reason, text in REASONS.items()},
+    "short": ("row", f"{REASONS['short']}: padded, not labelled"),
+    "long": ("row", f"{REASONS['long']}: cut to the header's width, not labelled"),
     "with_missing_values": ("row", "had an empty, NaN or infinite cell: taken for the feature's median"),
     "blank_lines": ("blank or comment line", "skipped"),
     "repeated_headers": ("repeated header line", "skipped"),
@@ -418,6 +416,8 @@ def _say_findings(summary: Summary) -> None:
         note(f"{summary.input}: warning: {text}")
     if summary.contradiction:
         note(f"Error: {summary.input}: {summary.contradiction}")
+    elif summary.unlabelled:
+        note(f"Error: {summary.input}: {summary.unlabelled}")
     if summary.damage:
         note(f"Error: {summary.input}: {summary.damage}; its flows up to there were labelled")
 

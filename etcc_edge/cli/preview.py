@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from etcc_edge.cli.terminal import note, print_table
+from etcc_edge.flows.unlabelled import in_words, reasons_in
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.source import misfits, open_source, pick
 
@@ -46,6 +47,7 @@ def print_preview(
         names.update(file.identifiers)
         identity: dict[str, list[str]] = {name: [] for name in names}
         labels: dict[str, list[str]] = {level: [] for level in chosen.levels}
+        reasons: dict[str, int] = {}
         left = rows
         for batch in file.batches(chosen.features, list(names.values())):
             for column, cells in enumerate(identity.values()):
@@ -54,12 +56,16 @@ def print_preview(
             for cells, level, confidence in zip(labels.values(), chosen.levels, result.confidence, strict=True):
                 pairs = list(zip(result.labels(level), confidence, strict=True))[:left]
                 cells += [f"{name} {sure:.2f}" if name else "" for name, sure in pairs]
+            for reason, n in reasons_in(batch, left).items():
+                reasons[reason] = reasons.get(reason, 0) + n
             left -= min(left, len(batch))
             if not left:
                 break
         note(f"{file.name}: {file.form} flows; bundle {chosen.name} ({reason}); {choice.backend} at {choice.precision}")
         for misfit in misfits(file, chosen):
             note(f"{file.name}: warning: {misfit}")
+        if reasons:
+            note(f"{file.name}: {in_words(rows - left, reasons)}")
     table = _fitted(identity, [(f"etcc_{level}", cells) for level, cells in labels.items()])
     lines = [list(line) for line in zip(*(cells for _, cells in table), strict=True)]
     print_table([head for head, _ in table], lines, title=file.name, one_of_several=one_of_several)

@@ -62,6 +62,11 @@ class Batch:
         """bool [n]: the row could be read and has enough values; the others get no label."""
         return self.readable & has_enough_values(self.features)
 
+    @property
+    def has_too_few_values(self) -> Bools:
+        """bool [n]: the row could be read and is not labelled all the same."""
+        return self.readable & ~self.valued
+
 
 @dataclass
 class ReadCounts:

@@ -220,6 +220,20 @@ class TableFlows(ColumnFlows[TableBatch]):
         return f"{where}: column {self.columns[column]!r} holds a cell that is not a number"
 
 
+def unmasked(column: npt.ArrayLike) -> npt.NDArray[Any]:
+    """An array, in which what a mask hides has no value."""
+    if not isinstance(column, np.ma.MaskedArray):
+        return np.asarray(column)
+    filled: npt.NDArray[Any]
+    if column.dtype.kind == "f":
+        filled = np.ma.filled(column, np.nan)
+    elif column.dtype.kind in "iu":
+        filled = np.ma.filled(column.astype(np.float64), np.nan)
+    else:
+        filled = np.ma.filled(column.astype(object), None)
+    return filled
+
+
 class ArrayTable:
     """Columns that are arrays [n] in memory, of any types. ``array_of`` gives one, and is called for those alone that
     are needed. Raises FlowsError where they differ in length."""

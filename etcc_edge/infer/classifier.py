@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from etcc_edge.engines.choice import Choice, choose
 from etcc_edge.engines.result import Cascade, Result
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch, BatchT
+from etcc_edge.flows.table import unmasked
+from etcc_edge.flows.unlabelled import doubt
 from etcc_edge.infer.source import follow, open_source
 from etcc_edge.infer.threads import usable_cpus
 from etcc_edge.meter import CaptureSource
@@ -61,18 +64,18 @@ class Classifier:
     def predict(self, features: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Result:
         """Labels of raw features: an array [n, f] in the order of `features`, or its columns by name.
 
-        A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN,
-        infinities and what exceeds float32 mean "no value"; a flow with values in less than half of the features gets
-        no label. Raises FlowsError for a missing column, ValueError for another shape.
+        A mapping may be a data frame. Values are in the units of ``bundle.units`` and become float32; NaN, infinities,
+        what exceeds float32 and what a mask hides mean "no value"; a flow with values in less than half of the features
+        gets no label. Raises FlowsError for a missing column, ValueError for another shape.
         """
         with np.errstate(over="ignore"):
             if isinstance(features, Mapping) or hasattr(features, "columns"):
                 table: Any = features
                 if missing := [name for name in self.features if name not in table]:
                     raise FlowsError(f"the columns lack {', '.join(missing)}")
-                raw = np.stack([np.asarray(table[name], np.float32) for name in self.features], axis=1)
+                raw = np.stack([np.asarray(unmasked(table[name]), np.float32) for name in self.features], axis=1)
             else:
-                raw = np.asarray(features, np.float32)
+                raw = np.asarray(unmasked(features), np.float32)
         if np.isinf(raw).any():
             raw = np.where(np.isinf(raw), np.float32(np.nan), raw)
         return self.given(answer(self.bundle, self.open(), raw))
@@ -87,9 +90,9 @@ class Classifier:
         are not copied. Labels are categories of text, without value where a flow has none; confidences are float32.
         Of a mapping they are arrays, "" and NaN without label.
 
-        ``known`` is that of `etcc-edge infer`. Warns where the table's numbers contradict each other. Raises FlowsError
-        for columns that are absent or hold no numbers, TypeError for what is no table, and EtccError where pyarrow is
-        needed and not installed.
+        ``known`` is that of `etcc-edge infer`. Warns where the table's numbers contradict each other, and where more
+        than half of its rows have no labels for other reasons. Raises FlowsError for columns that are absent or hold no
+        numbers, TypeError for what is no table, and EtccError where pyarrow is needed and not installed.
         """
         from etcc_edge.infer.table import label_table
 
@@ -115,16 +118,22 @@ class Classifier:
         """Each batch of a flows file, a capture, or any other source, with its labels, in order.
 
         A capture is cut into flows as the bundle's were; its batches are `CaptureBatch`. Rows that could not be read,
-        or have too few values, get no label. Batches that are passed in hold this bundle's features; else ValueError.
-        Raises FlowsError, for a damaged capture after its last batch.
+        or have too few values, get no label; warns as `label_table` does, after a file's last batch. Batches that are
+        passed in hold this bundle's features; else ValueError. Raises FlowsError, for a damaged capture after its last
+        batch.
         """
         if isinstance(flows, (str, os.PathLike)):
             with open_source(flows) as file:
                 if isinstance(file, CaptureSource):
                     follow(file, self.bundle)
-                yield from self.classify(cast(Iterable[BatchT], file.batches(self.features)))
+                too_few_values = 0
+                for batch, result in self.classify(cast(Iterable[BatchT], file.batches(self.features))):
+                    too_few_values += int(batch.has_too_few_values.sum())
+                    yield batch, result
                 if isinstance(file, CaptureSource):
                     file.raise_problem()
+                if text := doubt(file, too_few_values):
+                    warnings.warn(f"{file.name}: {text}", stacklevel=2)
             return
         for batch in flows:
             yield batch, self.given(self.label(batch))

@@ -13,6 +13,7 @@ from etcc_edge.bundle.model import VIEWS
 from etcc_edge.flows.names import one_line
 from etcc_edge.flows.text.columns import ALL, KEY, kept_columns
 from etcc_edge.flows.text.writer import open_output
+from etcc_edge.flows.unlabelled import reasons_of, why_none
 from etcc_edge.infer.classifier import Classifier
 from etcc_edge.infer.pipeline import Tally, label_flows
 from etcc_edge.infer.sink import open_sink
@@ -58,6 +59,7 @@ class Summary:
     rows: dict[str, int] = field(default_factory=dict)
     relations: list[str] = field(default_factory=list)  # that every flow was checked for
     contradiction: str = ""  # why the labels are not to be trusted: too many flows break a relation
+    unlabelled: str = ""  # why no row has a label, where none has
     capture: dict[str, Any] | None = None  # what the meter met; None for a flows file
     damage: str = ""  # what ended a capture early
     windows: WindowCounts | None = None  # of evidence summed; None where that was not asked for
@@ -194,6 +196,7 @@ def _end(summary: Summary, file: Opened, tally: Tally, vocabulary: tuple[tuple[s
     summary.flows = counts.rows
     summary.outside_range = tally.outside_range
     summary.rows = {**vars(counts), "too_few_values": tally.too_few_values}
+    summary.unlabelled = why_none(counts.rows, reasons_of(counts, tally.too_few_values))
     summary.counts = _named(tally.labels, vocabulary)
     readable = counts.rows - counts.unlabelled
     if not counts.rows:

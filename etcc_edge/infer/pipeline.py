@@ -105,7 +105,7 @@ def label_flows(
         tally = Tally.of(vocabulary)
         final = slice(None) if batch.early is None else ~batch.early
         np.add.at(tally.labels, tuple(result.codes[: tally.labels.ndim, final]), 1)
-        tally.too_few_values = int((batch.readable & ~batch.valued)[final].sum())
+        tally.too_few_values = int(batch.has_too_few_values[final].sum())
         if result.outside is not None:
             tally.outside_range = int((result.outside & batch.readable)[final].sum())
         if of_known_protocol is not None:

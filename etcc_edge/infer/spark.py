@@ -114,7 +114,7 @@ def _label(broadcast: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Rec
     names = [*first.schema.names, *(column.name for column in columns.fields)]
     reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
     with TableFlows(ArrowTable(_NAME, reader), work.reading) as flows:
-        for arrays in labelled_arrays(flows, work.classifier, columns, known=work.known):
+        for _, arrays in labelled_arrays(flows, work.classifier, columns, known=work.known):
             # Spark takes no dictionaries.
             plain = [a.dictionary_decode() if pa.types.is_dictionary(a.type) else a for a in arrays]
             yield pa.RecordBatch.from_arrays(plain, names)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from etcc_edge.arrays import F32, I8, I32
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.labels import check_label_columns, label_columns
-from etcc_edge.flows.table import ArrayTable, Table, TableBatch, TableFlows
+from etcc_edge.flows.table import ArrayTable, Table, TableBatch, TableFlows, unmasked
+from etcc_edge.flows.unlabelled import doubt
 from etcc_edge.infer.pipeline import Labeller, label_flows
 
 if TYPE_CHECKING:
@@ -87,20 +88,20 @@ def label_table(table: Any, classifier_of: Callable[[TableFlows], Labeller], *, 
         check_label_columns(label_columns(classifier.bundle.levels, known=known), flows.cells, _NAME)
         sink = _Kept(len(classifier.bundle.levels))
         # Batches overlap instead, each in one thread from columns to labels.
-        label_flows(
+        tally = label_flows(
             flows,
             sink,
             classifier.with_threads(1),
             threads=classifier.threads,
             known=known,
         )
-        _warn(flows)
+        _warn(flows, tally.too_few_values)
     return joined(sink.labels(classifier, known=known))
 
 
-def _warn(flows: TableFlows) -> None:
-    if contradiction := flows.contradiction():
-        warnings.warn(f"{flows.name}: {contradiction}; these rows have no labels", stacklevel=4)
+def _warn(flows: TableFlows, too_few_values: int) -> None:
+    if text := doubt(flows, too_few_values):
+        warnings.warn(f"{flows.name}: {text}", stacklevel=4)
 
 
 def _library(table: Any) -> str:
@@ -110,7 +111,7 @@ def _library(table: Any) -> str:
 def _opened(table: Any) -> tuple[Table, Joined]:
     """What reads a table, and what gives it its labels. Raises TypeError for what is no table."""
     library = _library(table)
-    if library == "pandas" and hasattr(table, "iloc"):
+    if library == "pandas" and hasattr(table, "iloc") and hasattr(table, "columns"):
         return _pandas(table)
     if library == "polars" and hasattr(table, "get_columns"):
         return _polars(table)
@@ -118,14 +119,18 @@ def _opened(table: Any) -> tuple[Table, Joined]:
         return _arrow(table)
     if isinstance(table, Mapping):
         return _mapping(table)
-    raise TypeError(
-        f"a table is a pandas or polars data frame, an Arrow table, stream or reader, or a mapping of arrays, not a "
-        f"{type(table).__module__}.{type(table).__qualname__}"
+    raise TypeError(_no_table(table))
+
+
+def _no_table(value: object) -> str:
+    return (
+        "a table is a pandas or polars data frame, an Arrow table, stream or reader, or a mapping of arrays, not a "
+        f"{type(value).__module__}.{type(value).__qualname__}"
     )
 
 
 def _mapping(table: Mapping[str, npt.ArrayLike]) -> tuple[Table, Joined]:
-    arrays = {str(name): np.asarray(column) for name, column in table.items()}
+    arrays = {str(name): unmasked(column) for name, column in table.items()}
 
     def texts(codes: I32, names: tuple[str, ...]) -> Any:
         return np.array([*names, ""], np.str_)[codes]
@@ -181,7 +186,7 @@ def _polars(table: Any) -> tuple[Table, Joined]:
 
 def _arrow(table: Any) -> tuple[Table, Joined]:
     pa, chunk = _pyarrow()
-    whole = table if isinstance(table, (pa.Table, pa.RecordBatch)) else pa.table(table)
+    whole = table if isinstance(table, (pa.Table, pa.RecordBatch)) else _stream(pa, table).read_all()
 
     def joined(labels: Labels) -> Any:
         from etcc_edge.flows.arrow.labels import LabelColumns
@@ -197,6 +202,14 @@ def _arrow(table: Any) -> tuple[Table, Joined]:
         whole.to_reader() if isinstance(whole, pa.Table) else pa.RecordBatchReader.from_batches(whole.schema, [whole])
     )
     return chunk.ArrowTable(_NAME, batches), joined
+
+
+def _stream(pa: Any, table: Any) -> Any:
+    """Raises TypeError for a stream of a single column, such as a polars series."""
+    try:
+        return pa.RecordBatchReader.from_stream(table)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TypeError(_no_table(table)) from error
 
 
 def _as_relation(relation: Any, labelled: Any) -> Any:
@@ -218,24 +231,26 @@ def _label_reader(reader: Any, classifier_of: Callable[[TableFlows], Labeller], 
     schema = pa.schema([*table.schema, *columns.fields], table.schema.metadata)
 
     def batches() -> Iterator[Any]:
+        too_few_values = 0
         with flows:
-            for arrays in labelled_arrays(flows, classifier, columns, known=known):
+            for batch, arrays in labelled_arrays(flows, classifier, columns, known=known):
+                too_few_values += int(batch.has_too_few_values.sum())
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-            _warn(flows)
+            _warn(flows, too_few_values)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def labelled_arrays(
     flows: TableFlows, classifier: Labeller, columns: LabelColumns, *, known: bool
-) -> Iterator[list[Any]]:
-    """The columns of an Arrow table's batches, with the label ``columns`` after their own."""
+) -> Iterator[tuple[TableBatch, list[Any]]]:
+    """An Arrow table's batches, each with its columns and the label ``columns`` after them."""
     for batch in flows.batches(classifier.bundle.features, range(len(flows.columns))):
         result = classifier.label(batch)
         judged = classifier.known(result) if known else None
         kept = classifier.given(result)
         own = cast(Any, batch.chunk).batch.columns
-        yield [*own, *columns.arrays(kept.codes, kept.confidence, judged)]
+        yield batch, [*own, *columns.arrays(kept.codes, kept.confidence, judged)]
 
 
 def _pyarrow() -> tuple[Any, Any]:

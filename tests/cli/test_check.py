@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,56 @@ def test_numbers_that_contradict_each_other_are_the_verdict(tmp_path: Path) -> N
     assert "rows contradict themselves" in verdict
     assert "write all in one unit" in verdict
     assert CliRunner().invoke(main, ["infer", str(path)]).exit_code == 1
+
+
+def damaged(damage: str) -> str:
+    """The generated flows, every row of them damaged."""
+    header, *rows = Path(GENERATED).read_text("utf-8").splitlines()
+    if damage == "unneeded":  # default reads no sums of bytes in bulks
+        place = header.split(",").index("Fwd Bytes/Bulk Avg")
+        cut = [row.split(",") for row in rows]
+        rows = [",".join([*cells[:place], "text", *cells[place + 1 :]]) for cells in cut]
+        return "\n".join([header, *rows]) + "\n"
+    of_row = {
+        "long": lambda row: row + ",",
+        "short": lambda row: row.rpartition(",")[0],
+        "text": lambda row: re.sub(r",(6|17|0),", ",TCP,", row, count=1),
+        "quote": lambda row: '"' + row,
+        "empty": lambda row: ",".join([*row.split(",")[:7], *[""] * (row.count(",") - 6)]),
+    }
+    return "\n".join([header, *map(of_row[damage], rows)]) + "\n"
+
+
+@pytest.mark.parametrize("given", ["file", "standard input"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("long", "had too many cells"),
+        ("short", "had too few cells"),
+        ("text", "held text where a number is needed"),
+        ("quote", "had a quote that does not close, or text after it"),
+        ("empty", "had values in less than half of the needed columns"),
+    ],
+)
+def test_a_file_of_which_no_row_can_be_labelled_is_an_error(
+    tmp_path: Path, damage: str, reason: str, given: str
+) -> None:
+    path, labels = tmp_path / "flows.csv", tmp_path / "labels.csv"
+    path.write_text(damaged(damage), "utf-8")
+    name, words, stdin = (str(path), [str(path)], None) if given == "file" else (given, ["-"], path.read_bytes())
+    done = run(*words, stdin=stdin)
+    said = f"200 of 200 rows have no labels: 200 {reason}"
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (3, f"{name}: cannot be labelled as it is: {said}")
+    done = CliRunner().invoke(main, ["infer", *words, "-o", str(labels)], input=stdin)
+    assert (done.exit_code, f"Error: {name}: {said}\n" in done.stderr) == (1, True)
+    assert labels.read_bytes().count(b"\n") == 201
+
+
+def test_text_in_a_column_that_infer_does_not_need_is_no_failure(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text(damaged("unneeded"), "utf-8")
+    assert CliRunner().invoke(main, ["infer", str(path)]).exit_code == 0
+    assert run(str(path)).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["flows.csv", "capture.pcap"])

@@ -311,6 +311,15 @@ def test_a_preview_names_the_flows_where_they_can_be_named_and_shows_nothing_tha
     assert line[1] == "\ufffd[2J"
 
 
+def test_a_preview_says_why_flows_have_no_labels(infer):
+    Path("odd.csv").write_bytes(HEADER + rows(1)[0] + b"1,2\n" * 2 + rows(1)[0].replace(b"1000", b"TCP", 1))
+    done = infer("odd.csv", "--preview", "3")
+    assert "odd.csv: 2 of 3 rows have no labels: 2 had too few cells\n" in done.stderr
+    done = infer("odd.csv", "--preview")
+    assert "odd.csv: 3 of 4 rows have no labels: 2 had too few cells, 1 held text where a number is" in done.stderr
+    assert "no labels" not in infer("flows.csv", "--preview").stderr
+
+
 def test_previews_of_several_files_have_their_names(infer):
     Path("more.csv").write_bytes(HEADER + b"".join(rows(2)))
     assert [line for line in preview(infer, "flows.csv", "more.csv", "--preview") if line[0].endswith(".csv")] == [

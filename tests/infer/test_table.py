@@ -113,7 +113,7 @@ def flows(draw: st.DrawFn) -> Columns:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=flows())
-@pytest.mark.filterwarnings("ignore:.*contradict themselves")
+@pytest.mark.filterwarnings("ignore:.*contradict themselves", "ignore:.*have no labels")
 def test_any_table_gets_the_labels_of_its_csv_file(
     classifier: Classifier, tmp_path: Path, kind: str, columns: Columns
 ) -> None:
@@ -241,7 +241,8 @@ def test_a_table_without_rows_gets_empty_columns(classifier: Classifier, kind: s
 def test_columns_without_any_value_leave_rows_without_labels(classifier: Classifier) -> None:
     for type_ in (pa.null(), pa.float32(), pa.int64(), pa.string(), pa.decimal128(9, 2)):
         table = pa.table({name: pa.nulls(4, type_) for name in sample()})
-        assert answer_of(classifier.label_table(table))[0] == [[""] * 4] * 2
+        with pytest.warns(UserWarning, match="4 of 4 rows have no labels"):
+            assert answer_of(classifier.label_table(table))[0] == [[""] * 4] * 2
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "table", "mapping"])
@@ -269,7 +270,14 @@ def test_arrays_of_other_lengths_are_refused(classifier: Classifier) -> None:
         classifier.label_table(columns)
 
 
-@pytest.mark.parametrize("table", [[1, 2], "flows.csv", np.zeros((2, 6)), None])
+@pytest.mark.parametrize(
+    "table",
+    [
+        *([1, 2], "flows.csv", np.zeros((2, 6)), None),
+        *(pd.DataFrame({"duration": [1, 2]})["duration"], pl.Series("duration", [1, 2]), pa.chunked_array([[1, 2]])),
+    ],
+    ids=lambda table: type(table).__module__ + type(table).__name__,
+)
 def test_what_is_no_table_is_a_type_error(classifier: Classifier, table: Any) -> None:
     with pytest.raises(TypeError, match="a table is a pandas or polars data frame"):
         classifier.label_table(table)
@@ -292,6 +300,46 @@ def test_numbers_that_contradict_each_other_get_no_labels_and_a_warning(classifi
     with pytest.warns(UserWarning, match=r"10 of 10 rows contradict themselves .*min ≤ mean ≤ max of flow_iat"):
         labelled = classifier.label_table(columns)
     assert set(labelled["etcc_protocol"]) == {""}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_whose_rows_mostly_get_no_labels_warns_once_and_says_why(classifier: Classifier, kind: str) -> None:
+    columns = {**sample(), "max_flowiat": np.array(["TCP"] * 9 + ["9000"])}
+    with pytest.warns(UserWarning, match=r"table: 9 of 10 rows have no labels: 9 held text where a number") as warned:
+        read(classifier.label_table(KINDS[kind](columns)))
+    assert len(warned) == 1
+    assert Path(warned[0].filename).parts[-3] != "etcc_edge"
+    columns["max_flowiat"] = np.array(["TCP"] * 5 + ["9000"] * 5)
+    assert sum(map(bool, answer_of(read(classifier.label_table(KINDS[kind](columns))))[0][0])) == 5
+
+
+def test_a_file_that_is_classified_warns_as_a_table_does(classifier: Classifier, tmp_path: Path) -> None:
+    columns = sample()
+    for name, values, said in (
+        ("max_flowiat", ["TCP"] * 10, "10 of 10 rows have no labels: 10 held text where a number is needed"),
+        ("min_flowiat", columns["max_flowiat"] * 2, "10 of 10 rows contradict themselves .*; these rows have no label"),
+    ):
+        path = tmp_path / "flows.csv"
+        pd.DataFrame({**columns, name: values}).to_csv(path, index=False)
+        with pytest.warns(UserWarning, match=f"{path}: {said}") as warned:
+            assert sum(len(batch) for batch, _ in classifier.classify(path)) == 10
+        assert [Path(warning.filename).name for warning in warned] == ["test_table.py"]
+
+
+def test_what_a_mask_hides_has_no_value(classifier: Classifier) -> None:
+    hidden, absent = sample(), sample()
+    for name in ("duration", "flowPktsPerSecond"):
+        hidden[name] = np.ma.array(hidden[name], mask=np.arange(10) < 3)
+        absent[name] = np.where(np.arange(10) < 3, np.nan, absent[name])
+    whole = {**hidden, "duration": np.ma.array(hidden["duration"].astype(np.int64), mask=np.arange(10) < 3)}
+    text = {**hidden, "duration": np.ma.array(absent["duration"].astype(str), mask=np.arange(10) < 3)}
+    for columns in (hidden, whole, text):
+        assert_equal(answer_of(classifier.label_table(columns)), answer_of(classifier.label_table(absent)))
+    features = np.random.default_rng(0).uniform(1, 9, (10, len(classifier.features)))
+    masked = np.ma.array(features, mask=features > 8)
+    np.testing.assert_array_equal(
+        classifier.predict(masked).confidence, classifier.predict(np.where(features > 8, np.nan, features)).confidence
+    )
 
 
 def test_pandas_keeps_index_columns_and_the_frame_itself(classifier: Classifier) -> None:
