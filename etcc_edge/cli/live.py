@@ -15,6 +15,9 @@ from etcc_edge.cli.live_table import live_table
 from etcc_edge.cli.terminal import FILE, NumberRange, bundle_option, key_for, note, parse_after, silence
 from etcc_edge.errors import EtccError, FlowsError
 from etcc_edge.flows.stream import STDIN
+from etcc_edge.serve.addresses import ADDRESS_FORMS, address_form
+from etcc_edge.serve.records import FORMATS, RecordFormat
+from etcc_edge.serve.sinks import MEBIBYTE, Rotation, open_sink
 from etcc_edge.serve.system import drop_capabilities, notify, watchdog_seconds
 
 if TYPE_CHECKING:
@@ -27,9 +30,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOOK_SECONDS = 0.25
 _DRAIN_SECONDS = 8.0
-_MEBIBYTE = 1 << 20
-_ADDRESSES = ("full", "hashed", "prefix")
-_FORMATS = ("jsonl", "csv")
 
 
 def _parse_address(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int] | None:
@@ -54,7 +54,7 @@ def _parse_address(ctx: click.Context, param: click.Parameter, value: str | None
     type=FILE,
     help="A file, unix:PATH for a socket that a log shipper listens on, or - for standard output, the default.",
 )
-@click.option("--format", "form", default=_FORMATS[0], show_default=True, type=click.Choice(_FORMATS))
+@click.option("--format", "form", default=FORMATS[0], show_default=True, type=click.Choice(FORMATS))
 @bundle_option
 @click.option("--filter", "expression", default="", help="Packets that are captured: as for tcpdump, or its -ddd.")
 @click.option("--promiscuous", is_flag=True, help="Packets for other machines as well.")
@@ -84,9 +84,9 @@ def _parse_address(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option(
     "--addresses",
-    default=_ADDRESSES[0],
+    default=ADDRESS_FORMS[0],
     show_default=True,
-    type=click.Choice(_ADDRESSES),
+    type=click.Choice(ADDRESS_FORMS),
     help="In records: whole, hashed with a key, or their network alone.",
 )
 @click.option(
@@ -149,7 +149,7 @@ def command(
     rings = open_rings(
         interface,
         workers=workers,
-        ring_bytes=ring * _MEBIBYTE,
+        ring_bytes=ring * MEBIBYTE,
         promiscuous=promiscuous,
         instructions=instructions,
     )
@@ -163,12 +163,9 @@ def command(
         )
     from etcc_edge.bundle.model import VIEWS
     from etcc_edge.infer.classifier import Classifier
-    from etcc_edge.serve.addresses import address_form
     from etcc_edge.serve.live import Live, check_answers
     from etcc_edge.serve.metering import Metering
     from etcc_edge.serve.metrics import History, Server
-    from etcc_edge.serve.records import RecordFormat
-    from etcc_edge.serve.sinks import Rotation, open_sink
 
     classifier = Classifier(bundle, threads=1)
     check_answers(classifier)
@@ -176,7 +173,7 @@ def command(
         form, classifier.bundle.levels, address_form(addresses, key), community_id=addresses == "full"
     )
     server = Server(*address) if address else None  # takes the port before the output is touched
-    rotation = Rotation(round(rotate_mb * _MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * _MEBIBYTE))
+    rotation = Rotation(round(rotate_mb * MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * MEBIBYTE))
     live = Live(
         rings,
         Metering.of(classifier.bundle, max_flows, after or After()),

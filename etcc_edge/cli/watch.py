@@ -10,10 +10,9 @@ import click
 
 from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, key_for, note, silence
 from etcc_edge.flows.stream import STDIN
-
-_MEBIBYTE = 1 << 20
-_ADDRESSES = ("full", "hashed", "prefix")
-_FORMATS = ("jsonl", "csv")
+from etcc_edge.serve.addresses import ADDRESS_FORMS, address_form
+from etcc_edge.serve.records import FORMATS, RecordFormat
+from etcc_edge.serve.sinks import MEBIBYTE, SOCKET_PREFIX, Rotation, open_sink
 
 
 @click.command()
@@ -26,7 +25,7 @@ _FORMATS = ("jsonl", "csv")
     type=FILE,
     help="A file, unix:PATH for a socket that a log shipper listens on, or - for standard output, the default.",
 )
-@click.option("--format", "form", default=_FORMATS[0], show_default=True, type=click.Choice(_FORMATS))
+@click.option("--format", "form", default=FORMATS[0], show_default=True, type=click.Choice(FORMATS))
 @click.option(
     "--state",
     metavar="FILE",
@@ -44,9 +43,9 @@ _FORMATS = ("jsonl", "csv")
 @click.option("--max-flows", default=200_000, show_default=True, type=click.IntRange(1, 1 << 28), help="Open at once.")
 @click.option(
     "--addresses",
-    default=_ADDRESSES[0],
+    default=ADDRESS_FORMS[0],
     show_default=True,
-    type=click.Choice(_ADDRESSES),
+    type=click.Choice(ADDRESS_FORMS),
     help="In records: whole, hashed with a key, or their network alone.",
 )
 @click.option(
@@ -84,10 +83,7 @@ def command(
     """
     key = key_for(addresses, address_key)
     from etcc_edge.bundle import load_bundle
-    from etcc_edge.serve.addresses import address_form
     from etcc_edge.serve.progress import Progress
-    from etcc_edge.serve.records import RecordFormat
-    from etcc_edge.serve.sinks import SOCKET_PREFIX, Rotation, open_sink
     from etcc_edge.serve.watch import SUFFIXES, Watch
 
     is_folder = Path(path).is_dir()
@@ -102,7 +98,7 @@ def command(
     progress = Progress(f"{output}.state" if state is None and is_file else state or "")
     levels = load_bundle("default" if bundle == "auto" else bundle).levels
     records = RecordFormat(form, levels, address_form(addresses, key), community_id=addresses == "full", place=True)
-    rotation = Rotation(round(rotate_mb * _MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * _MEBIBYTE))
+    rotation = Rotation(round(rotate_mb * MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * MEBIBYTE))
     sink = open_sink(output, rotation, records.header, note, progress.mark)
     watch = Watch(path, progress, records, sink, wanted=bundle, max_flows=max_flows, told=note)
 

@@ -41,4 +41,4 @@ def _prefix(_: bytes) -> Callable[[str], str]:
 
 
 _FORMS: Mapping[str, Callable[[bytes], Callable[[str], str]]] = {FULL: _full, "hashed": _hashed, "prefix": _prefix}
-FORMS = tuple(_FORMS)
+ADDRESS_FORMS = tuple(_FORMS)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from etcc_edge.bundle import Bundle
-from etcc_edge.engines.result import Result
 from etcc_edge.flows.text.header import csv_cell
+
+if TYPE_CHECKING:  # `live` reads this module before numpy may be loaded
+    from etcc_edge.bundle import Bundle
+    from etcc_edge.engines.result import Result
 
 IDENTITY = (
     *("start", "duration_s", "src_ip", "src_port", "dst_ip", "dst_port", "ip_protocol", "community_id"),

@@ -28,7 +28,7 @@ STDOUT = STDIN
 SOCKET_PREFIX = "unix:"
 _RETRY_SECONDS = 0.5
 _PIECE = 4096  # bytes that a pipe takes at once, or not at all
-_MEBIBYTE = 1 << 20
+MEBIBYTE = 1 << 20
 
 Mark: TypeAlias = tuple[int, int]
 """The file that is being written, by its inode, and its bytes."""
@@ -39,10 +39,10 @@ NO_MARK: Mark = (0, 0)
 class Rotation:
     """When a file is full: in bytes and seconds. How many full ones are kept, and how many bytes of them."""
 
-    bytes: int = 64 * _MEBIBYTE
+    bytes: int = 64 * MEBIBYTE
     seconds: float = 3600.0
     kept_files: int = 48
-    kept_bytes: int = 1024 * _MEBIBYTE
+    kept_bytes: int = 1024 * MEBIBYTE
 
 
 class Sink:
@@ -212,7 +212,7 @@ class RotatedFile(Sink):
         inode, size = mark
         end = min(self._size, size) if inode == self._inode else self._size
         while end:
-            begin = max(0, end - _MEBIBYTE)
+            begin = max(0, end - MEBIBYTE)
             place = os.pread(self._descriptor, end - begin, begin).rfind(b"\n")
             if place >= 0:
                 end = begin + place + 1

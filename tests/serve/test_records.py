@@ -11,7 +11,7 @@ import pytest
 
 from etcc_edge.bundle import Bundle
 from etcc_edge.engines.result import Result
-from etcc_edge.serve.addresses import FORMS, address_form
+from etcc_edge.serve.addresses import ADDRESS_FORMS, address_form
 from etcc_edge.serve.records import FORMATS, RecordFormat
 
 FLOW = [
@@ -96,7 +96,7 @@ def test_flows_that_were_not_labelled_have_empty_labels(tiny_bundle: Bundle, for
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("addresses", FORMS[1:])
+@pytest.mark.parametrize("addresses", ADDRESS_FORMS[1:])
 def test_hidden_addresses_come_without_the_community_id_that_would_tell_them(
     tiny_bundle: Bundle, form: str, addresses: str
 ) -> None:
