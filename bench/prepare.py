@@ -15,6 +15,7 @@ from etcc_edge.bundle import Bundle
 from etcc_edge.bundle.seen import Flows, read_flows, seen_in_training
 from etcc_edge.engines.gate import MAX_DRIFT
 from etcc_edge.errors import BundleError, FlowsError
+from etcc_edge.flows import names
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.text.reader import FlowFile
 from etcc_edge.flows.truth import read_labelled
@@ -144,7 +145,7 @@ def prepare(plan: BenchPlan, bundle: Bundle, folder: Path, begin: Callable[[str]
         trees.flows == TRAINING_FLOWS,
         FlowsUsed(
             source="generated" if plan.flows is None else "file",
-            file=None if plan.flows is None else Path(plan.flows).name,
+            file=None if plan.flows is None else names.one_line(Path(plan.flows).name),
             dialect=dialect,
             flows=len(raw),
             unseen=0 if unseen is None else len(unseen.raw),

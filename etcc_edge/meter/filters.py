@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from collections.abc import Sequence
 
@@ -75,8 +76,8 @@ def _compiled(text: str, link: int) -> Sequence[Instruction]:
     program = _Program()
     unknown_netmask = 0xFFFFFFFF
     try:
-        if library.pcap_compile(handle, program, text.encode(), 1, unknown_netmask) != 0:
-            reason = library.pcap_geterr(handle).decode()
+        if library.pcap_compile(handle, program, os.fsencode(text), 1, unknown_netmask) != 0:
+            reason = library.pcap_geterr(handle).decode("utf-8", "backslashreplace")
             raise FlowsError(f"--filter {text!r}: {reason}; see man pcap-filter")
         data = ctypes.string_at(program.instructions, 8 * program.count)
         library.pcap_freecode(ctypes.byref(program))

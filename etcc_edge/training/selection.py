@@ -2,8 +2,8 @@
 
 A set of features scores the accuracy of a small random forest that sees those features alone, binned by their
 quantiles: fast, indifferent to scale, and not misled by correlated features. One sample of the training rows fits
-it, another scores it; the rows that `train` tests on with the same split and seed are never looked at, nor those
-that it validates on (unless with a validation split of another kind).
+it, another scores it; the rows that `train` tests on with the same split and seed are never looked at. Nor are those
+that it validates on, where its recipe validates on as large a share as the default one and splits them the same way.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ KINDS = ("random", "flow-id", "session")
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers, sorted. ``validation`` chooses (epochs, temperatures); ``test`` only measures.
+    """Row numbers, sorted. ``validation`` fits temperatures, confidences and thresholds; ``test`` only
+    measures.
 
     ``dropped`` rows do neither: their Flow ID occurs in a session that validates or tests. ``untested``: the pairs of
     labels that come from a single session, which trains.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from captures import exchange, pcap
 
 from etcc_edge.cli.terminal import as_typed
 
@@ -167,6 +169,38 @@ def test_a_limit_of_memory_that_is_too_small_leaves_no_traceback(shell, tmp_path
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a.labels.csv").exists()
+
+
+def test_too_many_threads_for_the_memory_are_an_error_of_one_line(shell, tmp_path):
+    if resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY:
+        pytest.skip("the limit is set already")
+    (tmp_path / "c.pcap").write_bytes(pcap(exchange("10.0.0.1", 1000, "10.0.0.2", 443)))
+    ends = set()
+    for kilobytes in (300_000, 450_000, 600_000):  # 64 stacks of 8 MiB do not fit
+        done = shell(f"ulimit -s 8192 -v {kilobytes}; $etcc meter c.pcap --threads 64 -o flows.csv --force")
+        ends.add(done.returncode)
+        assert done.returncode in (0, 1), done.stderr
+        if done.returncode:
+            assert re.fullmatch(r"Error: not enough memory or threads; raise the limit .*\n", done.stderr)
+    assert 1 in ends
+
+
+def test_too_many_threads_for_the_memory_are_an_exception(shell, tmp_path):
+    if resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY:
+        pytest.skip("the limit is set already")
+    (tmp_path / "run.py").write_text(
+        "import numpy, resource\n"
+        "import etcc_edge\n"
+        "classifier = etcc_edge.load('default', threads=64)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)\n"
+        "try:\n"
+        "    classifier.predict(numpy.zeros((100_000, 42), numpy.float32))\n"
+        "except (RuntimeError, MemoryError):\n"
+        "    print('an exception')\n"
+    )
+    done = shell(f"ulimit -s 8192; {sys.executable} run.py", PYTHONSAFEPATH="1", OPENBLAS_NUM_THREADS="1")
+    assert (done.returncode, done.stdout) == (0, "an exception\n"), done.stderr
 
 
 # --- Ctrl-C during the start --------------------------------------------------------------------------------

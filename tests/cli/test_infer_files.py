@@ -269,6 +269,18 @@ def test_the_counts_of_several_files_have_their_names(infer):
     assert "→" not in infer("flows.csv").stdout
 
 
+def test_contradictions_end_with_exit_status_1_and_the_likely_cause(infer):
+    swapped = [b",".join([*row.split(b",")[:5], b"9e9", row.split(b",")[6]]) for row in rows(3)]
+    Path("mixed.csv").write_bytes(HEADER + b"".join([*rows(3), *swapped]))
+    done = infer("mixed.csv")
+    assert done.exit_code == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("Error: mixed.csv: 3 of 6 rows contradict themselves (broken first: min")
+    assert "in 3): probably some columns were changed after the meter wrote them" in errors[0]
+    assert [bool(row[-4]) for row in table("mixed.labels.csv")[1:]] == [True] * 3 + [False] * 3
+
+
 # --- preview ------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import etcc_edge._native as _native
-from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle
+from etcc_edge.bundle import Bundle, Node, Scaler, load_bundle, shipped_bundles
 from etcc_edge.bundle.network import parse_network
 from etcc_edge.engines.backends import BACKENDS
 from etcc_edge.engines.cascade import RoutedCascade, open_cascade
@@ -238,7 +238,7 @@ def test_int8_labels_real_flows_as_fp32_does(real_flows: Path) -> None:
     assert (fp32.codes == int8.codes).all(axis=0).mean() > 0.998
 
 
-@pytest.mark.parametrize("name", ["default", "iscx-tor-vpn-15s"])
+@pytest.mark.parametrize("name", shipped_bundles())
 def test_the_shipped_bundles_label_as_onnx_runtime_does(name: str, real_flows: Path) -> None:
     bundle = load_bundle(name)
     file = "iscx-tor-vpn-15s" if "15s" in name else "cicdarknet2020-part"

@@ -78,4 +78,8 @@ def test_a_lying_byte_in_a_frame_harms_nothing(place: int, value: int, strict: b
 @given(st.binary(max_size=256))
 def test_any_bytes_behind_a_capture_s_begin_are_survived(data: bytes) -> None:
     for form in (pcap, pcapng):
-        assert meter(form([FRAME, FRAME]) + data)[0] >= 0
+        damaged = form([FRAME, FRAME]) + data
+        flows, problem = meter(damaged)
+        assert flows >= 1  # that of the begin
+        assert problem.isprintable()
+        assert meter(damaged, piece=7) == (flows, problem)

@@ -173,7 +173,8 @@ def test_an_interface_or_a_filter_that_is_none_is_one_line(near: Interface) -> N
         Interface("nothing9")
     with pytest.raises(FlowsError, match=r"^--filter: these numbers are not what tcpdump -ddd prints"):
         packet_filter("3 1 2", near.link)
-    with pytest.raises(FlowsError, match=r"--filter"):
-        packet_filter("tcp prot 443", near.link)
+    for expression in ("tcp prot 443", "host \udcff"):  # the second: a byte that is no UTF-8
+        with pytest.raises(FlowsError, match=r"--filter"):
+            packet_filter(expression, near.link)
     with pytest.raises(FlowsError, match=r"the kernel refuses the filter"):
         open_rings(near, instructions=packet_filter("1\n21 9 9 9", near.link))

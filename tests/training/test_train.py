@@ -115,7 +115,7 @@ def test_test_rows_decide_their_figures_and_nothing_else(
         assert figures["false_rejection"] != plain.metrics["test"]["leave_one_out"][protocol]["false_rejection"]
 
 
-def test_validation_rows_choose_and_nothing_else(
+def test_validation_rows_fit_thresholds_and_no_weights(
     bundle: Bundle, flows: LabelledFlows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = parts_of(flows, Plan("made"))
@@ -125,6 +125,8 @@ def test_validation_rows_choose_and_nothing_else(
     for node, same in zip(from_spoilt.nodes(), bundle.nodes(), strict=True):
         np.testing.assert_array_equal(node.scaler.x, same.scaler.x)
         np.testing.assert_array_equal(node.scaler.missing, same.scaler.missing)
+    for name, array in bundle.weights.items():
+        np.testing.assert_array_equal(from_spoilt.weights[name], array)
     assert from_spoilt.root.thresholds["fp32"] != bundle.root.thresholds["fp32"]
 
 
@@ -300,7 +302,7 @@ def test_without_ports_services_are_one_application_that_networks_learn(flows: L
     assert {service.name for service in bundle.services} == {"ICMP", "IGMP", "ICMPv6", "ICMP/other"}
 
 
-def test_confidences_are_fitted_where_sessions_chose_the_epochs(flows: LabelledFlows) -> None:
+def test_confidences_are_fitted_where_sessions_validate(flows: LabelledFlows) -> None:
     sessions = replace(flows, session=np.char.mod("session %d", np.arange(len(flows)) % 60))
     bundle = train(sessions, Plan("made", split="session"))
     assert bundle.confidence is not None
