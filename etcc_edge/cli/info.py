@@ -109,7 +109,7 @@ def _bundle(bundle: Bundle, typed: str, as_json: bool) -> None:
         return
     definition, training = bundle.flow_definition, bundle.training
     flows = f"{definition.meter} flows of view {definition.view or '(not stated)'}"
-    click.echo(f"{bundle.name}: {flows}, {definition.timeout_s:g} s timeout, {bundle.location}")
+    click.echo(f"{bundle.name}: {flows}, {definition.timeout_s:g} s timeout, {one_line(bundle.location)}")
     click.echo(f"made by: {training.get('command', 'unknown')}\n")
     notes = training.get("stages", {})
     print_table(

@@ -218,7 +218,7 @@ def byte_progress(label: str, *, hidden: bool = False) -> Iterator[Callable[[int
         yield lambda position, size: None
         return
     progress = _bar()
-    task = progress.add_task(label, total=None)
+    task = progress.add_task(one_line(label), total=None)
 
     def show(position: int, size: int | None) -> None:
         progress.start()
@@ -260,7 +260,7 @@ def status() -> Iterator[Callable[[str], None]]:
     from rich.text import Text
 
     with Console(stderr=True).status("") as line:
-        yield lambda text: line.update(Text(text))
+        yield lambda text: line.update(Text(one_line(text)))
 
 
 @contextlib.contextmanager
