@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -251,10 +252,12 @@ def _label(jobs: Sequence[_Job], options: dict[str, Any], *, as_json: bool, one_
     failed = False
     labelled, start = 0, time.perf_counter()
     for job in jobs:
+        said: list[str] = []
+        started = partial(_say_choices, said=said)
         try:
             with byte_progress(job.input, hidden=job.labels == STDIN) as progress:
                 summary = label_file(
-                    job.input, job.labels, windows=job.sums, started=_say_choices, progress=progress, **options
+                    job.input, job.labels, windows=job.sums, started=started, progress=progress, **options
                 )
         except EtccError as error:
             failed = True
@@ -268,7 +271,7 @@ def _label(jobs: Sequence[_Job], options: dict[str, Any], *, as_json: bool, one_
             silence(sys.stdout)
             continue
         labelled += summary.flows
-        _say_findings(summary)
+        _say_findings(summary, said)
         failed = failed or bool(summary.contradiction or summary.unlabelled or summary.damage)
         if not as_json and job.labels != STDIN:
             with printed():
@@ -372,7 +375,8 @@ def _check_nothing_is_lost(jobs: Sequence[_Job], *, force: bool) -> None:
         raise click.UsageError(f"{twice[0]} would be written twice; label the inputs one by one, each to its own files")
 
 
-def _say_choices(summary: Summary) -> None:
+def _say_choices(summary: Summary, said: list[str]) -> None:
+    """Also the notes, which are then in ``said``: a live input may have no end."""
     times = "" if summary.capture else f", times in {summary.time_unit}"
     note(
         f"{summary.input}: {summary.dialect} flows{times}; bundle {summary.bundle} "
@@ -381,6 +385,9 @@ def _say_choices(summary: Summary) -> None:
         + (f"; {summary.view}" if summary.view else "")
         + (f"; no application below a confidence of {summary.min_confidence:g}" if summary.min_confidence else "")
     )
+    said += summary.notes
+    for text in said:
+        note(f"{summary.input}: warning: {text}")
 
 
 _ROW_NOTES = {
@@ -393,7 +400,7 @@ _ROW_NOTES = {
 }
 
 
-def _say_findings(summary: Summary) -> None:
+def _say_findings(summary: Summary, said: Sequence[str]) -> None:
     for kind, (noun, what) in _ROW_NOTES.items():
         if count := summary.rows[kind]:
             note(f"{summary.input}: {counted(count, noun)} {what}")
@@ -412,7 +419,7 @@ def _say_findings(summary: Summary) -> None:
             f"{summary.input}: {counted(summary.unknown, 'flow')} unlike the trained protocols (etcc_known is 0): the "
             "label is the nearest one, not the right one"
         )
-    for text in summary.notes:
+    for text in summary.notes[len(said) :]:
         note(f"{summary.input}: warning: {text}")
     if summary.contradiction:
         note(f"Error: {summary.input}: {summary.contradiction}")

@@ -23,7 +23,8 @@ ReadSample = Callable[[Mapping[str, int]], Values]  # from canonical name -> cel
 @dataclass(frozen=True)
 class Reading:
     """How a file is read: which cell holds which feature, and what brings it to the canonical unit. ``repeated``: the
-    cells of each feature that several columns could hold; nothing says which one does."""
+    cells of each feature that several columns could hold; nothing says which one does. ``later_rows_tell``: the unit of
+    times is assumed, and rows that come later may tell it."""
 
     dialect: Dialect
     columns: Mapping[str, int]
@@ -31,6 +32,7 @@ class Reading:
     time_unit: str
     notes: tuple[str, ...]
     repeated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    later_rows_tell: bool = False
 
 
 def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
@@ -74,7 +76,8 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
         notes.append("its values do not tell the unit of times; microseconds are assumed")
     if duration_unit != iat_unit:
         notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
-    return Reading(dialect, columns, factors, duration_unit, tuple(notes), _repeated(dialect, keys))
+    may_tell = units is None and {"flow_duration", "flow_packets_per_s"} <= columns.keys()
+    return Reading(dialect, columns, factors, duration_unit, tuple(notes), _repeated(dialect, keys), may_tell)
 
 
 def _columns(dialect: Dialect, keys: Sequence[str]) -> dict[str, int]:

@@ -73,6 +73,31 @@ def test_a_header_alone_waits_for_a_row(live: Live) -> None:
     assert len(live.lines(2)) == 2
 
 
+def test_rows_that_do_not_tell_the_unit_of_times_wait_for_one_that_does(live: Live) -> None:
+    header, *rows = GENERATED.read_bytes().splitlines(keepends=True)
+    place = header.split(b",").index(b"Flow Duration")
+    in_seconds = []
+    for row in rows[:3]:
+        cells = row.split(b",")
+        cells[place] = b"%.6f" % (int(cells[place]) / 1e6) if in_seconds else b"0"
+        in_seconds.append(b",".join(cells))
+    live.write(header + in_seconds[0])
+    time.sleep(0.5)
+    live.write(b"".join(in_seconds[1:]))
+    assert all(line.rsplit(b",", 4)[1] for line in live.lines(4)[2:])
+
+
+def test_after_many_rows_the_unit_is_assumed_and_that_is_told_at_once(live: Live) -> None:
+    header, row, *_ = GENERATED.read_bytes().splitlines(keepends=True)
+    cells = row.split(b",")
+    cells[header.split(b",").index(b"Flow Duration")] = b"0"
+    live.write(header + b",".join(cells) * 1000)  # more rows are not waited for
+    live.lines(1001)
+    assert live.process.stderr is not None
+    told = live.process.stderr.readline() + live.process.stderr.readline()
+    assert b"microseconds are assumed" in told
+
+
 def test_rows_that_keep_coming_one_by_one_do_not_wait_for_each_other(live: Live) -> None:
     header, *rows = GENERATED.read_bytes().splitlines(keepends=True)
     live.write(header + rows[0])

@@ -24,7 +24,8 @@ from etcc_edge.flows.text.header import Header, read_header
 
 _BLOCK_BYTES = 1 << 20
 _START_BYTES = 2 << 20  # holds the header and the first row
-_SAMPLE_LINES = 1000  # of rows, at most, that tell the dialect and its units
+SAMPLE_LINES = 1000
+"""Of rows, at most, that tell the dialect and its units."""
 _FEWEST_SEPARATORS = 5  # in one cell, for them to be taken for the file's separator
 
 
@@ -80,6 +81,18 @@ class FlowFile(ColumnFlows[TextBatch]):
         self._start = self._stream.read(_START_BYTES)
         while self._stream.paused and self._start.count(b"\n") < 2:  # without a row, its units cannot be seen
             self._start += self._stream.read(_START_BYTES)
+        self._understand()
+        while self._stream.paused and self.waits_for_unit:
+            self._start += self._stream.read(_START_BYTES)
+            self._understand()
+
+    @property
+    def waits_for_unit(self) -> bool:
+        """Whether the rows read so far do not tell the unit of times, and more of them may."""
+        lines = self._start.count(b"\n") - self.header.lines
+        return self.reading.later_rows_tell and lines < SAMPLE_LINES and len(self._start) < _START_BYTES
+
+    def _understand(self) -> None:
         self.header: Header = read_header(self._start, self.name, whole=self._stream.ended)
         cells = self.header.cells
         other = [mark for mark in ";\t|" if cells[0].count(mark) >= _FEWEST_SEPARATORS]
@@ -203,8 +216,8 @@ class FlowFile(ColumnFlows[TextBatch]):
     def _sample(self, columns: Mapping[str, int]) -> dict[str, F64]:
         """The first rows' values as written in the file."""
         sample, last = self._start[self.header.end :], self._stream.ended
-        *lines, rest = sample.split(b"\n", _SAMPLE_LINES)
-        if len(lines) == _SAMPLE_LINES:
+        *lines, rest = sample.split(b"\n", SAMPLE_LINES)
+        if len(lines) == SAMPLE_LINES:
             sample, last = sample[: len(sample) - len(rest)], False
         rows = self._parse(self._parser(list(columns), columns, {}), sample, last, self.header.lines + 1)
         values = rows["features"][rows["status"] == OK].astype(np.float64)
