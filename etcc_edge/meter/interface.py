@@ -35,7 +35,7 @@ _TPACKET_V3 = 2
 _FANOUT_BY_PROGRAM, _FANOUT_NEW_GROUP = 6, 0x2000
 _SO_ATTACH_FILTER = 26
 _ALL_PROTOCOLS = 0x0003
-_SIOCGIFFLAGS, _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8913, 0x8927, 0x8946
+_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8910, 0x8913, 0x8927, 0x8946
 _IFF_UP = 1
 _ETHERNET_DEVICE, _LOOPBACK_DEVICE = 1, 772
 _ETHERNET_LINK, _RAW_LINK = 1, 101
@@ -94,7 +94,13 @@ class Interface:
             self.index = socket.if_nametoindex(name)
         except (OSError, ValueError) as error:
             raise FlowsError(f"{name}: there is no such interface; ip link lists them") from error
-        device = struct.unpack_from("=H", self._ask(_SIOCGIFHWADDR), 16)[0]
+        # One for all questions: later there may be no file descriptor left for another.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._was_up = False
+        try:
+            device = struct.unpack_from("=H", self._ask(_SIOCGIFHWADDR), 16)[0]
+        except OSError as error:
+            raise FlowsError(f"{name}: {error.strerror}") from error
         self.is_loopback = device == _LOOPBACK_DEVICE
         # Of other devices, the kernel hands out packets without the device's own header.
         self.link = _ETHERNET_LINK if device in (_ETHERNET_DEVICE, _LOOPBACK_DEVICE) else _RAW_LINK
@@ -102,11 +108,13 @@ class Interface:
     def is_up(self) -> bool | None:
         """Whether it is switched on; None where it is there no more. It may have another name by now."""
         try:
-            self.name = socket.if_indextoname(self.index)
-            flags: int = struct.unpack_from("=H", self._ask(_SIOCGIFFLAGS), 16)[0]
-        except (OSError, FlowsError):
-            return None
-        return bool(flags & _IFF_UP)
+            by_index = fcntl.ioctl(self._socket, _SIOCGIFNAME, struct.pack("=16si20x", b"", self.index))
+        except OSError as error:
+            return None if error.errno in (errno.ENODEV, errno.ENXIO) else self._was_up
+        self.name = by_index[:16].rstrip(b"\0").decode()
+        with contextlib.suppress(OSError):  # it got another name just now
+            self._was_up = bool(struct.unpack_from("=H", self._ask(_SIOCGIFFLAGS), 16)[0] & _IFF_UP)
+        return self._was_up
 
     def merging(self) -> list[str]:
         """What is on that makes one packet of several before they are captured: lengths, counts and times of flows then
@@ -115,17 +123,14 @@ class Interface:
         return on + (["LRO"] if self._ask_driver(_GFLAGS) & _LRO_FLAG else [])
 
     def _ask(self, request: int) -> bytes:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            try:
-                return fcntl.ioctl(any_socket, request, struct.pack("16s24x", self.name.encode()))
-            except OSError as error:
-                raise FlowsError(f"{self.name}: {error.strerror}") from error
+        return fcntl.ioctl(self._socket, request, struct.pack("16s24x", self.name.encode()))
 
     def _ask_driver(self, command: int) -> int:
         """0 where it does not know."""
         value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket, contextlib.suppress(OSError):
-            fcntl.ioctl(any_socket, _SIOCETHTOOL, struct.pack("16sP16x", self.name.encode(), ctypes.addressof(value)))
+        request = struct.pack("16sP16x", self.name.encode(), ctypes.addressof(value))
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._socket, _SIOCETHTOOL, request)
         return int(struct.unpack_from("=I", value.raw, 4)[0])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from etcc_edge.serve.system import resident_bytes
 SAMPLE_SECONDS = 10.0
 _SAMPLES = 361  # an hour
 _REQUEST_SECONDS = 10.0
+_MOST_CONNECTIONS = 32  # at once; the descriptors are needed elsewhere too
 _PREFIX = "etcc_edge_"
 
 
@@ -168,6 +170,27 @@ class Server:
             daemon_threads = True
             request_queue_size = 128
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            places = threading.Semaphore(_MOST_CONNECTIONS)
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                if not self.places.acquire(blocking=False):
+                    self.shutdown_request(request)
+                    return
+                try:
+                    super().process_request(request, client_address)
+                except BaseException:  # no thread began
+                    self.places.release()
+                    raise
+
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                try:
+                    super().process_request_thread(request, client_address)
+                finally:
+                    self.places.release()
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                if not isinstance(sys.exc_info()[1], OSError):  # those are of clients that left
+                    super().handle_error(request, client_address)
 
         shown = f"[{host}]" if ":" in host else host
         try:

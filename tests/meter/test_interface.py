@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 import time
@@ -139,6 +140,16 @@ def test_a_removed_interface_is_noticed(wire: Wire, near: Interface) -> None:
     assert near.is_up() is None
     ring.capture(new_meter(), 1)
     ring.close()
+
+
+def test_an_interface_is_not_gone_where_file_descriptors_are(near: Interface) -> None:
+    assert near.is_up()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        assert near.is_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_clock_that_is_set_while_packets_wait_changes_no_flow(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -74,10 +78,26 @@ def test_promtool_finds_nothing_wrong(server: Server) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-def test_fifty_clients_are_served_at_once(server: Server) -> None:
-    with ThreadPoolExecutor(50) as clients:
+def test_thirty_clients_are_served_at_once(server: Server) -> None:
+    with ThreadPoolExecutor(30) as clients:
         answers = list(clients.map(lambda _: get(server, "/metrics"), range(200)))
     assert all(b"etcc_edge_flows_ended_total 60.0" in answer for answer in answers)
+
+
+def test_idle_connections_are_few_and_clients_that_leave_print_nothing(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, port = server.address.split(":")
+    before = len(os.listdir("/proc/self/fd"))
+    idle = [socket.create_connection((host, int(port))) for _ in range(100)]
+    wait_for(lambda: sum(bool(select.select([one], [], [], 0)[0]) for one in idle) == 68)  # closed at once
+    assert len(os.listdir("/proc/self/fd")) <= before + 100 + 32
+    for one in idle:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # to be reset
+        one.close()
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) == before)
+    assert get(server, "/health") == b"at work\n"
+    assert capsys.readouterr().err == ""
 
 
 def test_health_is_bad_where_a_thread_has_ended(live: Live, server: Server) -> None:
