@@ -179,7 +179,7 @@ def command(
         Metering.of(classifier.bundle, max_flows, after or After()),
         classifier,
         records,
-        open_sink(output, rotation, records.header, note),
+        open_sink(output, rotation, records.header, note, begin=records.begin),
         queue_limit=queue,
     )
     history = History(live, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import click
 
 from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, key_for, note, silence
+from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.serve.addresses import ADDRESS_FORMS, address_form
 from etcc_edge.serve.records import FORMATS, RecordFormat
-from etcc_edge.serve.sinks import MEBIBYTE, SOCKET_PREFIX, Rotation, open_sink
+from etcc_edge.serve.sinks import MEBIBYTE, SOCKET_PREFIX, STDOUT, Rotation, open_sink, output_place, why_not
 
 
 @click.command()
@@ -87,19 +89,25 @@ def command(
     from etcc_edge.serve.watch import SUFFIXES, Watch
 
     is_folder = Path(path).is_dir()
-    is_file = output != STDIN and not output.startswith(SOCKET_PREFIX)
+    sink_place = output_place(output)
+    is_file = sink_place != STDOUT and not sink_place.startswith(SOCKET_PREFIX)
     for place in (path, output) if is_file else (path,):
         if not Path(place).parent.is_dir():
             raise click.UsageError(f"{place}: there is no folder {Path(place).parent}")
-    if is_folder and is_file and Path(output).suffix.lower() in SUFFIXES and Path(output).parent.samefile(path):
+    if is_folder and is_file and Path(sink_place).suffix.lower() in SUFFIXES and Path(sink_place).parent.samefile(path):
         raise click.UsageError(f"-o {output} would be read again; name a file in another folder")
     if is_file and not is_folder and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
         raise click.UsageError(f"-o {output} is the file that is watched; name another")
-    progress = Progress(f"{output}.state" if state is None and is_file else state or "")
+    for option, place in (("-o", output if is_file else ""), ("the file that is watched", path)):
+        if state and os.path.realpath(state) == os.path.realpath(place):
+            raise click.UsageError(f"--state {state} is {option} too; name another file")
     levels = load_bundle("default" if bundle == "auto" else bundle).levels
     records = RecordFormat(form, levels, address_form(addresses, key), community_id=addresses == "full", place=True)
+    if is_file and (reason := why_not(sink_place, records.begin)):
+        raise FlowsError(f"{output}: cannot be written: {reason}")
+    progress = Progress(f"{output}.state" if state is None and is_file else state or "")
     rotation = Rotation(round(rotate_mb * MEBIBYTE), rotate_seconds, keep_files, round(keep_mb * MEBIBYTE))
-    sink = open_sink(output, rotation, records.header, note, progress.mark)
+    sink = open_sink(output, rotation, records.header, note, progress.mark, records.begin)
     watch = Watch(path, progress, records, sink, wanted=bundle, max_flows=max_flows, told=note)
 
     def stop(*_: object) -> None:
@@ -113,6 +121,7 @@ def command(
         watch.run()
     except BrokenPipeError:
         silence(sys.stdout)  # whoever reads the records has enough
+    watch.end()
     sink.close()
     progress.close()
     note(f"{path}: {watch.flows} flows written")

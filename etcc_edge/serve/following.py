@@ -31,6 +31,7 @@ _PIECE = 1 << 20  # bytes that are read at once
 _FLOWS = 2048  # of a capture that are labelled at once
 _START = 2 << 20  # holds the header and the first row
 _ROWS_QUIET_SECONDS = 120.0
+_ROWS_THAT_TELL = 100  # whether the file as a whole contradicts itself
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 _EVER = 1 << 53  # microseconds; all flows are over by then
 _FINAL = "final"
@@ -55,7 +56,7 @@ class Part:
 
 class Followed(Protocol):
     """A file that is read as it grows. ``offset``: what comes next. ``quiet_seconds``: after so long, nothing more
-    belongs to what came. ``notes``: what its owner should know."""
+    belongs to what came. ``notes``: what its owner should know; `sum_up` adds to them."""
 
     offset: int
     quiet_seconds: float
@@ -66,6 +67,9 @@ class Followed(Protocol):
 
     def rest(self, descriptor: int | None) -> Iterator[Part]:
         """What waits for more, which does not come. None: the file is gone."""
+
+    def sum_up(self) -> None:
+        """Notes what gave no record, as far as that is not noted yet."""
 
 
 def follow(
@@ -84,7 +88,7 @@ def follow(
     if len(start) < SIGNATURE_BYTES:
         return None
     if is_capture(start):
-        return _Packets(place, classifiers("default" if wanted == "auto" else wanted), names, max_flows)
+        return _Packets(name, place, classifiers("default" if wanted == "auto" else wanted), names, max_flows)
     if os.path.splitext(name)[1].lower() in CAPTURE_SUFFIXES:
         raise FlowsError(f"{name}: is no pcap or pcapng capture; if it is a compressed one, unpack it")
     if start.count(b"\n") < 2 and len(start) < _START:  # units are told by a row
@@ -93,39 +97,73 @@ def follow(
 
 
 class _Rows:
-    """Of a flows CSV or ARFF file."""
+    """Of a flows CSV or ARFF file. While its rows do not tell the unit of times, they wait for others that do."""
 
     quiet_seconds = _ROWS_QUIET_SECONDS
 
     def __init__(
         self, descriptor: int, name: str, place: Place, wanted: str, classifiers: Classifiers, names: Sequence[str]
     ) -> None:
-        stream = ByteStream(f"/proc/self/fd/{descriptor}", name=name)
+        self.notes: list[str] = []
+        self._name = name
+        self._place = place
+        self._wanted = wanted
+        self._classifiers = classifiers
+        self._names = names
+        self._warned = False
+        self._waiting = b""  # in case that the file is removed
+        self._understand(descriptor)
+
+    def _understand(self, descriptor: int) -> None:
+        stream = ByteStream(f"/proc/self/fd/{descriptor}", name=self._name)
         with FlowFile(stream) as file:
             if stream.packing:
                 raise FlowsError(
-                    f"{name}: is {stream.packing} data, which does not grow; label it with etcc-edge infer"
+                    f"{self._name}: is {stream.packing} data, which does not grow; label it with etcc-edge infer"
                 )
-            bundle, reason = pick(file, wanted)
-            self.notes = [f"{file.form} flows, times in {file.reading.time_unit}; bundle {bundle.name} ({reason})"]
-            self.notes += [f"warning: {note}" for note in (*file.reading.notes, *misfits(file, bundle))]
-        self.offset = place.offset or file.header.end
-        self._line = (place.number or file.header.lines) + 1
+            self._waits = file.waits_for_unit
+            bundle, reason = pick(file, self._wanted)
+        self.offset = self._place.offset or file.header.end
+        self._line = (self._place.number or file.header.lines) + 1
         self._file = file
-        self._classifier = classifiers(bundle)
-        self._cells = _CellsOfRows(file, names)
+        self._classifier = self._classifiers(bundle)
+        self._cells = _CellsOfRows(file, self._names)
+        self._what = [f"{file.form} flows, times in {file.reading.time_unit}; bundle {bundle.name} ({reason})"]
+        self._what += [f"warning: {note}" for note in (*file.reading.notes, *misfits(file, bundle))]
+        if not self._waits:
+            self._begin()
+        elif not self._waiting:
+            self.notes.append("its rows do not tell the unit of times yet; waiting for more, or until it is quiet")
+        self._waiting = os.pread(descriptor, _START, 0) if self._waits else b""
+
+    def _begin(self) -> None:
+        """What is understood holds from now on."""
+        self._waits = False
+        self.notes += self._what
 
     def read(self, descriptor: int) -> Iterator[Part]:
-        rows = os.pread(descriptor, _PIECE, self.offset)
+        if self._waits:
+            self._understand(descriptor)
+        return iter(()) if self._waits else self._whole_rows(os.pread(descriptor, _PIECE, self.offset))
+
+    def _whole_rows(self, rows: bytes) -> Iterator[Part]:
         end = rows.rfind(b"\n") + 1
         if not end and len(rows) == _PIECE:
             raise FlowsError(f"{self._file.name}:{self._line}: is longer than {_PIECE >> 20} MiB")
         return self._parts(rows[:end])
 
     def rest(self, descriptor: int | None) -> Iterator[Part]:
+        if self._waits:
+            self._begin()
+            yield from self._whole_rows(self._waiting[self.offset :])
+            self._waiting = b""
         if descriptor is not None:
             yield from self._parts(os.pread(descriptor, _PIECE, self.offset))
-        if contradiction := self._file.contradiction():
+        self.sum_up()
+
+    def sum_up(self) -> None:
+        if not self._warned and (contradiction := self._file.contradiction()):
+            self._warned = True
             self.notes.append(f"warning: {contradiction}")
 
     def _parts(self, rows: bytes) -> Iterator[Part]:
@@ -140,6 +178,8 @@ class _Rows:
             offsets = [block + place for place in batch.spans[1:, 0].tolist()] + [self.offset]
             numbers = [number - 1 for number in batch.line[1:].tolist()] + [line - 1]
             yield Part(self._cells.of(batch), classifier.bundle, result, batch.line.tolist(), numbers, offsets)
+            if self._file.counts.rows >= _ROWS_THAT_TELL:
+                self.sum_up()
 
 
 class _CellsOfRows:
@@ -219,8 +259,15 @@ def _address(text: str) -> str:
 class _Packets:
     """Of a capture. The meter reads it from its begin, and leaves out the flows whose records are written."""
 
-    def __init__(self, place: Place, classifier: Classifier, names: Sequence[str], max_flows: int) -> None:
+    def __init__(self, name: str, place: Place, classifier: Classifier, names: Sequence[str], max_flows: int) -> None:
         metering = Metering.of(classifier.bundle, max_flows)
+        cut = f"{metering.profile}, up to {metering.timeout:g} s, {max_flows} at once"
+        if place.number and place.cut not in ("", cut):  # its flows are known by their numbers alone
+            raise FlowsError(
+                f"{name}: {place.number} of its flows are written, cut as {place.cut}, and now they would be cut as "
+                f"{cut}; start with the earlier --bundle and --max-flows, or name another --state"
+            )
+        place.cut = cut
         self.offset = 0
         self.quiet_seconds = metering.timeout
         bundle = classifier.bundle
@@ -237,6 +284,7 @@ class _Packets:
         self._written = place.number
         self._number = 0  # of flows that the meter has given
         self._rests = 0  # that are passed
+        self._noted = (0, 0)
 
     def read(self, descriptor: int) -> Iterator[Part]:
         rests = self._place.rests[self._rests :]
@@ -254,6 +302,13 @@ class _Packets:
             self._place.rests.append(self.offset)
             self._end_open_flows()
             yield from self._parts()
+        self.sum_up()
+
+    def sum_up(self) -> None:
+        skipped, evicted = counts = sum(self._meter.skipped.values()), self._meter.evicted
+        if counts != self._noted:
+            self._noted = counts
+            self.notes.append(f"{skipped} packets of no flow; {evicted} flows ended early since too many were open")
 
     def _end_open_flows(self) -> None:
         self._rests += 1

@@ -26,7 +26,7 @@ class Place:
     ``key``: the file, whatever its name. ``offset``: the first byte that is not done. ``number``: of the lines that are
     done, or of the flows of a capture. ``start``: a hash of the file's first ``hashed`` bytes, by which it is known
     again. ``rested``: the file's size when nothing was left to do, since it had been quiet. ``rests``: the offsets at
-    which a capture's open flows were ended for that.
+    which a capture's open flows were ended for that. ``cut``: how its packets were cut into flows, in words.
     """
 
     key: str
@@ -36,6 +36,20 @@ class Place:
     hashed: int = 0
     rested: int = 0
     rests: list[int] = field(default_factory=list)
+    cut: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """What `Progress` keeps. Raises ValueError for what is no place."""
+        try:
+            place = cls(**json.loads(text))
+            numbers = [place.offset, place.number, place.hashed, place.rested, *place.rests]
+        except (TypeError, RecursionError) as error:
+            raise ValueError from error
+        texts = (place.key, place.start, place.cut)
+        if not (all(isinstance(text, str) for text in texts) and all(map(_is_count, numbers))):
+            raise ValueError
+        return place
 
 
 class Progress:
@@ -58,12 +72,16 @@ class Progress:
                 raise FlowsError(f"{self.path}: was written by another version of etcc-edge; name another --state")
             self._database.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
             rows = self._database.execute("SELECT place FROM places").fetchall()
-            self.places = {place.key: place for place in (Place(**json.loads(text)) for (text,) in rows)}
+            self.places = {place.key: place for place in (Place.parse(text) for (text,) in rows)}
             for inode, size in self._database.execute("SELECT inode, size FROM output"):
                 self.mark = (int(inode), size)
-        except (sqlite3.Error, ValueError, TypeError) as error:
+                if not _is_count(size):
+                    raise ValueError
+        except sqlite3.Error as error:
             reason = "another run uses it" if "locked" in str(error) else str(error)
             raise FlowsError(f"{self.path}: the state cannot be used: {reason}") from error
+        except (TypeError, ValueError) as error:
+            raise FlowsError(f"{self.path}: the state is damaged; remove it, or name another --state") from error
 
     def save(self, place: Place | None, mark: Mark) -> None:
         """A place, and the mark of an output that has all records up to there. Raises OSError where it cannot."""
@@ -87,3 +105,7 @@ class Progress:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63

@@ -28,7 +28,9 @@ _DIGEST_DIGITS = 16
 
 class RecordFormat:
     """Lines of records in one form. ``levels`` of the labels; ``address``: what becomes of an address, and whether the
-    Community ID stays. ``place``: with the columns of `PLACE`."""
+    Community ID stays. ``place``: with the columns of `PLACE`.
+
+    ``header``: the first line of a file. ``begin``: that of every file in this form, whatever its columns are."""
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class RecordFormat:
         own = (*self.identity, *(PLACE if place else ()))
         columns = [*own, *self._labels, "bundle", "bundle_hash"]
         self.header = b"" if self._is_json else (",".join(columns) + "\n").encode()
+        self.begin = b'{"start":' if self._is_json else b"start,duration_s,src_ip,"
         self._columns = own
         self._template = self._template_for(())
 
@@ -62,7 +65,7 @@ class RecordFormat:
         return "{" + ",".join(pairs) + ",%s}\n"
 
     def text(self, value: str) -> str:
-        """A cell that may hold any text, as `lines` takes it."""
+        """A cell that may hold any text of one line, as `lines` takes it."""
         return json.dumps(value)[1:-1] if self._is_json else csv_cell(value)
 
     def lines(self, cells: Sequence[Sequence[str]], bundle: Bundle, result: Result | None) -> bytes:

@@ -13,6 +13,7 @@ import os
 import re
 import select
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from etcc_edge.flows.stream import STDIN
 
 STDOUT = STDIN
 SOCKET_PREFIX = "unix:"
+_NAMES_OF_STDOUT = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+_MOST_LINKS = 40
 _RETRY_SECONDS = 0.5
 _PIECE = 4096  # bytes that a pipe takes at once, or not at all
 MEBIBYTE = 1 << 20
@@ -158,9 +161,9 @@ class UnixSocket(Sink):
 class RotatedFile(Sink):
     """A file that gets a name of its time when it is full; ``path`` is the one being written. What an earlier run left
     there becomes such a file first, without the end of a line that it could not finish, and without what it wrote
-    beyond ``mark``.
+    beyond ``mark``. ``begin``: that of every file of records; what begins otherwise is somebody else's, and stays.
 
-    Raises FlowsError where it cannot be written, or another process writes it.
+    Raises FlowsError where it cannot be written, holds something else, or another process writes it.
     """
 
     def __init__(
@@ -170,9 +173,11 @@ class RotatedFile(Sink):
         header: bytes = b"",
         told: Callable[[str], None] = lambda _: None,
         mark: Mark = NO_MARK,
+        begin: bytes = b"",
     ) -> None:
         super().__init__(os.fspath(path), header, told)
         self._path = Path(path)
+        self._begin = begin
         self._rotation = rotation
         self._full_name = re.compile(
             re.escape(self._path.stem) + r"\.\d{8}T\d{6}\.\d{6}Z" + re.escape(self._path.suffix)
@@ -193,6 +198,8 @@ class RotatedFile(Sink):
             raise FlowsError(f"{path}: cannot be written: {error.strerror or error}") from error
 
     def _open(self) -> None:
+        if reason := why_not(self._path, self._begin):
+            raise OSError(errno.EEXIST, reason)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -294,19 +301,53 @@ class RotatedFile(Sink):
             self._close()
 
 
+def why_not(path: str | os.PathLike[str], begin: bytes) -> str:
+    """What speaks against records in this file, which is not changed; empty where nothing does. ``begin`` as in
+    `RotatedFile`."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a device may do something already
+            return "it is no regular file; name one"
+        with open(path, "rb") as file:
+            if not begin.startswith(file.read(len(begin))):
+                return "it holds something else than such records; name another file"
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def output_place(output: str) -> str:
+    """``output`` as `open_sink` takes it: `STDOUT` for each name of standard output, and a file by the name that its
+    symbolic links lead to, which are not renamed."""
+    if output == STDOUT or output.startswith(SOCKET_PREFIX):
+        return output
+    path = output
+    for _ in range(_MOST_LINKS):
+        if path in _NAMES_OF_STDOUT:
+            return STDOUT
+        if not os.path.islink(path):
+            break
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    leads_to_file = os.path.isfile(output) or not os.path.exists(output)
+    return os.path.realpath(output) if os.path.islink(output) and leads_to_file else output
+
+
 def open_sink(
     output: str,
     rotation: Rotation,
     header: bytes = b"",
     told: Callable[[str], None] = lambda _: None,
     mark: Mark = NO_MARK,
+    begin: bytes = b"",
 ) -> Sink:
-    """``-``: standard output; ``unix:PATH``: a socket; else a file. Raises FlowsError."""
-    if output == STDOUT:
+    """``-``: standard output; ``unix:PATH``: a socket; else a file, as in `RotatedFile`. Raises FlowsError."""
+    place = output_place(output)
+    if place == STDOUT:
         return StandardOutput(header, told)
-    if output.startswith(SOCKET_PREFIX):
-        return UnixSocket(output.removeprefix(SOCKET_PREFIX), header, told)
-    return RotatedFile(output, rotation, header, told, mark)
+    if place.startswith(SOCKET_PREFIX):
+        return UnixSocket(place.removeprefix(SOCKET_PREFIX), header, told)
+    return RotatedFile(place, rotation, header, told, mark, begin)
 
 
 def _stamp(microseconds: int) -> str:

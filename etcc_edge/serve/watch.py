@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,10 @@ class _Known:
         return self.place.rested == self.size
 
 
+class _NotSaved(Exception):
+    """The state could not take what was written. No more may be written, since a later run would not cut it off."""
+
+
 class Watch:
     """``path``: a folder or a file, which need not be there yet. ``wanted``: a bundle, or auto. ``told`` gets lines for
     the log. `look` again and again.
@@ -94,30 +98,46 @@ class Watch:
             if not self.look():
                 self.stop.wait(LOOK_SECONDS)
 
+    def end(self) -> None:
+        """Tells what is to be told of the files that are followed."""
+        for known in self._known.values():
+            if known.followed is not None:
+                known.followed.sum_up()
+                self._tell_notes(known, known.followed)
+
     def look(self) -> bool:
         """Reads some of what has come; whether there was anything."""
+        # A file that the output began has its mark before its first byte: a kill then finds what to cut off.
+        if self._sink.mark() != self._progress.mark and not self._save(None):
+            return False
         worked = False
         files = self._files()
         for path, status in files:
             if self.stop.is_set():
                 return worked
             known = self._known_as(path.name, status)
-            try:
+            with self._telling(known):
                 worked |= self._look_at(path, status, known)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                self._tell_once(f"{path.name}: cannot be read: {error.strerror or error}")
-            except EtccError as error:
-                known.is_refused = True
-                text = str(error)
-                waiting = "" if self._name is None else "; waiting for it to be written anew"
-                self._tell_once(f"Error: {text if text.startswith(path.name) else f'{path.name}: {text}'}{waiting}")
         self._forget({_key(status) for _, status in files})
         self._sink.tick()
-        if self._sink.mark() != self._progress.mark:
-            self._save(None)
         return worked
+
+    @contextlib.contextmanager
+    def _telling(self, known: _Known) -> Iterator[None]:
+        """Around what is done with a file: what goes wrong is told, and the others go on."""
+        try:
+            yield
+        except (BrokenPipeError, MemoryError):
+            raise
+        except _NotSaved:
+            pass
+        except OSError as error:
+            self._tell_once(f"{known.name}: cannot be read: {error.strerror or error}")
+        except Exception as error:
+            known.is_refused = True
+            text = str(error) if isinstance(error, EtccError) else f"{type(error).__name__}: {error}"
+            waiting = "" if self._name is None else "; waiting for it to be written anew"
+            self._tell_once(f"Error: {text if text.startswith(known.name) else f'{known.name}: {text}'}{waiting}")
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
         """What is followed, by name; files that had a name of ours before are among them."""
@@ -125,12 +145,16 @@ class Watch:
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if not (self._is_wanted(entry.name) or self._is_met(str(entry.inode()))):
+                    is_wanted = self._is_wanted(entry.name)
+                    if not (is_wanted or self._is_met(str(entry.inode()))):
                         continue
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=self._name is not None)
                         if stat.S_ISREG(status.st_mode):
                             files.append((Path(entry.path), status))
+                        elif is_wanted:
+                            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+                            self._tell_once(f"{entry.name}: is {kind}, which is not followed")
         except OSError as error:
             self._tell_once(f"{self._folder}: {error.strerror or error}; waiting")
         return sorted(files, key=lambda file: file[0])
@@ -157,7 +181,6 @@ class Watch:
         elif (known.size, known.changed) != (status.st_size, status.st_mtime_ns):
             known.size, known.changed = status.st_size, status.st_mtime_ns
             known.since, known.is_due = now, True
-        known.name = name
         return known
 
     def _look_at(self, path: Path, status: os.stat_result, known: _Known) -> bool:
@@ -171,22 +194,32 @@ class Watch:
         try:
             if not os.path.samestat(os.fstat(descriptor), status):
                 return True  # the name is another file's by now
-            self._check_start(descriptor, known)
+            if not self._check_start(descriptor, known, path.name):
+                return False
+            known.name = path.name
             return self._read(descriptor, known, is_quiet=is_quiet)
         finally:
             os.close(descriptor)
 
-    def _check_start(self, descriptor: int, known: _Known) -> None:
-        """Begins anew with a file that was cut or replaced."""
+    def _check_start(self, descriptor: int, known: _Known, name: str) -> bool:
+        """Begins anew with a file that was cut or replaced. False for one that is none of ours: it has the number of
+        one that is gone."""
         place, start = known.place, os.pread(descriptor, _HASHED, 0)
         done = place.offset if known.followed is None else known.followed.offset
-        if os.fstat(descriptor).st_size < done or _hash(start[: place.hashed]) != (place.start or _hash(b"")):
-            self._told(f"{known.name}: was cut or replaced; read from its begin")
+        is_same = os.fstat(descriptor).st_size >= done and _hash(start[: place.hashed]) == (place.start or _hash(b""))
+        if not self._is_wanted(name) and not (is_same and place.hashed):
+            if self._finish(known):
+                self._progress.forget(place.key)
+                self._known.pop(place.key, None)
+            return False
+        if not is_same:
+            self._told(f"{name}: was cut or replaced; read from its begin")
             self._finish(known)
             known.place = place = Place(place.key)
             known.followed, known.is_refused = None, False
         if place.hashed < len(start):
             place.start, place.hashed = _hash(start), len(start)
+        return True
 
     def _read(self, descriptor: int, known: _Known, *, is_quiet: bool) -> bool:
         known.is_due = False
@@ -220,38 +253,44 @@ class Watch:
         for part in parts:
             cells = [[*row, name, str(line)] for row, line in zip(part.cells, part.lines, strict=True)]
             lines = self._records.lines(cells, part.bundle, part.result)
-            written = rows = 0
+            written = rows = saved = 0
 
             def reached(done: int, part: Part = part, lines: bytes = lines) -> None:
-                nonlocal written, rows
+                nonlocal written, rows, saved
                 rows += lines.count(b"\n", written, done) - lines.count(b"\n", done, written)
                 written = done
                 if rows:
                     place.offset, place.number = part.offsets[rows - 1], part.numbers[rows - 1]
-                self._save(place)
+                if not self._save(place):
+                    raise _NotSaved
+                saved = rows
 
             try:
                 self._sink.write(lines, reached)
             finally:  # also where a reader left after some of them
-                self.flows += rows
+                self.flows += saved
             if self.stop.is_set():
                 return False
         return True
 
-    def _save(self, place: Place | None) -> None:
+    def _save(self, place: Place | None) -> bool:
+        """Whether it was, before `stop`."""
         while True:
             try:
-                return self._progress.save(place, self._sink.mark())
+                self._progress.save(place, self._sink.mark())
             except OSError as error:
                 if not self._sink.wait(error.strerror or str(error)):
-                    return None
+                    return False
+            else:
+                return True
 
     def _finish(self, known: _Known) -> bool:
         """Writes what waits in memory for more, of a file that is gone. Whether all was written before `stop`."""
         if known.followed is None:
             return True
-        if not (known.rests or self._write(known.followed.rest(None), known)):
+        if not (known.rests or known.is_refused or self._write(known.followed.rest(None), known)):
             return False
+        known.followed.sum_up()
         self._tell_notes(known, known.followed)
         known.followed = None
         return True
@@ -268,8 +307,13 @@ class Watch:
         self._missing = {key: self._missing.get(key, now) for key in (places.keys() | self._known.keys()) - present}
         for key, since in self._missing.items():
             known = self._known.get(key)
-            if now - since <= _GONE_SECONDS or (known is not None and not self._finish(known)):
+            if now - since <= _GONE_SECONDS:
                 continue
+            if known is not None:
+                with self._telling(known):
+                    self._finish(known)
+                if known.followed is not None and not known.is_refused:
+                    continue  # `stop` came
             if places.keys() & present:  # none is there where a disk is not mounted
                 self._progress.forget(key)
                 self._known.pop(key, None)

@@ -15,7 +15,7 @@ import pytest
 
 from etcc_edge.errors import FlowsError
 from etcc_edge.serve import sinks
-from etcc_edge.serve.sinks import RotatedFile, Rotation, UnixSocket, open_sink
+from etcc_edge.serve.sinks import RotatedFile, Rotation, UnixSocket, open_sink, output_place
 
 LINE = b"0123456789\n"
 
@@ -114,6 +114,59 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
         RotatedFile(tmp_path / "flows.jsonl", Rotation())
     first.close()
     RotatedFile(tmp_path / "flows.jsonl", Rotation()).close()
+
+
+@pytest.mark.parametrize("held", [b"notes without a last line end", b"\0" * 100, b"01234"[::-1]])
+def test_a_file_that_holds_something_else_is_refused_and_stays(tmp_path: Path, held: bytes) -> None:
+    path = tmp_path / "flows.jsonl"
+    path.write_bytes(held)
+    with pytest.raises(FlowsError, match=r"flows\.jsonl: .* holds something else .*; name another file$"):
+        open_sink(str(path), Rotation(), begin=LINE[:5])
+    assert path.read_bytes() == held
+    assert full_files(tmp_path) == []
+    path.write_bytes(LINE[:3])  # the begin of a first line
+    open_sink(str(path), Rotation(), begin=LINE[:5]).close()
+    assert path.read_bytes() == b""
+
+
+def test_another_file_that_takes_the_name_meanwhile_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "flows.jsonl"
+    sink = open_sink(str(path), Rotation(), begin=LINE[:5])
+    sink.write(LINE)
+    path.unlink()
+    path.write_bytes(b"notes")
+    sink.tick()
+    sink.give_up = True
+    assert sink.write(LINE) == 0
+    assert "holds something else" in sink.stalled
+    assert path.read_bytes() == b"notes"
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("fifo", "link", ".", "/dev/null"):
+        with pytest.raises(FlowsError, match=r"is no regular file; name one$"):
+            open_sink(str(tmp_path / name), Rotation())
+
+
+def test_the_file_that_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "flows.jsonl").symlink_to("data/real.jsonl")
+    for _ in range(2):
+        sink = open_sink(str(tmp_path / "flows.jsonl"), Rotation())
+        sink.write(LINE)
+        sink.close()
+    assert (tmp_path / "flows.jsonl").is_symlink()
+    assert (tmp_path / "flows.jsonl").read_bytes() == LINE
+    assert len(list((tmp_path / "data").glob("real.2*.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link", "link to link"])
+def test_the_names_of_standard_output_mean_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    (tmp_path / "link to link").symlink_to("link")
+    assert output_place(str(tmp_path / name)) == "-"
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
+import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -32,14 +34,14 @@ ROTATION = Rotation(bytes=20_000, kept_files=10_000)
 class Run:
     """A watch of ``path`` with its records in ``folder``. `close` it, or leave it as a kill would."""
 
-    def __init__(self, path: Path, folder: Path, addresses: str = "full") -> None:
+    def __init__(self, path: Path, folder: Path, addresses: str = "full", **options: object) -> None:
         folder.mkdir(exist_ok=True)
         self.told: list[str] = []
         self.progress = Progress(folder / "state")
         self.sink = RotatedFile(folder / "flows.jsonl", ROTATION, mark=self.progress.mark)
         address = address_form(addresses, b"key")
         records = RecordFormat("jsonl", ("protocol", "application"), address, community_id=True, place=True)
-        self.watch = Watch(path, self.progress, records, self.sink, told=self.told.append)
+        self.watch = Watch(path, self.progress, records, self.sink, told=self.told.append, **options)
 
     def look(self) -> None:
         """Until all is read."""
@@ -61,10 +63,10 @@ class Run:
 def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def start(path: Path, addresses: str = "full") -> Run:
+    def start(path: Path, addresses: str = "full", **options: object) -> Run:
         if runs:
             runs[-1].close()
-        runs.append(Run(path, tmp_path / "out", addresses))
+        runs.append(Run(path, tmp_path / "out", addresses, **options))
         return runs[-1]
 
     yield start
@@ -267,6 +269,128 @@ def test_a_single_file_that_cannot_be_read_is_said_to_be_waited_for(run: Callabl
     assert places(tmp_path) == [("flows.csv", 2)]
 
 
+def test_what_breaks_on_one_file_is_told_and_the_others_are_read(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path / "a.csv", HEADER + ROWS[0])
+    append(tmp_path / "b.csv", HEADER + ROWS[1])
+    real = following.pick
+
+    def broken(file: object, wanted: str) -> object:
+        if file.name == "a.csv":
+            raise ZeroDivisionError("of a bug")
+        return real(file, wanted)
+
+    monkeypatch.setattr(following, "pick", broken)
+    watching = run(tmp_path)
+    watching.look()
+    assert places(tmp_path) == [("b.csv", 2)]
+    assert "Error: a.csv: ZeroDivisionError: of a bug" in watching.told
+
+
+@pytest.mark.parametrize("error", [MemoryError, BrokenPipeError])
+def test_what_concerns_all_files_ends_the_run(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    append(tmp_path / "a.csv", HEADER + ROWS[0])
+    monkeypatch.setattr(following, "pick", broken)
+    with pytest.raises(error):
+        run(tmp_path).look()
+
+
+def test_another_file_with_the_number_of_one_that_is_gone_is_not_read(run: Callable[..., Run], tmp_path: Path) -> None:
+    path, other = tmp_path / "flows.csv", tmp_path / "backup.txt"
+    append(path, HEADER + ROWS[0])
+    watching = run(tmp_path)
+    watching.look()
+    path.rename(other)
+    other.write_bytes(b"# not flows\n" + HEADER + ROWS[1] + ROWS[2])  # the same number: as if it were another file
+    watching.look()
+    run(tmp_path).look()
+    assert places(tmp_path) == [("flows.csv", 2)]
+    assert "backup.txt" not in str(watching.told)
+
+
+def test_what_is_no_file_is_told_once(run: Callable[..., Run], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    (tmp_path / "b.csv").symlink_to("flows.txt")
+    (tmp_path / "flows.txt").write_bytes(HEADER)
+    watching = run(tmp_path)
+    watching.look()
+    watching.look()
+    assert sorted(watching.told) == [
+        "a.csv: is no regular file, which is not followed",
+        "b.csv: is a symbolic link, which is not followed",
+    ]
+
+
+def with_durations(rows: list[bytes], seconds: bool, first: bytes = b"") -> bytes:
+    """The rows with durations in seconds or as they are, the first one's as given."""
+    place, lines = HEADER.split(b",").index(b"Flow Duration"), []
+    for row in rows:
+        cells = row.split(b",")
+        cells[place] = first or (b"%.6f" % (int(cells[place]) / 1e6) if seconds else cells[place])
+        first = b""
+        lines.append(b",".join(cells))
+    return b"".join(lines)
+
+
+def test_rows_that_do_not_tell_the_unit_of_times_wait_for_others(run: Callable[..., Run], tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    rows = with_durations(ROWS[:50], seconds=True, first=b"0").splitlines(keepends=True)
+    append(path, HEADER + rows[0])
+    watching = run(path)
+    watching.look()
+    assert records(tmp_path) == []
+    append(path, b"".join(rows[1:]))
+    watching.look()
+    assert [line for _, line in places(tmp_path)] == list(range(2, 52))
+    assert all(record["etcc_protocol"] for record in records(tmp_path)[1:])
+    assert records(tmp_path)[1]["duration_s"] == int(ROWS[1].split(b",")[7]) / 1e6
+    assert [line.partition(";")[0] for line in watching.told[:2]] == [
+        "flows.csv: its rows do not tell the unit of times yet",
+        "flows.csv: cicdarknet2020 flows, times in s",
+    ]
+
+
+def test_a_quiet_or_removed_file_that_does_not_tell_its_unit_is_read_in_microseconds(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etcc_edge.serve.watch._GONE_SECONDS", 0.0)
+    row = with_durations(ROWS[:1], seconds=False, first=b"0")
+    append(tmp_path / "a.csv", HEADER + row)
+    append(tmp_path / "b.csv", HEADER + row + row)
+    watching = run(tmp_path)
+    watching.look()
+    (tmp_path / "b.csv").unlink()
+    watching.look()
+    watching.look()
+    assert places(tmp_path) == [("b.csv", 2), ("b.csv", 3)]
+    watching.pass_time(121)
+    assert places(tmp_path) == [("b.csv", 2), ("b.csv", 3), ("a.csv", 2)]
+    assert sum("microseconds are assumed" in line for line in watching.told) == 2
+
+
+def test_rows_that_contradict_themselves_are_told_as_soon_as_they_are_many(
+    run: Callable[..., Run], tmp_path: Path
+) -> None:
+    path = tmp_path / "flows.csv"
+    append(path, HEADER + b"".join(ROWS[:60]))
+    watching = run(path)
+    watching.look()
+    append(path, with_durations(ROWS[60:99], seconds=True))
+    watching.look()
+    assert not any("contradict" in line for line in watching.told)
+    append(path, with_durations(ROWS[99:120], seconds=True))
+    watching.look()
+    assert len([line for line in watching.told if "contradict themselves" in line]) == 1
+    watching.pass_time(121)
+    assert len([line for line in watching.told if "contradict themselves" in line]) == 1
+
+
 def test_files_that_are_gone_are_forgotten(
     run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +512,46 @@ def test_a_capture_that_was_quiet_goes_on_also_in_another_run(run: Callable[...,
     assert packets > 0.8 * len(pieces)
 
 
+@pytest.mark.parametrize("options", [{"max_flows": 5}, {"wanted": "iscx-tor-vpn-15s"}])
+def test_a_capture_that_would_be_cut_in_another_way_is_not_gone_on_with(
+    run: Callable[..., Run], tmp_path: Path, options: dict[str, object]
+) -> None:
+    path = tmp_path / "packets.pcap"
+    pieces = capture(60)
+    append(path, b"".join(pieces[:300]))
+    run(path).look()
+    count = len(records(tmp_path))
+    assert count > 0
+    append(path, b"".join(pieces[300:]))
+    other = run(path, **options)
+    other.look()
+    (error,) = (line for line in other.told if line.startswith("Error: "))
+    assert "start with the earlier --bundle and --max-flows, or name another --state" in error
+    assert len(records(tmp_path)) == count
+    again = run(path)
+    again.look()
+    again.pass_time(121)
+    assert [line for _, line in places(tmp_path)] == list(range(1, len(records(tmp_path)) + 1))
+    assert len(records(tmp_path)) > count
+
+
+def test_packets_of_no_flow_and_flows_that_end_early_are_told(run: Callable[..., Run], tmp_path: Path) -> None:
+    pieces = capture(60)
+    arp = bytes(12) + b"\x08\x06" + bytes(46)
+    append(tmp_path / "packets.pcap", b"".join(pieces) + struct.pack("<4I", 1_700_000_000, 0, 60, 60) + arp)
+    watching = run(tmp_path, max_flows=5)
+    watching.look()
+    watching.watch.end()
+    told = [line for line in watching.told if "packets of no flow" in line]
+    assert len(told) == 1
+    assert re.fullmatch(
+        r"packets.pcap: 1 packets of no flow; [1-9]\d* flows ended early since too many were open", told[0]
+    )
+    watching.pass_time(121)
+    watching.watch.end()
+    assert len([line for line in watching.told if "packets of no flow" in line]) == 1
+
+
 def test_a_damaged_capture_is_labelled_up_to_there(run: Callable[..., Run], tmp_path: Path) -> None:
     append(tmp_path / "packets.pcap", b"".join(capture(20)) + b"\xff" * 100)
     watching = run(tmp_path / "packets.pcap")
@@ -456,6 +620,40 @@ def test_a_run_that_is_killed_between_any_two_steps_repeats_and_loses_nothing(tm
     assert len(flows) > 30
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_a_kill_at_each_step_of_the_first_run_repeats_and_loses_nothing(tmp_path: Path, steps: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    append(folder / "a.csv", HEADER + b"".join(ROWS[:100]))
+    for _ in range(2):  # the second one is killed at that step after a restart
+        look_until(steps, folder, tmp_path)
+    running = Run(folder, tmp_path / "out")
+    running.look()
+    running.close()
+    assert places(tmp_path) == [("a.csv", line) for line in range(2, 102)]
+
+
+def test_where_the_state_takes_nothing_no_more_is_written(
+    run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path / "flows.csv", HEADER + b"".join(ROWS))
+    monkeypatch.setattr(following, "_PIECE", 8192)
+    watching = run(tmp_path / "flows.csv")
+    watching.watch.look()
+    written = len(records(tmp_path))
+
+    def full(place: Place | None, mark: tuple[int, int]) -> None:
+        watching.watch.stop.set()
+        watching.sink.give_up = True
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(watching.progress, "save", full)
+    watching.look()
+    assert watching.watch.flows == written
+    run(tmp_path / "flows.csv").look()
+    assert [line for _, line in places(tmp_path)] == list(range(2, 202))
+
+
 def test_two_runs_do_not_share_a_state(tmp_path: Path) -> None:
     first = Progress(tmp_path / "state")
     with pytest.raises(FlowsError, match="another run uses it"):
@@ -467,6 +665,30 @@ def test_two_runs_do_not_share_a_state(tmp_path: Path) -> None:
 def test_a_state_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"something else" * 100)
     with pytest.raises(FlowsError, match=r"state: the state cannot be used: file is not a database"):
+        Progress(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("table", "value"),
+    [
+        ("places SET place", "[]"),
+        ("places SET place", '{"key": "1", "offset": "7"}'),
+        ("places SET place", '{"key": "1", "offset": -7}'),
+        ("places SET place", '{"key": "1", "rests": [null]}'),
+        ("places SET place", '{"key": "1", "color": 7}'),
+        ("places SET place", "{"),
+        ("output SET inode", "many"),
+        ("output SET size", "many"),
+    ],
+)
+def test_a_state_with_damaged_values_is_one_line(tmp_path: Path, table: str, value: str) -> None:
+    progress = Progress(tmp_path / "state")
+    progress.save(Place("1"), (1, 2))
+    progress.close()
+    with sqlite3.connect(tmp_path / "state") as database:
+        database.execute(f"UPDATE {table} = ?", (value,))
+    database.close()
+    with pytest.raises(FlowsError, match=r"state: the state is damaged; remove it, or name another --state$"):
         Progress(tmp_path / "state")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -111,6 +112,20 @@ def test_a_reader_that_leaves_ends_it_quietly(run: Run, tmp_path: Path) -> None:
     assert got.count(b"\n") <= count
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_names_with_line_ends_or_other_bytes_than_utf_8_break_nothing(run: Run, tmp_path: Path, form: str) -> None:
+    for name in (b"a\nb.csv", b"\xff.csv", b"c.csv"):
+        append(Path(os.fsdecode(bytes(tmp_path) + b"/" + name)), HEADER + ROWS[0] + ROWS[1])
+    watch = run("watch", tmp_path, "--format", form, ready="watching")
+    watch.wait_for(lambda: len(watch.lines) == 6 + (form == "csv"))
+    assert watch.end() == 0
+    if form == "csv":
+        names = [row["file"] for row in csv.DictReader(line.decode() for line in watch.lines)]
+    else:
+        names = [json.loads(line)["file"] for line in watch.lines]
+    assert sorted(names) == [r"\xff.csv"] * 2 + [r"a\nb.csv"] * 2 + ["c.csv"] * 2
+
+
 def test_the_watched_file_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "flows.csv"
     path.write_bytes(HEADER + ROWS[0])
@@ -129,6 +144,10 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
         (f"{tmp_path}", "-o", f"{tmp_path}/labels.csv"): "would be read again",
         (f"{tmp_path}", "-o", "/no/such/folder/flows.jsonl"): "there is no folder /no/such/folder",
         (f"{tmp_path}", "--state", f"{tmp_path}/state"): "the state cannot be used: file is not a database",
+        (f"{tmp_path}", "--state", f"{tmp_path}/o", "-o", f"{tmp_path}/../{tmp_path.name}/o"): "is -o too",
+        (f"{tmp_path}/a.csv", "--state", f"{tmp_path}/a.csv"): "is the file that is watched too",
+        (f"{tmp_path}", "-o", f"{tmp_path}/state"): "state: cannot be written: it holds something else",
+        (f"{tmp_path}", "-o", "/dev/null"): "/dev/null: cannot be written: it is no regular file",
         (f"{tmp_path}", "--bundle", "no-such"): "no-such",
     }
     runs = {
@@ -141,3 +160,4 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
         assert process.returncode in (1, 2)
         assert line.startswith("Error: ")
         assert reasons[words] in line
+    assert os.listdir(tmp_path) == ["state"]
