@@ -90,7 +90,7 @@ def command(
       etcc-edge evaluate flows.csv --bundle my-cnn --bundle my-lstm --json
       etcc-edge evaluate --captures captures.csv --bundle my-bundle
     """
-    check_source(flows, captures, columns=protocol_column or application_column or groups)
+    check_source([flows] if flows else [], captures, columns=protocol_column or application_column or groups)
     source = captures or flows or ""
     if flows == STDIN:
         raise click.UsageError("evaluate reads its flows twice; name a file instead of standard input")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import click
@@ -23,15 +25,19 @@ MORE_CAPTURES = "More captures of each pair of labels may help; look at the spli
 """What to do where a network is worse than its most frequent label."""
 
 
-def check_source(flows: object, captures: str | None, *, columns: object, profile: str | None = None) -> None:
-    """Raises UsageError unless there are either flows files or a table of captures, with the options that are for
-    them. ``columns``: what is for files alone."""
+def check_source(flows: Sequence[str], captures: str | None, *, columns: object, profile: str | None = None) -> None:
+    """Raises UsageError unless there are either flows files, each once, or a table of captures, with the options that
+    are for them. ``columns``: what is for files alone."""
     if bool(flows) == bool(captures):
         raise click.UsageError("name either FLOWS or --captures TABLE")
     if captures and columns:
         raise click.UsageError("the table of --captures holds the labels; leave out columns of labels and --groups")
     if profile and not captures:
         raise click.UsageError("--profile is for captures; name them with --captures TABLE")
+    for first, second in combinations(filter(os.path.exists, flows), 2):
+        if os.path.samefile(first, second):
+            again = "is given twice" if first == second else f"is the same file as {first}"
+            raise click.UsageError(f"{second} {again}; name each file once")
 
 
 def check_is_no_input(target: Path, inputs: Iterable[str | None], captures: CaptureTable | None) -> None:
