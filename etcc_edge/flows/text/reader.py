@@ -250,9 +250,8 @@ class FlowFile(ColumnFlows[TextBatch]):
     def _refuse_header(self, batch: TextBatch, row: int) -> None:
         """Raises FlowsError where a row is a header of other columns: no row after it may be read by the first."""
         begin, end = batch.spans[row].tolist()
-        cells = [header_key(cell.strip(' "')) for cell in batch.block[begin:end].decode("utf-8", "replace").split(",")]
-        if cells[0] not in self._header_keys:
-            return
+        text = batch.block[begin:end].removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        cells = [header_key(cell.strip(' "')) for cell in text.split(",")]
         if len(self._header_keys.intersection(cells)) >= FEWEST_NAMES:
             raise FlowsError(
                 f"{self.name}:{batch.line[row]}: is a second header, with other columns than the first; split the file "

@@ -19,6 +19,12 @@ std::string_view without_line_end(std::string_view text) {
   return text;
 }
 
+// A file joined to another one may begin with a byte order mark.
+std::string_view without_mark(std::string_view text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  return text;
+}
+
 const char* find(const char* begin, const char* end, char wanted) {
   if (begin == end) return nullptr;
   return static_cast<const char*>(std::memchr(begin, wanted, static_cast<std::size_t>(end - begin)));
@@ -95,7 +101,7 @@ Rows RowParser::parse(std::span<const char> bytes, bool last, std::int64_t first
             .lines = 1,
             .stray_quote = false};
     const std::string_view text = trimmed(line);
-    const bool is_header = !header.empty() && text == header;
+    const bool is_header = !header.empty() && without_mark(text) == header;
     if (text.empty() || is_header || (layout_.comment != '\0' && text.front() == layout_.comment)) {
       ++(is_header ? rows.repeated_headers : rows.blank_lines);
     } else {
