@@ -138,10 +138,11 @@ class ColumnFlows(ABC, Generic[BatchT_co]):
         whole = counts.rows - counts.unlabelled + counts.contradictory
         if counts.contradictory <= BROKEN_SHARE * whole:
             return ""
+        units = (self.reading.time_unit, self.reading.gap_unit)
         broken = ", ".join(f"{relation.text} in {count}" for relation, count in self._broken.most_common(3))
         return (
             f"{counts.contradictory} of {whole} rows contradict themselves (broken first: {broken}): probably "
-            f"{likely_cause(self._contradictory(), counts.contradictory / whole, self.reading.time_unit)}"
+            f"{likely_cause(self._contradictory(), counts.contradictory / whole, units)}"
         )
 
     @property

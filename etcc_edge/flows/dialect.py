@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from etcc_edge.arrays import F64
+from etcc_edge.arrays import F64, Bools
 from etcc_edge.flows.features import Dialect, dialects, features, header_key
 
 # Canonical times are microseconds; a meter may write any of these.
@@ -29,7 +29,8 @@ class Reading:
     dialect: Dialect
     columns: Mapping[str, int]
     factors: Mapping[str, float]
-    time_unit: str
+    time_unit: str  # of durations
+    gap_unit: str  # of all other times
     notes: tuple[str, ...]
     repeated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     later_rows_tell: bool = False
@@ -57,10 +58,10 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
     chosen = shares.index(max(shares))
     dialect, columns = candidates[chosen]
     units = _time_units(samples[chosen])
-    duration_unit, iat_unit = units or ("us", "us")
+    duration_unit, gap_unit = units or ("us", "us")
     factors = {}
     for name in columns:
-        unit = duration_unit if name == "flow_duration" else iat_unit
+        unit = duration_unit if name == "flow_duration" else gap_unit
         factors[name] = _MICROSECONDS[unit] if features()[name].unit == "us" else 1.0
     notes = [dialect.note] if dialect.note else []
     others = [
@@ -74,10 +75,16 @@ def recognise(cells: Sequence[str], read_sample: ReadSample) -> Reading | None:
         )
     if units is None and any(len(values) for values in samples[chosen].values()):
         notes.append("its values do not tell the unit of times; microseconds are assumed")
-    if duration_unit != iat_unit:
-        notes.append(f"durations are in {duration_unit}, inter-arrival times in {iat_unit}, by their values")
+    if duration_unit != gap_unit:
+        notes.append(f"durations are in {duration_unit}, inter-arrival times in {gap_unit}, by their values")
     may_tell = units is None and {"flow_duration", "flow_packets_per_s"} <= columns.keys()
-    return Reading(dialect, columns, factors, duration_unit, tuple(notes), _repeated(dialect, keys), may_tell)
+    repeated = _repeated(dialect, keys)
+    return Reading(dialect, columns, factors, duration_unit, gap_unit, tuple(notes), repeated, may_tell)
+
+
+def scaled(values: F64, factor: float) -> F64:
+    """In the canonical unit; -1, which means none, stays."""
+    return np.where(values == -1, values, values * factor)
 
 
 def _columns(dialect: Dialect, keys: Sequence[str]) -> dict[str, int]:
@@ -121,8 +128,9 @@ def _sensible_share(sample: Values) -> float:
 def _time_units(sample: Values) -> tuple[str, str] | None:
     """Units of durations and of inter-arrival times; None where the values do not tell.
 
-    packets = rate × duration gives the one (where packets are not counted: the smallest unit in which flows
-    have at least one packet); mean inter-arrival time × (packets - 1) = duration gives the other.
+    packets = rate × duration gives the one; mean inter-arrival time × (packets - 1) = duration gives the other. Where
+    packets are not counted, it is the one unit in which both hold, else the smallest in which flows have at least one
+    packet.
     """
     with np.errstate(all="ignore"):
         duration, rate = sample.get("flow_duration"), sample.get("flow_packets_per_s")
@@ -135,6 +143,8 @@ def _time_units(sample: Values) -> tuple[str, str] | None:
         if "fwd_packets" in sample and "bwd_packets" in sample:
             packets = (sample["fwd_packets"] + sample["bwd_packets"])[usable]
             unit = _nearest_unit(_median(packets / per_unit))
+        elif (common := _common_unit(sample, usable, per_unit)) is not None:
+            return common, common
         else:
             fits = (u for u, factor in _MICROSECONDS.items() if np.mean(per_unit * factor >= 0.9) > 0.95)
             unit = next(fits, "us")
@@ -148,6 +158,20 @@ def _time_units(sample: Values) -> tuple[str, str] | None:
             return unit, unit
         ratio = _median(duration[usable][usable_gaps] / gaps[usable_gaps])
         return unit, _nearest_unit(ratio * _MICROSECONDS[unit])
+
+
+def _common_unit(sample: Values, usable: Bools, per_unit: F64) -> str | None:
+    """The unit of durations and of gaps in which packets, by rate and duration, fit nearly all mean gaps."""
+    if "flow_iat_mean" not in sample:
+        return None
+    gaps = sample["flow_iat_mean"][usable]
+    told = gaps > 0
+    packets = sample["flow_duration"][usable][told] / gaps[told] + 1  # in any unit, as long as it is one
+    for unit, factor in _MICROSECONDS.items():
+        fit = np.abs(per_unit[told] * factor / packets - 1) <= _ROUNDING
+        if told.any() and np.mean(fit) > 0.95:
+            return unit
+    return None
 
 
 def _median(values: F64) -> float:

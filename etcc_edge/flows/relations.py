@@ -34,7 +34,7 @@ RELATIONS = (
         "sum",
         ("fwd_packet_length_total", "bwd_packet_length_total", "flow_bytes_per_s", "flow_duration"),
     ),
-    # What is left of the first where a meter does not count packets: another unit shows, and nothing less.
+    # Packets by rate and duration, as not every meter counts them. Another unit shows, and nothing less.
     Relation(
         "a packet at least, and mean gap × (packets - 1) near the duration",
         "gaps",
@@ -50,5 +50,4 @@ BROKEN_SHARE = 0.01
 
 def relations_of(features: Collection[str]) -> tuple[Relation, ...]:
     """Those between the given features."""
-    relations = tuple(relation for relation in RELATIONS if all(name in features for name in relation.columns))
-    return tuple(relation for relation in relations if relation.kind != "gaps" or RELATIONS[0] not in relations)
+    return tuple(relation for relation in RELATIONS if all(name in features for name in relation.columns))

@@ -15,6 +15,7 @@ from etcc_edge.arrays import F32, I32, I64, U64, Bools, Text
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
+from etcc_edge.flows.dialect import scaled
 from etcc_edge.flows.features import Dialect, preset
 from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, microseconds
 from etcc_edge.flows.labels import label_key, spell
@@ -305,7 +306,8 @@ class _Identity:
                 values[:, i] = batch.features[:, self._numbers[name]]
         with np.errstate(over="ignore"):
             for (name, factor), cells in zip(self._factors.items(), texts[len(identifiers) :], strict=True):
-                values[:, IDENTITY_FEATURES.index(name)] = np.array([cell_number(cell) for cell in cells]) * factor
+                numbers = np.array([cell_number(cell) for cell in cells])
+                values[:, IDENTITY_FEATURES.index(name)] = scaled(numbers, factor)
         self._service.append(self._rule.codes(values))
         hashes = flow_hashes(identifiers, values)
         self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]

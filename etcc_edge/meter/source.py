@@ -159,7 +159,7 @@ class CaptureSource(ColumnFlows[CaptureBatch]):
         self.cells = self.columns = tuple(cells)
         self._cells = tuple(cells.values())
         columns = {name: self.columns.index(name) for name in features() if name in self._numbers}
-        self.reading = Reading(dialect, columns, dict.fromkeys(columns, 1.0), "us", ())
+        self.reading = Reading(dialect, columns, dict.fromkeys(columns, 1.0), "us", "us", ())
 
     @property
     def header(self) -> Header:

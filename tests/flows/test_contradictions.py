@@ -22,7 +22,7 @@ from etcc_edge.infer.file import label_file
 FLOWS = 400
 CIC = {name: keys[0] for name, keys in dialect_named("cicdarknet2020").columns.items()}
 MEASURED = [name for name in CIC if name not in ("src_port", "dst_port", "ip_protocol")]
-TIMES = [name for name in CIC if "iat" in name or name == "flow_duration"]
+TIMES = ["flow_duration", *(name for name in CIC if "iat" in name)]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def label(path: Path, tmp_path: Path):
 def test_every_generated_flow_keeps_all_relations(tmp_path, table):
     path = written(tmp_path / "flows.csv", table)
     with FlowFile(path) as file:
-        assert len(file.relations) == 9  # without idle times, which hold capture times here
+        assert len(file.relations) == 10  # without idle times, which hold capture times here
     assert not statuses(path).any()
     assert label(path, tmp_path).contradiction == ""
 
@@ -75,7 +75,7 @@ def test_every_real_flow_keeps_all_relations(real_flows, name):
 
 
 def test_every_dialects_real_flows_keep_all_relations(real_flows):
-    for path in (real_flows / "dialects").iterdir():
+    for path in [*(real_flows / "dialects").iterdir(), *(real_flows / "meter").glob("*/*.csv")]:
         with FlowFile(path) as file:
             list(file.batches(list(file.reading.columns)))
             assert file.counts.contradictory == 0, path
@@ -88,6 +88,37 @@ def test_a_rate_that_is_off_by_more_than_5_percent_is_one(tmp_path, table, featu
     found = statuses(path)
     assert np.flatnonzero(found).tolist() == [5]
     assert found[5] == CONTRADICTION
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 6])
+def test_a_rate_that_was_rounded_is_none(tmp_path, table, decimals):
+    rates = ["flow_packets_per_s", "flow_bytes_per_s"]
+    rows = changed(table, slice(None), rates, lambda rate: f"{rate:.{decimals}f}")
+    for row in rows[1:5]:  # two packets in 71 s are 0.028 packets/s
+        values = dict.fromkeys(("fwd_packets", "bwd_packets", "fwd_packet_length_total"), "1")
+        values |= dict.fromkeys(("flow_duration", "flow_iat_min", "flow_iat_mean", "flow_iat_max"), "71000000")
+        values |= {"bwd_packet_length_total": "0", "flow_packets_per_s": f"{2 / 71:.{decimals}f}"}
+        values |= {"flow_bytes_per_s": f"{1 / 71:.{decimals}f}"}
+        for name, value in values.items():
+            row[place(rows, name)] = value
+    assert not statuses(written(tmp_path / "flows.csv", rows)).any()
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3, 1e6])
+def test_gaps_in_another_unit_than_the_duration_are_one(tmp_path, table, factor):
+    gaps = [name for name in TIMES if name != "flow_duration"]
+    rows = changed(table, slice(FLOWS // 2, None), gaps, lambda time: repr(time * factor))
+    expected = [
+        i >= FLOWS // 2 and all(float(row[place(table, name)]) > 0 for name in ("flow_duration", "flow_iat_mean"))
+        for i, row in enumerate(table[1:])
+    ]
+    assert sum(expected) > FLOWS // 3
+    assert (statuses(written(tmp_path / "flows.csv", rows)) == CONTRADICTION).tolist() == expected
+
+
+def test_a_mean_gap_of_zero_says_nothing(tmp_path, table):
+    gaps = [f"flow_iat_{part}" for part in ("min", "mean", "max")]
+    assert not statuses(written(tmp_path / "flows.csv", changed(table, slice(None), gaps, lambda _: "0"))).any()
 
 
 def test_a_rate_that_is_off_by_less_is_none(tmp_path, table):
@@ -158,6 +189,10 @@ CASES = {
     "minutes after microseconds": (
         lambda table: changed(table, slice(FLOWS // 2, None), TIMES, lambda t: repr(t / 6e7)),
         "some durations are in minutes, others are not",
+    ),
+    "gaps alone in milliseconds after microseconds": (
+        lambda table: changed(table, slice(FLOWS // 2, None), TIMES[1:], lambda t: repr(t / 1e3)),
+        "some inter-arrival times are in ms, others are not",
     ),
     "logarithms": (
         lambda table: changed(table, slice(None), MEASURED, lambda v: repr(math.log1p(max(v, 0)))),

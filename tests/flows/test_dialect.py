@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from etcc_edge.flows.dialect import Reading, recognise
-from etcc_edge.flows.features import dialect_named, dialects
+from etcc_edge.flows.features import dialect_named, dialects, features
 from etcc_edge.flows.text.reader import FlowFile
 
 PER_SECOND = {"us": 1e6, "ms": 1e3, "s": 1.0}
@@ -96,6 +96,37 @@ def test_inter_arrival_times_may_have_another_unit_than_durations(meter, duratio
     assert reading.factors["flow_duration"] == pytest.approx(1e6 / PER_SECOND[duration])
     assert reading.factors["flow_iat_mean"] == pytest.approx(1e6 / PER_SECOND[gaps])
     assert reading.notes[-1] == f"durations are in {duration}, inter-arrival times in {gaps}, by their values"
+
+
+@pytest.mark.parametrize("unit", ["us", "ms", "s"])
+def test_the_unit_of_large_flows_is_told_where_packets_are_not_counted(unit):
+    seconds, packets = np.array([0.06, 0.9, 14.0]), np.array([1200.0, 9000.0, 88_000.0])
+    table = iscx(unit, unit)
+    reading = recognised(
+        {
+            **table,
+            "duration": seconds * PER_SECOND[unit],
+            "flowPktsPerSecond": packets / seconds,
+            "mean_flowiat": seconds / (packets - 1) * PER_SECOND[unit],
+        }
+    )
+    assert reading is not None
+    assert (reading.time_unit, reading.gap_unit, reading.notes) == (unit, unit, ())
+
+
+@pytest.mark.parametrize("unit", ["us", "ms", "s"])
+def test_real_flows_of_uncounted_packets_are_read_in_each_unit(real_flows, unit):
+    with FlowFile(real_flows / "iscx-tor-vpn-15s" / "flows.csv") as file:
+        names = list(file.reading.columns)
+        values = np.concatenate([batch.features for batch in file.batches(names)]).astype(np.float64)
+    values = values[(values[:, names.index("flow_duration")] > 0) & (values[:, names.index("flow_iat_mean")] > 0)]
+    times = [i for i, name in enumerate(names) if features()[name].unit == "us"]
+    values[:, times] *= PER_SECOND[unit] / 1e6
+    header = [dialect_named("iscx2016-time").columns[name][0] for name in names]
+    rng = np.random.default_rng(0)
+    for rows in [slice(None), *(rng.integers(0, len(values), count) for count in (1, 2, 3, 4, 5) * 40)]:
+        reading = recognised(dict(zip(header, values[rows].T, strict=True)))
+        assert (reading.time_unit, reading.gap_unit) == (unit, unit)
 
 
 def test_rates_and_counts_are_never_scaled():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import etcc_edge._native as _native
 from etcc_edge.errors import FlowsError
@@ -16,6 +19,7 @@ from etcc_edge.flows.table import BATCH_ROWS, ArrayTable, TableFlows
 from etcc_edge.flows.text.reader import FlowFile
 
 GENERATED = Path(__file__).parents[1] / "data" / "generated-flows.csv"
+CELLS = ("1", "10", "0.001", "-1", "-2.5", "1000000", "", "?", "9 pkt", "1e3x", "x", "1e400", "0")
 FEATURES = ("flow_duration", "flow_iat_mean", "flow_iat_max")
 
 
@@ -73,6 +77,26 @@ def test_strict_stops_at_the_first_row_without_labels(cell: str, words: str) -> 
         list(flows.batches(FEATURES, strict=True))
 
 
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from(CELLS)] * 5), min_size=1, max_size=20), st.sampled_from(["us", "ms", "s"]))
+def test_a_table_and_a_file_of_the_same_cells_give_the_same_rows(rows: list[tuple[str, ...]], unit: str) -> None:
+    factor = {"us": 1.0, "ms": 1e3, "s": 1e6}[unit]
+    known = [f"{value:g}" for value in (10 / factor, 1e6, 1 / factor, 1 / factor, 1 / factor)]
+    table = [known, *rows]  # the first tells the unit, mostly
+    names = list(columns())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flows.csv"
+        path.write_text("\n".join(map(",".join, [names, *table])) + "\n")
+        with FlowFile(path) as file:
+            [expected] = file.batches(["flow_iat_max"])
+    cells = np.array(table, object)
+    with flows_of({name: cells[:, i] for i, name in enumerate(names)}) as flows:
+        [batch] = flows.batches(["flow_iat_max"])
+        assert (flows.reading.factors, vars(flows.counts)) == (file.reading.factors, vars(file.counts))
+    np.testing.assert_array_equal(batch.features, expected.features)
+    assert batch.status.tolist() == expected.status.tolist()
+
+
 def test_many_rows_come_in_several_batches_with_their_numbers() -> None:
     with flows_of(columns(2 * BATCH_ROWS + 1)) as flows:
         batches = list(flows.batches(FEATURES))
@@ -127,6 +151,13 @@ def test_a_value_is_multiplied_before_it_is_rounded() -> None:
     np.testing.assert_array_equal(read(values, 5, factor=1e3), np.where(np.isfinite(expected), expected, np.nan))
 
 
+@pytest.mark.parametrize("type_", ["f4", "f8", "i1", "i2", "i4", "i8"])
+def test_minus_one_means_none_in_any_unit(type_: str) -> None:
+    values = np.array([-1, 2, -3] * 50).astype(type_)
+    assert read(values, 150, factor=1e3).tolist() == [-1, 2000, -3000] * 50
+    assert read(values[::3], 50, factor=1e3).tolist() == [-1] * 50
+
+
 @pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
 @pytest.mark.parametrize("offset", [0, 3, 8])
 def test_rows_without_value_are_those_whose_bit_is_0(n: int, offset: int) -> None:
@@ -156,10 +187,11 @@ def test_columns_that_do_not_fit_are_refused() -> None:
 
 
 def test_cells_of_text_are_parsed_as_in_a_file() -> None:
-    data = b'1.5 +2"7"x?'
-    numbers, wrong = _native.parse_cells(np.frombuffer(data, np.uint8), np.array([0, 3, 6, 9, 10, 11, 11]))
-    np.testing.assert_array_equal(numbers, [1.5, 2, 7, np.nan, np.nan, np.nan])
-    assert wrong.tolist() == [0, 0, 0, 1, 0, 0]
+    data = b'1.5 +2"7"x?9 pkt1e4001e400x'
+    ends = np.array([0, 3, 6, 9, 10, 11, 11, 16, 21, 27])
+    numbers, wrong = _native.parse_cells(np.frombuffer(data, np.uint8), ends)
+    np.testing.assert_array_equal(numbers, [1.5, 2, 7, np.nan, np.nan, np.nan, np.nan, np.inf, np.nan])
+    assert wrong.tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 1]
     for ends in ([0, 99], [3, 1], [-1, 1], []):
         with pytest.raises(ValueError, match=r"text|ends"):
             _native.parse_cells(np.frombuffer(data, np.uint8), np.array(ends, np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def test_a_darknet_file_needs_no_options(flows: Path) -> None:
     assert set(read.protocol) <= {"Tor", "VPN", "Non-VPN"}
     assert all(name.startswith("generated-") for name in read.flow_id)
     assert len(set(read.identity.tolist())) == 50
+
+
+def test_a_flow_without_duration_has_one_identity_in_any_unit(flows: Path) -> None:
+    table = list(csv.reader(flows.open()))
+    times = [i for i, name in enumerate(table[0]) if name == "Flow Duration" or "IAT" in name]
+    table[1][times[0]] = "-1"
+    identities = []
+    for factor in (1, 1e-3):
+        scaled = [
+            [cell if cell == "-1" or i not in times else repr(float(cell) * factor) for i, cell in enumerate(row)]
+            for row in table[1:]
+        ]
+        flows.write_text("".join(",".join(row) + "\n" for row in [table[0], *scaled]))
+        identities.append(read_labelled(flows, ["fwd_packets"]).identity[0])
+    assert identities[0] == identities[1]
 
 
 def test_spellings_that_differ_in_case_or_hyphens_are_one_label(flows: Path) -> None:

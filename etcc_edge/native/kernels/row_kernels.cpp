@@ -182,7 +182,8 @@ inline bool read_plain(const char* at, std::size_t length, const char* readable_
     return false;
   }
   const double number = static_cast<double>(static_cast<std::int64_t>(decimal.digits)) / powers_of_ten[decimal.before];
-  value = static_cast<float>((negative ? -number : number) * factor);
+  if (negative) factor = number == 1 ? -1 : -factor;  // -1 means none, in any unit
+  value = static_cast<float>(number * factor);
   return is_finite(value);
 }
 

@@ -20,7 +20,8 @@ constexpr std::size_t block_rows = 64;  // of all columns, which then lie in the
 
 template <class T>
 float number(T value, double factor) {
-  const auto rounded = static_cast<float>(static_cast<double>(value) * factor);
+  const auto exact = static_cast<double>(value);
+  const auto rounded = static_cast<float>(exact == -1 ? exact : exact * factor);
   return std::isfinite(rounded) ? rounded : no_value;
 }
 

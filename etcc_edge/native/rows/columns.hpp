@@ -22,7 +22,7 @@ struct NumberCells {
   const std::uint8_t* validity = nullptr;  // the least significant bit first; nullptr: every row has a value
   std::size_t offset = 0;                  // of the first row, in bits of `validity`
   const std::uint8_t* wrong = nullptr;     // nullptr: every value is a number
-  double factor = 1;                       // what brings a value to its canonical unit
+  double factor = 1;                       // what brings a value but -1 (none) to its canonical unit
 };
 
 // Where the rows go, n of them, as `Rows` has them.

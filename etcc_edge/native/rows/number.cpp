@@ -22,11 +22,12 @@ bool parse_number(std::string_view text, double& number) {
     if (text.empty() || text.front() == '-') return false;
   }
   const char* end = text.data() + text.size();
-  const auto [stop, failure] = std::from_chars(text.data(), end, number);
+  double whole = 0;
+  const auto [stop, failure] = std::from_chars(text.data(), end, whole);
   if (stop != end || failure == std::errc::invalid_argument) return false;
-  if (failure == std::errc::result_out_of_range) {
-    number = std::strtod(std::string(text).c_str(), nullptr);  // tells too large (infinite) from too small (zero)
-  }
+  // strtod tells too large (infinite) from too small (zero).
+  const bool is_beyond = failure == std::errc::result_out_of_range;
+  number = is_beyond ? std::strtod(std::string(text).c_str(), nullptr) : whole;
   return true;
 }
 
@@ -34,7 +35,7 @@ bool parse_number(std::string_view text, double factor, float& value) {
   value = std::numeric_limits<float>::quiet_NaN();
   double number = 0;
   if (!parse_number(text, number)) return false;
-  const auto rounded = static_cast<float>(number * factor);
+  const auto rounded = static_cast<float>(number == -1 ? number : number * factor);
   if (std::isfinite(rounded)) value = rounded;
   return true;
 }

@@ -151,6 +151,13 @@ def test_a_number_is_the_same_however_it_is_read(instruction_set, cells, factor)
     assert list(map(repr, numbers(cells, factor, instruction_set))) == list(map(repr, exact))
 
 
+@pytest.mark.parametrize("instruction_set", _native.instruction_sets())
+@pytest.mark.parametrize("cell", [b"-1", b"-1.0", b"-1.000000000000000000000", b"-1e0", b" -1 "])
+def test_minus_one_means_none_in_any_unit(instruction_set, cell):
+    assert numbers([cell] * 40, 1e6, instruction_set) == [-1] * 40
+    assert numbers([b"-1.5", b"1", b"-0.1"] * 40, 1e3, instruction_set) == [-1500, 1000, -100] * 40
+
+
 def test_a_number_is_scaled_before_it_is_rounded():
     assert number(b"0.1", 1e6) == 100_000
     assert number(b"1e-330", 1e6) == 0
@@ -169,15 +176,32 @@ def test_a_number_is_scaled_before_it_is_rounded():
         (HEADER + ROW * 2).removesuffix(b"\n"),
         HEADER + b"\n" + ROW + b" \t\r\n" + ROW + b"\n\n",
         HEADER + ROW + HEADER + ROW,
+        (b"\xef\xbb\xbf" + HEADER + ROW) * 2,
+        HEADER + ROW + b"\xef\xbb\xbf" + HEADER + ROW,
         gzip.compress(HEADER + ROW * 2),
     ],
-    ids=["LF", "CRLF", "BOM", "no final newline", "blank lines", "repeated header", "gzip"],
+    ids=[
+        *("LF", "CRLF", "BOM", "no final newline", "blank lines"),
+        *("repeated header", "BOM twice", "repeated header with BOM", "gzip"),
+    ],
 )
 def test_two_flows_are_two_flows_however_the_file_is_written(opened, data):
     [batch] = opened(data).batches(FEATURES, [NOTE], strict=True)
     assert batch.features.tolist() == [[1e6, 800], [1e6, 800]]
     assert batch.row_bytes() == [ROW.rstrip()] * 2
     assert batch.text(0) == ["a", "a"]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("first", [b"", b"note,", b"an unknown name,", b'"'], ids=["known", "own", "unknown", "quoted"])
+def test_a_second_header_with_other_columns_is_an_error(opened, mark, first):
+    names = HEADER.strip().removesuffix(b",note").split(b",")
+    other = first + b",".join(names[::-1]) + (b"" if first.endswith(b",") else b",note")
+    if first == b'"':
+        other = other.replace(b",", b'","') + first
+    file = opened(mark + HEADER + ROW + mark + other + b"\n" + ROW)
+    with pytest.raises(FlowsError, match=r"f\.csv:3: is a second header, with other columns than the first"):
+        list(file.batches(FEATURES))
 
 
 def test_features_come_in_the_order_asked_for(opened):
