@@ -90,8 +90,8 @@ class _Command(click.Command):
     "--min-confidence",
     metavar="P",
     type=NumberRange(0, 1),
-    help="Leave the application empty where both confidences multiplied are below P; 0 gives every guess. Default: "
-    "what the bundle asks for.",
+    help="Leave the application empty where both confidences multiplied are below P and no rule names it; 0 gives "
+    "every guess. Default: what the bundle asks for.",
 )
 @click.option(
     "--columns",
