@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from frames import (
     CLIENT_6,
+    ETHERNET,
     FIN,
     IP4,
     IP6,
@@ -120,6 +121,21 @@ def test_a_chain_of_headers_without_an_end_is_no_packet() -> None:
 def test_a_cut_frame_keeps_the_payload_that_ip_tells_of() -> None:
     whole = ethernet(ip4(udp(bytes(1000))))
     assert flows(pcap([Record(whole[:64], wire=len(whole))] * 2, snap=64)) == [(FLOW_4, 2000)]
+
+
+@pytest.mark.parametrize(
+    ("packet", "flow"), [(ip4(udp(bytes(1000)), length=0), FLOW_4), (ip6(udp(bytes(1000)), length=0), FLOW_6)]
+)
+def test_a_cut_frame_without_a_length_in_ip_has_its_length_on_the_wire(packet: bytes, flow: str) -> None:
+    assert flows(pcap([Record(packet[:64], wire=len(packet))] * 2, 101)) == [(flow, 2000)]
+    assert flows(pcap([Record(packet, wire=64)] * 2, 101)) == [(flow, 2000)]
+    [(_, size)] = flows(pcap([Record(packet[:64], wire=(1 << 32) - 1)] * 2, 101))
+    assert size < 1 << 21
+
+
+def test_a_link_type_may_say_how_long_the_checksum_behind_each_frame_is() -> None:
+    captures = [pcap([FRAME + bytes(4)] * 2, link) for link in (ETHERNET, ETHERNET | 0x24000000, ETHERNET | 0xFFFF0000)]
+    assert [flows(capture) for capture in captures] == [[(FLOW_4, 8)]] * 3
 
 
 def test_frames_of_no_bytes_and_of_256_kb_are_read() -> None:

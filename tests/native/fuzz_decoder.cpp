@@ -1,5 +1,7 @@
 // Any bytes as a frame: it is a packet or it is skipped, and what it says is within what its headers can say.
-// The first byte of the input chooses the link type, or the strict profile.
+// The first byte of the input chooses the link type, or the strict profile; the second, how much longer than captured
+// the frame is said to be.
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -23,10 +25,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 2) return 0;
   const Bytes bytes = Bytes(data, size).subspan(2);
   const bool strict = data[0] % (links.size() + 1) == links.size();
-  const Frame frame{.time = 5,
-                    .link = strict ? 1 : links[data[0] % (links.size() + 1)],
-                    .bytes = bytes,
-                    .wire_length = static_cast<std::uint32_t>(bytes.size() + data[1] % 8)};
+  const Frame frame{
+      .time = 5,
+      .link = strict ? 1 : links[data[0] % (links.size() + 1)],
+      .bytes = bytes,
+      .wire_length = static_cast<std::uint32_t>(bytes.size() + (std::uint64_t{data[1]} % 8 << data[1] / 8))};
   Packet packet;
   const Skip skip = decode(frame, strict, packet);
   require(static_cast<std::size_t>(skip) < skip_reasons);
@@ -42,8 +45,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (strict) {
     require(packet.version == 4 && packet.payload + packet.header <= bytes.size());
   } else {
-    constexpr std::uint32_t longest_packet = 65'535;
-    require(packet.payload <= longest_packet || packet.payload <= bytes.size());
+    constexpr std::uint32_t longest_packet = 65'535, longest_frame = 1 << 20;
+    require(packet.payload <= longest_packet || packet.payload <= bytes.size() ||
+            packet.payload <= std::min(frame.wire_length, longest_frame));
   }
   return 0;
 }

@@ -125,7 +125,7 @@ bool CaptureReader::start() {
   if (!big_endian_ && !nanoseconds_ && swapped != microsecond_magic) return fail("it is neither pcap nor pcapng");
   if (rest().size() < file_header) return false;
   snap_length_ = number(16);
-  link_ = number(20) & 0x0fff'ffff;  // the upper bits say how long a checksum is
+  link_ = number(20) & 0xffff;  // the upper bits say how long a checksum is behind each frame
   begin_ += file_header;
   form_ = Form::pcap;
   return true;
