@@ -43,9 +43,9 @@ def udp(source_port: int, target_port: int, payload: bytes = b"") -> bytes:
     return struct.pack(">HHHH", source_port, target_port, 8 + len(payload), 0) + payload
 
 
-def tagged(frame: bytes, tag: int) -> bytes:
-    """With a VLAN's tag."""
-    return frame[:12] + struct.pack(">HH", 0x8100, tag) + frame[12:]
+def tagged(frame: bytes, tag: int, kinds: Iterable[int] = (0x8100,)) -> bytes:
+    """With a VLAN's tags of these types, the outer one first."""
+    return frame[:12] + b"".join(struct.pack(">HH", kind, tag) for kind in kinds) + frame[12:]
 
 
 def connection(number: int, rng: np.random.Generator, *, closed: bool = True) -> list[bytes]:

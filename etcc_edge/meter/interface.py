@@ -42,32 +42,43 @@ _ETHERNET_LINK, _RAW_LINK = 1, 101
 _GFLAGS, _LRO_FLAG = 0x25, 1 << 15
 _MERGING = {"GRO": 0x2B, "GSO": 0x23, "TSO": 0x1E}
 
-# Which worker gets a packet: by its two addresses alone, the same for both directions. The kernel's own hash takes
-# ports as well, which later fragments lack, so that it would tear flows with fragments apart.
-_IP4, _IP6, _NETWORK, _PROTOCOL = 0x0800, 0x86DD, 0xFFF00000, 0xFFFFF000
+# Which worker gets a packet: by its two addresses alone, the same for both directions and with any VLAN tags. The
+# kernel's own hash takes ports as well, which later fragments lack, so that it would tear flows with fragments apart.
+_IP4, _IP6, _TAGS = 0x0800, 0x86DD, (0x8100, 0x88A8, 0x9100)
+_MOST_TAGS = 16  # as the meter's decoder
+_FRAME, _NETWORK, _PROTOCOL = 0xFFE00000, 0xFFF00000, 0xFFFFF000
 _LOAD, _LOAD_SHORT, _TO_X, _XOR_X, _MULTIPLY, _SHIFT = 0x20, 0x28, 0x07, 0xAC, 0x24, 0x74
-_JUMP, _JUMP_EQUAL, _RETURN, _RETURN_A = 0x05, 0x15, 0x06, 0x16
+_JUMP_EQUAL, _RETURN, _RETURN_A = 0x15, 0x06, 0x16
 
 
-def _xor_of_words(places: Sequence[int]) -> list[Instruction]:
-    first, *rest = ((_LOAD, 0, 0, _NETWORK + place) for place in places)
-    return [first, *(step for load in rest for step in ((_TO_X, 0, 0, 0), load, (_XOR_X, 0, 0, 0)))]
+def _hash_of_words(places: Sequence[int]) -> list[Instruction]:
+    first, *rest = ((_LOAD, 0, 0, place) for place in places)
+    xor = [step for load in rest for step in ((_TO_X, 0, 0, 0), load, (_XOR_X, 0, 0, 0))]
+    return [first, *xor, (_MULTIPLY, 0, 0, 0x9E3779B1), (_SHIFT, 0, 0, 16), (_RETURN_A, 0, 0, 0)]
 
 
-def _worker_program() -> list[Instruction]:
-    ip4, ip6 = _xor_of_words((12, 16)), _xor_of_words(range(8, 40, 4))
+def _hash_of_addresses(kind: int, packet: int, tags: Sequence[int] = ()) -> list[Instruction]:
+    """Of IP at ``packet``, if the type at ``kind`` says so; goes on behind where that is one of ``tags``."""
+    ip4 = _hash_of_words([packet + 12, packet + 16])
+    ip6 = _hash_of_words([packet + place for place in range(8, 40, 4)])
+    otherwise = len(tags)  # tests and then a return stand before the hashes
     return [
-        (_LOAD_SHORT, 0, 0, _PROTOCOL),
-        (_JUMP_EQUAL, 2, 0, _IP4),
-        (_JUMP_EQUAL, 2 + len(ip4), 0, _IP6),
+        (_LOAD_SHORT, 0, 0, kind),
+        (_JUMP_EQUAL, 2 + otherwise, 0, _IP4),
+        (_JUMP_EQUAL, 1 + otherwise + len(ip4), 0, _IP6),
+        *((_JUMP_EQUAL, otherwise - i + len(ip4) + len(ip6), 0, tag) for i, tag in enumerate(tags)),
         (_RETURN, 0, 0, 0),
         *ip4,
-        (_JUMP, 0, 0, len(ip6)),
         *ip6,
-        (_MULTIPLY, 0, 0, 0x9E3779B1),
-        (_SHIFT, 0, 0, 16),
-        (_RETURN_A, 0, 0, 0),
     ]
+
+
+def _worker_program(link: int) -> list[Instruction]:
+    if link == _RAW_LINK:
+        return _hash_of_addresses(_PROTOCOL, _NETWORK)
+    kinds = range(_FRAME + 12, _FRAME + 12 + 4 * _MOST_TAGS, 4)
+    steps = [step for kind in kinds for step in _hash_of_addresses(kind, kind + 2, _TAGS)]
+    return steps + _hash_of_addresses(kinds.stop, kinds.stop + 2)
 
 
 @dataclass
@@ -186,12 +197,12 @@ class PacketRing:
             membership = struct.pack("=iHH8x", interface.index, _PROMISCUOUS, 0)
             self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, membership)
 
-    def share(self, group: int | None) -> int:
+    def share(self, group: int | None, link: int) -> int:
         """Joins the rings that share an interface's packets, or begins such a group; its number."""
         kind = _FANOUT_BY_PROGRAM | (_FANOUT_NEW_GROUP if group is None else 0)
         self._socket.setsockopt(_SOL_PACKET, _FANOUT, kind << 16 | (group or 0))
         if group is None:
-            with _program(_worker_program()) as program:
+            with _program(_worker_program(link)) as program:
                 self._socket.setsockopt(_SOL_PACKET, _FANOUT_DATA, program)
         return self._socket.getsockopt(_SOL_PACKET, _FANOUT) & 0xFFFF
 
@@ -225,7 +236,7 @@ def open_rings(
             ring.attach(NONE)  # until all share the packets; else some would come twice
             ring.bind(interface, promiscuous=promiscuous)
             if workers > 1:
-                group = ring.share(group)
+                group = ring.share(group, interface.link)
         for ring in rings:
             ring.attach(cut_to(instructions, SNAP_LENGTH))
     except (OSError, RuntimeError) as error:

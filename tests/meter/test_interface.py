@@ -15,7 +15,7 @@ from etcc_edge import _native
 from etcc_edge.errors import FlowsError
 from etcc_edge.meter.filters import packet_filter
 from etcc_edge.meter.interface import Interface, PacketRing, open_rings
-from wire import SYN, TCP, UDP, Wire, ip4, pcap, tcp, traffic, udp
+from wire import SYN, TCP, UDP, Wire, ip4, ip6, pcap, tagged, tcp, traffic, udp
 
 
 def new_meter() -> _native.Meter:
@@ -61,6 +61,39 @@ def test_the_flows_are_those_of_the_same_packets_in_a_file(wire: Wire, near: Int
     live = rows(meters)
     assert live == rows([from_file])
     assert sum(live.values()) > 300
+
+
+def test_ip_that_gives_no_length_is_as_long_as_on_the_wire(wire: Wire, near: Interface) -> None:
+    (ring,) = open_rings(near)
+    meter = new_meter()
+    four = ip4(UDP, "10.0.0.1", "10.0.0.2", udp(5, 6, bytes(1000)))
+    six = ip6(UDP, "2001:db8::1", "2001:db8::2", udp(5, 6, bytes(1000)))
+    wire.send([four[:16] + bytes(2) + four[18:], six[:18] + bytes(2) + six[20:]] * 3)
+    drain([ring], [meter], 6)
+    assert [row.split(",")[10] for row in rows([meter])] == ["3000.0", "3000.0"]
+
+
+def test_a_flow_comes_to_one_worker_whatever_its_tags_and_its_direction(wire: Wire, near: Interface) -> None:
+    tags = [(), (0x8100,), (0x88A8, 0x8100), (0x9100,), (0x9100, 0x88A8, 0x8100), 17 * (0x8100,)]
+    there = [ip4(UDP, f"10.0.0.{i}", "192.0.2.1", udp(i, 53)) for i in range(1, 30)]
+    there += [ip6(UDP, f"2001:db8::{i}", "2001:db8:1::53", udp(i, 53)) for i in range(1, 30)]
+    back = [ip4(UDP, "192.0.2.1", f"10.0.0.{i}", udp(53, i)) for i in range(1, 30)]
+    back += [ip6(UDP, "2001:db8:1::53", f"2001:db8::{i}", udp(53, i)) for i in range(1, 30)]
+    rings = open_rings(near, workers=3)
+    meters = [new_meter() for _ in rings]
+    with wire.listening() as heard, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        sender.bind((near.name, 0))
+        for kinds in tags:
+            wire.send(tagged(frame, 7, kinds) for frame in there)
+            for frame in back:
+                sender.send(tagged(frame, 7, kinds))
+        drain(rings, meters, 2 * len(tags) * len(there))
+    from_file = new_meter()
+    from_file.feed(pcap(heard))
+    live = rows(meters)
+    assert live == rows([from_file])
+    assert sum(live.values()) == len(there)
+    assert min(meter.packets for meter in meters) > 0
 
 
 @pytest.mark.parametrize("expression", ["tcp port 443", "$(tcpdump -ddd)"])
