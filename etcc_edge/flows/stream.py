@@ -27,6 +27,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_PIECE = 1 << 10  # bytes; unpacked, no more than 32 MB, since 4 bytes are 128 kB at most
+_UNPACKED_PIECE = 1 << 16  # bytes; where the data is damaged, as much before that may be lost
 _MAX_ZIP_READ = 4 << 20  # bytes; a zip file's list of files is read at once
 _NAMED = 4  # files that a message names
 
@@ -71,7 +72,7 @@ class _Zstd:
         self._next = b""  # packed
         self._in_frame = False
 
-    def read(self, size: int) -> bytes:
+    def read1(self, size: int) -> bytes:
         """Raises EOFError within a frame."""
         while not self._rest:
             piece = self._next or self._packed.read(_ZSTD_PIECE)
@@ -106,6 +107,7 @@ class ByteStream:
         self.size: int | None = None  # bytes on disk, for progress; None for a stream
         self.ended = self.paused = False
         self.packing = ""  # gzip or zip, around what is read
+        self._problem: FlowsError | None = None  # of which the next read tells
         self._name_foreign = name_foreign
         self._damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
         try:
@@ -194,10 +196,11 @@ class ByteStream:
         return self._ahead
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes: fewer at the end, and where a pipe pauses."""
+        """Up to ``size`` bytes: fewer at the end, where a pipe pauses, and before damage, which the next call tells of.
+        Raises FlowsError."""
         first, self._ahead = self._ahead[:size], self._ahead[size:]
         parts = [first] if first else []
-        wanted = size - len(first)
+        wanted = 0 if self._problem else size - len(first)
         self.paused = False
         until = time.monotonic() + PAUSE_SECONDS if parts else 0.0
         try:
@@ -214,7 +217,10 @@ class ByteStream:
                 wanted -= len(part)
         except self._damage as error:
             detail = f"the {self.packing} data is damaged or cut short" if self.packing else str(error)
-            raise FlowsError(f"{self.name}: cannot be read to its end: {detail}") from error
+            self._problem = FlowsError(f"{self.name}: cannot be read to its end: {detail}")
+            self._problem.__cause__ = error
+        if self._problem and not parts:
+            raise self._problem
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     @property
@@ -233,8 +239,10 @@ class ByteStream:
             return False
 
     def _read_part(self, size: int) -> bytes:
+        if self._stream is not self._raw:
+            return cast(io.BufferedReader, self._stream).read1(min(size, _UNPACKED_PIECE))
         # What has come already, from a pipe; else all.
-        return self._raw.read1(size) if self._is_live else self._stream.read(size)
+        return self._raw.read1(size) if self._is_live else self._raw.read(size)
 
     def position(self) -> int:
         """Bytes of the file on disk that were read so far; 0 for a stream."""

@@ -137,6 +137,15 @@ def test_a_damaged_capture_gives_labels_up_to_there_and_exit_1(tmp_path: Path) -
     assert len(rows(tmp_path / "cut.labels.csv")) == 3
 
 
+def test_damaged_packing_gives_the_labels_of_all_flows_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "junk.pcap.gz"
+    path.write_bytes(gzip.compress(CAPTURE) + b"some junk")
+    done = run(str(path))
+    assert done.exit_code == 1
+    assert f"Error: {path}: cannot be read to its end: the gzip data is damaged or cut short; its flows" in done.stderr
+    assert len(rows(tmp_path / "junk.labels.csv")) == 3
+
+
 def test_packets_of_no_flow_are_said(tmp_path: Path) -> None:
     path = tmp_path / "arp.pcap"
     arp = bytes(12) + b"\x08\x06" + bytes(28)

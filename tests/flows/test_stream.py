@@ -6,6 +6,7 @@ import io
 import random
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def stdin(monkeypatch):
 
 def whole(path: Path | str) -> bytes:
     with contextlib.closing(ByteStream(path)) as source:
-        return source.read(1 << 20)
+        return b"".join(iter(lambda: source.read(1 << 20), b""))
 
 
 def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -95,6 +96,25 @@ def test_damaged_gzip_is_an_error(tmp_path, at):
     (tmp_path / "f.csv.gz").write_bytes(packed)
     with pytest.raises(FlowsError, match="damaged or cut short"):
         whole(tmp_path / "f.csv.gz")
+
+
+def test_what_lies_before_the_damage_is_read_first(tmp_path):
+    noise = random.Random(0).randbytes(300_000)
+    packed = gzip.compress(noise)
+    half = packed[: len(packed) // 2]
+    unpacked_half = zlib.decompressobj(wbits=31).decompress(half)
+    for data, good in (
+        (half, unpacked_half),
+        (packed[:-8], noise),
+        (packed[:-1] + b"!", noise),
+        (packed + b"some junk", noise),
+    ):
+        (tmp_path / "f.gz").write_bytes(data)
+        with contextlib.closing(ByteStream(tmp_path / "f.gz")) as source:
+            assert source.read(1 << 20) == good
+            for _ in range(2):
+                with pytest.raises(FlowsError, match="damaged or cut short"):
+                    source.read(1 << 20)
 
 
 def test_standard_input_has_no_size_and_stays_open(stdin):
@@ -214,6 +234,18 @@ def test_damaged_zstd_is_an_error_and_not_a_shorter_file(tmp_path, zstd, spoil):
     (tmp_path / "f.zst").write_bytes(spoil(zstd(TEXT)))
     with pytest.raises(FlowsError, match="the zstd data is damaged or cut short"):
         whole(tmp_path / "f.zst")
+
+
+def test_what_lies_before_the_end_of_cut_zstd_is_read_first(tmp_path, zstd):
+    noise = random.Random(0).randbytes(600_000)
+    for data in (zstd(noise)[:-5], zstd(noise) + b"some junk"):
+        (tmp_path / "f.zst").write_bytes(data)
+        with contextlib.closing(ByteStream(tmp_path / "f.zst")) as source:
+            read = source.read(1 << 20)
+            assert noise.startswith(read)
+            assert len(read) > 500_000
+            with pytest.raises(FlowsError, match="damaged or cut short"):
+                source.read(1 << 20)
 
 
 def test_little_zstd_that_unpacks_to_much_is_read_in_pieces(tmp_path, zstd):

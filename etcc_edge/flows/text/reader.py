@@ -79,7 +79,8 @@ class FlowFile(ColumnFlows[TextBatch]):
 
     def _read_start(self) -> None:
         self._start = self._stream.read(_START_BYTES)
-        while self._stream.paused and self._start.count(b"\n") < 2:  # without a row, its units cannot be seen
+        # Without a row, its units cannot be seen.
+        while not self._stream.ended and self._start.count(b"\n") < 2 and len(self._start) < _START_BYTES:
             self._start += self._stream.read(_START_BYTES)
         self._understand()
         while self._stream.paused and self.waits_for_unit:
