@@ -37,6 +37,27 @@ def test_the_packets_clock_ends_flows_unless_all_is_as_java_does_it() -> None:
     assert feed(new_meter(strict=True), *TWO, *late) == []
 
 
+def test_packets_that_come_late_in_turn_change_no_row() -> None:
+    clients = [f"10.1.0.{i}" for i in range(2 * BLOCK)]
+    asks = [Packet(time, client) for time in (0.0, 20.0, 60.0, 119.0) for client in clients]
+    answers = [Packet(ask.time, SERVER, ask.source, 443, 1234) for ask in asks]
+    arrivals = sorted(
+        (*asks, *answers, *others(125.0, 2 * BLOCK)), key=lambda packet: packet.time + 30.0 * (packet.source == SERVER)
+    )
+    java, own = new_meter(strict=True), new_meter()
+    rows = feed(java, *arrivals) + end(java)
+    own_rows = feed(own, *arrivals) + end(own)
+    assert sorted(map(str, own_rows)) == sorted(map(str, rows))
+
+
+def test_flows_wait_for_late_packets_a_timeout_at_most() -> None:
+    meter = new_meter()
+    feed(meter, *others(1e9), *others(0.0), *TWO)
+    for time, ended in ((239.0, 0), (242.0, 1)):
+        rows = feed(meter, *others(time, 2 * BLOCK))
+        assert [row["Src IP"] for row in rows].count(CLIENT) == ended
+
+
 def test_a_few_packets_of_a_wrong_clock_end_nothing() -> None:
     meter = new_meter()
     assert feed(meter, *TWO, *others(1e6, BLOCK - 1), Packet(2.0)) == []

@@ -8,7 +8,7 @@ namespace etcc::meter {
 
 namespace {
 
-constexpr std::int64_t latest_clock = std::int64_t{1} << 53;  // microseconds; no packet is later
+constexpr std::int64_t latest_clock = std::int64_t{1} << 53;  // microseconds; no packet is later, nor before its minus
 constexpr std::size_t block = 64;                             // packets that set the clock
 constexpr std::size_t ahead = 16;                             // packets between a fetch from memory and its use
 constexpr std::size_t most_taken_in = 256;                    // packets, where one thread does all
@@ -22,7 +22,11 @@ Settings share(Settings settings, std::size_t threads) {
 }  // namespace
 
 Meter::Meter(const Profile& profile, const Settings& settings, bool strict, std::size_t threads)
-    : strict_(strict), looks_(settings.after_time != 0), pool_(threads) {
+    : strict_(strict),
+      looks_(settings.after_time != 0),
+      most_lag_(settings.timeout),
+      pool_(threads),
+      newest_(-latest_clock) {
   for (std::size_t i = 0; i < pool_.threads(); ++i) shards_.emplace_back(profile, share(settings, pool_.threads()));
 }
 
@@ -154,7 +158,8 @@ void Meter::take_in(const Frame& frame) {
 }
 
 // The packets' clock. Clocks jump, and captures are joined out of order: only a whole block of packets ends flows, and
-// one packet alone never makes another flow old.
+// one packet alone never makes another flow old. A block that lies behind one before it may be followed by others that
+// do: flows wait for as long, their timeout at most.
 void Meter::pass(std::int64_t time) {
   Tick tick{.number = number_};
   if (looks_) tick.look = std::min(time, std::exchange(last_time_, time));
@@ -162,8 +167,10 @@ void Meter::pass(std::int64_t time) {
   latest_ = in_block_ == 0 ? time : std::max(latest_, time);
   if (++in_block_ == block) {
     in_block_ = 0;
+    lag_ = std::clamp(newest_ - earliest_, lag_, most_lag_);
+    newest_ = std::max(newest_, latest_);
     if (!strict_) {
-      tick.expire = earliest_;
+      tick.expire = earliest_ - lag_;
       tick.latest = latest_;
     }
   }

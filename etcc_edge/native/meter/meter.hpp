@@ -81,6 +81,7 @@ class Meter {
 
   bool strict_;
   bool looks_;
+  std::int64_t most_lag_;  // microseconds
   CaptureReader capture_;
   std::deque<Shard> shards_;
   Pool pool_;
@@ -88,6 +89,8 @@ class Meter {
   std::int64_t last_time_ = 0;
   std::size_t in_block_ = 0;  // packets of the block
   std::int64_t earliest_ = 0, latest_ = 0;
+  std::int64_t newest_;  // of the blocks before
+  std::int64_t lag_ = 0;
   std::size_t taken_in_ = 0;  // packets, since the last were handed over
   std::uint64_t frames_ = 0;
   std::uint64_t number_ = 0;  // of frames and of calls that end flows
