@@ -23,6 +23,7 @@ SNAP_LENGTH = 192
 RING_BYTES = 32 << 20
 """Of a worker: about a quarter of a second at 600,000 packets a second."""
 
+_SMALLER = "try fewer workers or a smaller ring"
 _BLOCK_BYTES = 1 << 18
 _BLOCK_MILLISECONDS = 8  # so long at most does the kernel keep frames to itself
 _FRAME_BYTES = 2048  # only counts blocks: the kernel packs frames close together
@@ -227,6 +228,12 @@ def open_rings(
 ) -> list[PacketRing]:
     """A ring for each worker, with memory of ``ring_bytes``. All packets between two addresses come to one worker.
     ``instructions``: the filter. Raises FlowsError where this process may not capture, or memory lacks."""
+    total, available = workers * ring_bytes, _available_memory()
+    if available is not None and total > available:
+        raise FlowsError(
+            f"{interface.name}: {workers} x {ring_bytes >> 20} MB of rings are more than the {available >> 20} MB of "
+            f"memory that are free; {_SMALLER}"
+        )
     rings: list[PacketRing] = []
     try:
         for _ in range(workers):
@@ -249,10 +256,18 @@ def open_rings(
         if number == errno.EINVAL:
             raise FlowsError(f"{interface.name}: the kernel refuses the filter or the ring") from error
         reason = os.strerror(number) if number else str(error)
-        raise FlowsError(
-            f"{interface.name}: cannot be captured: {reason}; try fewer workers or a smaller ring"
-        ) from error
+        raise FlowsError(f"{interface.name}: cannot be captured: {reason}; {_SMALLER}") from error
     return rings
+
+
+def _available_memory() -> int | None:
+    """Bytes, of this machine: the kernel counts rings to no group of processes. For a ring that does not fit it may end
+    a process, this one or another."""
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return None
 
 
 @contextlib.contextmanager

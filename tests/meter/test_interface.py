@@ -131,6 +131,13 @@ def test_a_ring_that_nobody_reads_drops_and_counts(wire: Wire, near: Interface) 
     assert (ring.count().received, ring.count().dropped) == (first.received + 10, first.dropped)
 
 
+def test_rings_beyond_the_free_memory_are_refused(near: Interface) -> None:
+    with pytest.raises(
+        FlowsError, match=r"^near0: 2 x 1099511627776 MB of rings are more than the \d+ MB of memory that are free"
+    ):
+        open_rings(near, workers=2, ring_bytes=1 << 60)
+
+
 def test_the_loopback_gives_each_packet_once(wire: Wire) -> None:
     loopback = Interface("lo")
     (ring,) = open_rings(loopback)
