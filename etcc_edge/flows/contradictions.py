@@ -34,7 +34,7 @@ def likely_cause(rows: Sequence[Mapping[str, str]], broken_share: float, units: 
     duration_unit, gap_unit = _units(values, units[0])
     if duration_unit not in ("", units[0]):
         return f"some durations are in {duration_unit}, others are not; write all in one unit"
-    if duration_unit and gap_unit not in ("", units[1]):
+    if gap_unit not in ("", units[1]):
         return f"some inter-arrival times are in {gap_unit}, others are not; write all in one unit"
     if duration_unit:
         return "some columns were changed after the meter wrote them, those of times not; label the meter's own file"
@@ -55,7 +55,8 @@ def _units(values: Mapping[str, F64], duration_unit: str) -> tuple[str, str]:
         else:
             return "", ""
         seconds = packets / (duration * values["flow_packets_per_s"])
-        of_gaps = np.empty(0) if gap is None else _SECONDS[duration_unit] * duration / (gap * (packets - 1))
+        lasting = duration * _SECONDS[duration_unit]
+        of_gaps = np.empty(0) if gap is None else lasting / (gap * (lasting * values["flow_packets_per_s"] - 1))
     return _unit(seconds), _unit(of_gaps)
 
 

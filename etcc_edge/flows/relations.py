@@ -1,7 +1,8 @@
 """Relations between a flow's numbers, which hold whatever meter counted them.
 
 Within 1 % they hold in every flow of every real file that this package was tried on. A flow that breaks one by more
-than 5 % was not written by a meter: its numbers are mixed up, in another unit, or transformed.
+than 5 %, and by more than rates rounded to two decimals explain, was not written by a meter: its numbers are mixed up,
+in another unit, or transformed.
 """
 
 from __future__ import annotations

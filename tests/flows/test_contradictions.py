@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import etcc_edge._native as _native
 from etcc_edge.errors import FlowsError
+from etcc_edge.flows.batch import OK
 from etcc_edge.flows.features import dialect_named
 from etcc_edge.flows.generated import sample_rows
 from etcc_edge.flows.relations import RELATIONS, relations_of
@@ -119,6 +123,31 @@ def test_gaps_in_another_unit_than_the_duration_are_one(tmp_path, table, factor)
 def test_a_mean_gap_of_zero_says_nothing(tmp_path, table):
     gaps = [f"flow_iat_{part}" for part in ("min", "mean", "max")]
     assert not statuses(written(tmp_path / "flows.csv", changed(table, slice(None), gaps, lambda _: "0"))).any()
+
+
+def read_flow(packets: int, duration: int, rate: float, gap: float) -> int:
+    """The status of a flow with these numbers."""
+    values = (packets - 1, 1, rate, duration, gap)
+    relations = [("sum", [0, 1, 2, 3]), ("gaps", [4, 2, 3])]
+    features, status, fault = np.empty((1, 5), np.float32), np.empty(1, np.uint8), np.empty(1, np.int32)
+    cells = [(np.array([value], np.float64), None, 0, None, 1.0) for value in values]
+    _native.read_columns(cells, relations, features, status, fault)
+    return int(status[0])
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.integers(2, 10**6), st.integers(1, 10**9), st.integers(2, 9))
+def test_no_flow_contradicts_itself_by_rounding(packets, duration, decimals):
+    rate, gap = (round(value, decimals) for value in (packets / duration * 1e6, duration / (packets - 1)))
+    assert read_flow(packets, duration, rate, gap) == OK
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.integers(2, 10**6), st.integers(1, 10**9), st.sampled_from([1e-6, 1e-3, 1e3, 1e6]))
+def test_gaps_in_another_unit_show_in_every_flow(packets, duration, factor):
+    gap = duration / (packets - 1)
+    assert read_flow(packets, duration, packets / duration * 1e6, gap) == OK
+    assert read_flow(packets, duration, packets / duration * 1e6, gap * factor) == CONTRADICTION
 
 
 def test_a_rate_that_is_off_by_less_is_none(tmp_path, table):
@@ -231,6 +260,16 @@ def test_a_file_of_many_says_what_probably_happened_and_is_written_all_the_same(
     assert len(rows) == len(made) - 1
     unlabelled = sum(row[-4] == "" for row in rows)
     assert unlabelled == summary.rows["contradictory"] + summary.rows["not_a_number"] > FLOWS // 10
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "ms"), (1e-6, "s"), (1e3, "ns")])
+def test_gaps_in_two_units_are_named_where_packets_are_not_counted(tmp_path, table, factor, unit):
+    rows = changed(table, slice(FLOWS // 2, None), TIMES[1:], lambda time: repr(time * factor))
+    counts = {place(rows, name) for name in ("fwd_packets", "bwd_packets")}
+    rows = [[cell for i, cell in enumerate(row) if i not in counts] for row in rows]
+    with FlowFile(written(tmp_path / "flows.csv", rows)) as file:
+        list(file.batches(["flow_duration"]))
+        assert f"some inter-arrival times are in {unit}, others are not" in file.contradiction()
 
 
 def test_such_a_file_trains_and_scores_nothing(tmp_path, table):
