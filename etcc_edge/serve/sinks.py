@@ -15,6 +15,7 @@ import select
 import socket
 import stat
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _NAMES_OF_STDOUT = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 _MOST_LINKS = 40
 _RETRY_SECONDS = 0.5
 _PIECE = 4096  # bytes that a pipe takes at once, or not at all
+_SENT_AT_ONCE = 1 << 16
+_SEND_BUFFER = 1 << 15  # the kernel doubles it
 MEBIBYTE = 1 << 20
 
 Mark: TypeAlias = tuple[int, int]
@@ -53,12 +56,14 @@ class Sink:
     when the sink begins to wait, and when it goes on.
 
     ``stalled``: why it takes no lines now; empty where it does. ``give_up``, set by another thread: wait no longer.
+    ``sent``: bytes that it took, in all.
     """
 
     def __init__(self, place: str, header: bytes = b"", told: Callable[[str], None] = lambda _: None) -> None:
         self.place = place
         self.stalled = ""
         self.give_up = False
+        self.sent = 0
         self._header = header
         self._told = told
 
@@ -68,7 +73,7 @@ class Sink:
         done = 0
         while done < len(lines):
             try:
-                done += self._take(lines, done)
+                taken = self._take(lines, done)
             except BrokenPipeError:
                 raise
             except OSError as error:
@@ -78,8 +83,14 @@ class Sink:
                 if self.stalled:
                     self._told(f"{self.place}: takes records again")
                     self.stalled = ""
+                done += taken
+                self.sent += taken
                 reached(done)
         return done
+
+    def unread(self) -> int:
+        """The last bytes that it took and a reader may never get, unless they are sent again."""
+        return 0
 
     def mark(self) -> Mark:
         """Where what was written ends."""
@@ -122,40 +133,90 @@ class StandardOutput(Sink):
 
 
 class UnixSocket(Sink):
-    """A stream socket on which a log shipper listens. Where it goes away, the line that it may have lost is sent again
-    to the next one."""
+    """A stream socket on which a log shipper listens. What a reader that goes away may not have read is sent again to
+    the next one, from a line's begin."""
 
     def __init__(self, path: str, header: bytes = b"", told: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(SOCKET_PREFIX + path, header, told)
         self._path = path
         self._socket: socket.socket | None = None
+        self._most_unread = 0
+        self._tail = bytearray()  # whole lines and a begun one: the last that may be unread
+        self._again = bytearray()  # goes before all else
 
     def _take(self, lines: bytes, done: int) -> int:
-        if self._socket is None:
-            connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connected.settimeout(_RETRY_SECONDS)
-                connected.connect(self._path)
-                connected.sendall(self._header)
-            except OSError as error:  # a pipe that breaks is of standard output alone
-                connected.close()
-                raise ConnectionError(errno.ECONNRESET, error.strerror or str(error)) from error
-            self._socket = connected
-            begin = lines.rfind(b"\n", 0, done) + 1
-            if begin < done:
-                return begin - done
+        connected = self._socket or self._connect()
+        if self._again:
+            del self._again[: self._send(connected, self._again[:_SENT_AT_ONCE])]
+            return 0
+        self.unread()
+        sent = self._send(connected, lines[done : done + _SENT_AT_ONCE])
+        self._tail += lines[done : done + sent]
+        del self._tail[: self._tail.rfind(b"\n", 0, max(0, len(self._tail) - self._most_unread)) + 1]
+        return sent
+
+    def _connect(self) -> socket.socket:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            return self._socket.send(lines[done : done + (1 << 16)])
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            connected.settimeout(_RETRY_SECONDS)
+            connected.connect(self._path)
+        except OSError as error:
+            connected.close()
+            raise ConnectionError(errno.ECONNRESET, error.strerror or str(error)) from error
+        # The kernel's own account is of more than the bytes, and it may go beyond by a half.
+        self._most_unread = 2 * connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self._again = bytearray(self._header) + self._tail
+        self._socket = connected
+        return connected
+
+    def _send(self, connected: socket.socket, data: bytes | bytearray) -> int:
+        try:
+            return connected.send(data)
         except TimeoutError as error:
             raise TimeoutError(errno.ETIMEDOUT, "nobody reads it") from error
-        except OSError as error:
-            self._socket.close()
-            self._socket = None
+        except OSError as error:  # a pipe that breaks is of standard output alone
+            self._drop(connected)
             raise ConnectionError(errno.ECONNRESET, error.strerror) from error
 
+    def _drop(self, connected: socket.socket) -> None:
+        connected.close()
+        self._socket = None
+
+    def unread(self) -> int:
+        if self._socket is not None and not self._again and not _queued(self._socket) and not _is_left(self._socket):
+            del self._tail[: self._tail.rfind(b"\n") + 1]  # another reader gets a begun line from its begin
+            return 0
+        return len(self._tail)
+
+    def tick(self) -> None:
+        """What a reader left unread goes to the next one, though nothing else comes."""
+        if self.unread():
+            with contextlib.suppress(OSError):  # the next line tells
+                if self._socket is not None and _is_left(self._socket):
+                    self._drop(self._socket)
+                connected = self._socket or self._connect()
+                if self._again and select.select([], [connected], [], 0)[1]:
+                    del self._again[: self._send(connected, self._again[:_SENT_AT_ONCE])]
+
     def close(self) -> None:
+        is_left = self._socket is None or _is_left(self._socket)
+        if is_left and (lines := self._tail.count(b"\n")):
+            self._told(f"{self.place}: its reader left; the last records, {lines} at most, may be unread")
         if self._socket is not None:
             self._socket.close()
+
+
+def _queued(connected: socket.socket) -> int:
+    """What its reader has not read, in bytes of the kernel's memory. Nothing once the reader has left."""
+    return int.from_bytes(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _is_left(connected: socket.socket) -> bool:
+    """Whether its reader has left. Ask for it after `_queued`."""
+    poll = select.poll()
+    poll.register(connected, 0)
+    return bool(poll.poll(0))
 
 
 class RotatedFile(Sink):

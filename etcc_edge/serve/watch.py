@@ -12,8 +12,9 @@ import os
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etcc_edge.bundle import Bundle
@@ -31,6 +32,7 @@ LOOK_SECONDS = 0.2
 _HASHED = 4096
 _GONE_SECONDS = 2.0  # a file that is being renamed is missed for a moment
 _SHORT_QUIET_SECONDS = 10.0
+_LAST_SECONDS = 1.0
 _MOST_RESTING = 64  # in memory: they may go on
 
 
@@ -91,6 +93,7 @@ class Watch:
         self._classifiers: dict[str, Classifier] = {}
         self._complaints: set[str] = set()
         self._missing: dict[str, float] = {}  # files, and since when
+        self._unsettled: deque[tuple[int, Place]] = deque()  # with what the sink had sent by then
 
     def run(self) -> None:
         """Until `stop`."""
@@ -99,7 +102,11 @@ class Watch:
                 self.stop.wait(LOOK_SECONDS)
 
     def end(self) -> None:
-        """Tells what is to be told of the files that are followed."""
+        """Tells what is to be told of the files that are followed, and leaves the reader a moment for the last
+        records."""
+        until = time.monotonic() + _LAST_SECONDS
+        while self._settle() and self._unsettled and time.monotonic() < until:
+            time.sleep(0.02)
         for known in self._known.values():
             if known.followed is not None:
                 known.followed.sum_up()
@@ -110,6 +117,7 @@ class Watch:
         # A file that the output began has its mark before its first byte: a kill then finds what to cut off.
         if self._sink.mark() != self._progress.mark and not self._save(None):
             return False
+        self._settle()
         worked = False
         files = self._files()
         for path, status in files:
@@ -209,8 +217,7 @@ class Watch:
         is_same = os.fstat(descriptor).st_size >= done and _hash(start[: place.hashed]) == (place.start or _hash(b""))
         if not self._is_wanted(name) and not (is_same and place.hashed):
             if self._finish(known):
-                self._progress.forget(place.key)
-                self._known.pop(place.key, None)
+                self._drop(place.key)
             return False
         if not is_same:
             self._told(f"{name}: was cut or replaced; read from its begin")
@@ -242,7 +249,7 @@ class Watch:
         known.is_due = followed.offset != before
         if is_quiet and not known.is_due and self._write(followed.rest(descriptor), known):
             known.place.rested = known.size
-            self._save(known.place)
+            self._keep(known.place)
         self._tell_notes(known, followed)
         return known.is_due
 
@@ -257,11 +264,11 @@ class Watch:
 
             def reached(done: int, part: Part = part, lines: bytes = lines) -> None:
                 nonlocal written, rows, saved
-                rows += lines.count(b"\n", written, done) - lines.count(b"\n", done, written)
+                rows += lines.count(b"\n", written, done)
                 written = done
                 if rows:
                     place.offset, place.number = part.offsets[rows - 1], part.numbers[rows - 1]
-                if not self._save(place):
+                if not self._keep(place):
                     raise _NotSaved
                 saved = rows
 
@@ -271,6 +278,19 @@ class Watch:
                 self.flows += saved
             if self.stop.is_set():
                 return False
+        return True
+
+    def _keep(self, place: Place) -> bool:
+        """Saves a place when what was written up to there cannot be lost any more. False where that failed."""
+        self._unsettled.append((self._sink.sent, replace(place, rests=[*place.rests])))
+        return self._settle()
+
+    def _settle(self) -> bool:
+        read = self._sink.sent - self._sink.unread()
+        while self._unsettled and self._unsettled[0][0] <= read:
+            if not self._save(self._unsettled[0][1]):
+                return False
+            self._unsettled.popleft()
         return True
 
     def _save(self, place: Place | None) -> bool:
@@ -315,11 +335,15 @@ class Watch:
                 if known.followed is not None and not known.is_refused:
                     continue  # `stop` came
             if places.keys() & present:  # none is there where a disk is not mounted
-                self._progress.forget(key)
-                self._known.pop(key, None)
+                self._drop(key)
         resting = [known for known in self._known.values() if known.followed is not None and known.rests]
         for known in sorted(resting, key=lambda known: known.since)[:-_MOST_RESTING]:
             known.followed = None
+
+    def _drop(self, key: str) -> None:
+        self._unsettled = deque(place for place in self._unsettled if place[1].key != key)
+        self._progress.forget(key)
+        self._known.pop(key, None)
 
     def _classifier(self, bundle: Bundle | str) -> Classifier:
         key = bundle if isinstance(bundle, str) else bundle.digest()

@@ -303,6 +303,45 @@ def test_a_reader_that_stops_is_waited_for(tmp_path: Path) -> None:
     shipper.close()
 
 
+def test_what_a_reader_left_unread_goes_to_the_next_one_though_nothing_else_comes(tmp_path: Path) -> None:
+    shipper = Shipper(tmp_path / "s")
+    told: list[str] = []
+    sink = UnixSocket(str(tmp_path / "s"), b"head\n", told.append)
+    lines = b"".join(b"%010d\n" % i for i in range(1000))
+    assert sink.write(lines) == len(lines)
+    with shipper.accept() as connection:
+        read(connection, 5005)
+        assert sink.unread() >= len(lines) - 5000
+    sink.tick()
+    with shipper.accept() as connection:
+        assert read(connection, 5 + len(lines)) == b"head\n" + lines
+        assert sink.unread() == 0
+        sink.tick()
+    sink.write(LINE)
+    with shipper.accept() as connection:  # what is known to be read does not come again
+        assert read(connection, 5 + 11) == b"head\n" + LINE
+        assert sink.unread() == 0
+    sink.write(LINE)
+    shipper.close()
+    sink.close()
+    assert told[-1] == f"unix:{tmp_path}/s: its reader left; the last records, 1 at most, may be unread"
+
+
+def test_a_begun_line_goes_whole_to_the_next_reader(tmp_path: Path) -> None:
+    shipper = Shipper(tmp_path / "s")
+    sink = UnixSocket(str(tmp_path / "s"))
+    assert sink._take(LINE * 2 + LINE[:4], 0) == 26
+    with shipper.accept() as connection:
+        read(connection, 26)
+        assert sink.unread() == 0
+    writer = threading.Thread(target=sink.write, args=(LINE[4:],))
+    writer.start()
+    with shipper.accept() as connection:
+        assert read(connection, 11) == LINE
+    writer.join(10)
+    shipper.close()
+
+
 def test_the_line_that_a_vanished_reader_did_not_get_goes_to_the_next_one(tmp_path: Path) -> None:
     shipper = Shipper(tmp_path / "s")
     sink = UnixSocket(str(tmp_path / "s"))
@@ -314,6 +353,7 @@ def test_the_line_that_a_vanished_reader_did_not_get_goes_to_the_next_one(tmp_pa
     with shipper.accept() as connection:
         begin = read(connection, 11)
         number = int(begin)
+        assert number <= len(first) // 11
         assert begin == b"%010d\n" % number  # whole
         assert read(connection, len(lines) - 11 * (number + 1)).endswith(b"%010d\n" % 199_999)
     writer.join(10)

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sqlite3
 import struct
 import time
@@ -22,12 +23,13 @@ from etcc_edge.serve import following
 from etcc_edge.serve.addresses import address_form
 from etcc_edge.serve.progress import Place, Progress
 from etcc_edge.serve.records import RecordFormat
-from etcc_edge.serve.sinks import NO_MARK, RotatedFile, Rotation
+from etcc_edge.serve.sinks import NO_MARK, RotatedFile, Rotation, UnixSocket
 from etcc_edge.serve.watch import Watch
 from wire import pcap, traffic
 
 GENERATED = Path(__file__).parents[1] / "data" / "generated-flows.csv"
 HEADER, *ROWS = GENERATED.read_bytes().splitlines(keepends=True)
+LEVELS = ("protocol", "application")
 ROTATION = Rotation(bytes=20_000, kept_files=10_000)
 
 
@@ -40,7 +42,7 @@ class Run:
         self.progress = Progress(folder / "state")
         self.sink = RotatedFile(folder / "flows.jsonl", ROTATION, mark=self.progress.mark)
         address = address_form(addresses, b"key")
-        records = RecordFormat("jsonl", ("protocol", "application"), address, community_id=True, place=True)
+        records = RecordFormat("jsonl", LEVELS, address, community_id=True, place=True)
         self.watch = Watch(path, self.progress, records, self.sink, told=self.told.append, **options)
 
     def look(self) -> None:
@@ -652,6 +654,48 @@ def test_where_the_state_takes_nothing_no_more_is_written(
     assert watching.watch.flows == written
     run(tmp_path / "flows.csv").look()
     assert [line for _, line in places(tmp_path)] == list(range(2, 202))
+
+
+def test_a_killed_run_sends_again_what_the_reader_of_its_socket_had_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    append(path, HEADER + b"".join(ROWS[:100]))
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(str(tmp_path / "s"))
+    listening.listen()
+    listening.settimeout(10)
+
+    def watch() -> Watch:
+        records = RecordFormat("jsonl", LEVELS, address_form("full", b""), community_id=True, place=True)
+        return Watch(path, Progress(tmp_path / "state"), records, UnixSocket(str(tmp_path / "s")))
+
+    def next_lines(connection: socket.socket, count: int) -> list[int]:
+        data = b""
+        connection.settimeout(10)
+        while data.count(b"\n") < count:
+            data += connection.recv(1 << 16)
+        return [json.loads(line)["line"] for line in data.splitlines()]
+
+    first = watch()
+    while first.look():
+        pass
+    connection = listening.accept()[0]
+    connection.recv(1000)
+    connection.close()
+    first._progress.close()  # as a kill would
+    second = watch()
+    while second.look():
+        pass
+    connection = listening.accept()[0]
+    assert next_lines(connection, 100) == list(range(2, 102))
+    second.end()
+    second._progress.close()
+    append(path, ROWS[100])
+    third = watch()
+    while third.look():
+        pass
+    connection = listening.accept()[0]
+    assert next_lines(connection, 1) == [102]
+    third._progress.close()
 
 
 def test_two_runs_do_not_share_a_state(tmp_path: Path) -> None:
