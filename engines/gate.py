@@ -17,6 +17,7 @@ from .cascade import RoutedCascade
 from .engine import OpenEngine
 
 MAX_DRIFT = 0.5  # percentage points, end to end
+MOST_CHANGED = 10  # times as many percent of the flows may change a label
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,16 @@ class Comparison:
     networks: Mapping[str, Drift]
 
     def verdict(self, max_drift: float = MAX_DRIFT) -> str:
-        """Empty where it passes, else the reason."""
+        """Empty where it passes, else the reason. With true labels, changes from one wrong label to another cost no
+        accuracy, so that the agreement has a bound of its own."""
         if not self.cascade.flows:
             return "no flow to compare on"
         if not self.cascade.points <= max_drift:
             what = "accuracy" if self.cascade.change is not None else "agreement"
             return f"{what} is {self.cascade.points:.2f} points from fp32's, more than {max_drift:g}"
+        changed = 100 * (1 - self.cascade.agreement)
+        if self.cascade.change is not None and not changed <= MOST_CHANGED * max_drift:
+            return f"{changed:.2f} % of the flows change a label, more than {MOST_CHANGED * max_drift:g}"
         return ""
 
 

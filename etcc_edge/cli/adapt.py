@@ -131,6 +131,8 @@ def command(
     shares: dict[str, list[float | None]] = {  # of all flows, also of those whose protocol one does not know
         "protocol right": [(one.protocol.accuracy or 0) * (one.coverage or 0) for one in both],
         "both labels right": [one.end_to_end.strict_accuracy for one in both],
+        "foreground: application given": [one.foreground.given for one in both],
+        "foreground: right where given": [one.foreground.given_accuracy for one in both],
     }
     rows = [[name, *(percent(share, sign=" %", none="none") for share in pair)] for name, pair in shares.items()]
     title = f"{adapted.after.flows} flows that were kept out ({plan.split} split, seed {seed})"
@@ -138,6 +140,8 @@ def command(
     note(f"on flows like those of {old.name}, {100 * adapted.kept:.1f} % of the labels are the same as before")
     for line in known_before(adapted.bundle.training):
         note(f"WARNING: {line}, so both columns flatter. Measure with flows that it has never seen")
+    if timid := adapted.timid:
+        note(f"WARNING: {timid}")
     for line in weak(adapted.after):
         note(f"WARNING: {line}. {MORE_CAPTURES}")
     if not (adapted.helped or force):

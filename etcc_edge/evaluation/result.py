@@ -210,6 +210,11 @@ class Evaluation:
     windows: WindowScore | None  # None where the flows have neither Flow IDs nor times
     bootstrap: Bootstrap
 
+    @property
+    def foreground(self) -> Part:
+        """The flows of no service."""
+        return self.parts.get("foreground", self.parts["all"])
+
 
 @dataclass(frozen=True)
 class FileEvaluation:

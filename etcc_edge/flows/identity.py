@@ -15,7 +15,7 @@ from itertools import repeat
 
 import numpy as np
 
-from etcc_edge.arrays import F32, U64
+from etcc_edge.arrays import F32, U64, Bools
 
 VERSION = 1
 """Of `flow_hashes`. Bundles record it; their hashes of another version are not compared."""
@@ -55,6 +55,21 @@ def flow_hashes(identifiers: Mapping[str, Sequence[str]], features: F32) -> U64 
             yield "\x1f".join(texts).encode() + b"\x00" + data[row * width : (row + 1) * width]
 
     return _hashes(identities())
+
+
+def flow_ids(identifiers: Mapping[str, Sequence[str]], features: F32) -> list[str]:
+    """The Flow IDs [n] that CICFlowMeter would write of these addresses, ports and protocols; empty where one is not
+    known. ``identifiers`` and ``features`` as in `flow_hashes`."""
+    pairs = zip(*(identifiers.get(name, repeat("")) for name in ("source", "destination")), strict=False)
+    ends = features[:, : len(_ENDS)]
+    known: Bools = np.isfinite(ends).all(axis=1)
+    texts = []
+    for (source, destination), numbers, whole in zip(pairs, ends.tolist(), known.tolist(), strict=False):
+        if whole and source and destination:
+            texts.append("-".join([source, destination, *(f"{number:.0f}" for number in numbers)]))
+        else:
+            texts.append("")
+    return texts
 
 
 def conversation(flow_id: str) -> str:

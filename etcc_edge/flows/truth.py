@@ -17,7 +17,7 @@ from etcc_edge.flows.batch import Batch
 from etcc_edge.flows.columns import ColumnFlows
 from etcc_edge.flows.dialect import scaled
 from etcc_edge.flows.features import Dialect, preset
-from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, microseconds
+from etcc_edge.flows.identity import IDENTITY_FEATURES, feature_hashes, flow_hashes, flow_ids, microseconds
 from etcc_edge.flows.labels import label_key, spell
 from etcc_edge.flows.names import short_name
 from etcc_edge.flows.open import open_flows
@@ -291,7 +291,7 @@ class _Identity:
         self._factors = {name: source.reading.factors[name] for name in as_text}
         self.texts = [*self._identifiers.values(), *(columns[name] for name in as_text)]
         self._hashes: list[U64] | None = []
-        self.flow_id: list[str] = []  # empty texts where the file has none
+        self.flow_id: list[str] = []  # empty texts where the file has none, nor addresses and ports
         self._time: list[str] = []
         self._rule = ServiceRule(services_told_by(columns), IDENTITY_FEATURES)
         self._service: list[I32] = []
@@ -311,7 +311,7 @@ class _Identity:
         self._service.append(self._rule.codes(values))
         hashes = flow_hashes(identifiers, values)
         self._hashes = None if hashes is None or self._hashes is None else [*self._hashes, hashes]
-        self.flow_id += identifiers.get("flow_id", [""] * len(batch))
+        self.flow_id += identifiers.get("flow_id") or flow_ids(identifiers, values)
         self._time += identifiers.get("time", [""] * len(batch))
 
     def service(self) -> Text:

@@ -15,7 +15,7 @@ import numpy as np
 from etcc_edge.arrays import F32, I32, I64
 from etcc_edge.bundle.model import Bundle, Node, Prototypes, TrainedFlows
 from etcc_edge.bundle.network import Network
-from etcc_edge.bundle.seen import seen_in_training, trained_flows, true_applications
+from etcc_edge.bundle.seen import learnt_applications, seen_in_training, trained_flows
 from etcc_edge.engines.cascade import open_cascade
 from etcc_edge.engines.choice import choose
 from etcc_edge.engines.onnxruntime import open_engine
@@ -26,7 +26,7 @@ from etcc_edge.flows.identity import feature_hashes
 from etcc_edge.flows.labels import codes_of, label_key
 from etcc_edge.flows.truth import LabelledFlows
 from etcc_edge.training.card import model_card
-from etcc_edge.training.confidence import Answers, fit_confidence
+from etcc_edge.training.confidence import MIN_SESSIONS, Answers, fit_confidence
 from etcc_edge.training.fit import Examples, fit, reproducible
 from etcc_edge.training.plan import Plan
 from etcc_edge.training.prototypes import flows_like, prototypes_for
@@ -58,6 +58,18 @@ class Adapted:
     def helped(self) -> bool:
         """The new bundle has both labels right for more of the owner's flows."""
         return (self.after.end_to_end.strict_accuracy or 0) > (self.before.end_to_end.strict_accuracy or 0)
+
+    @property
+    def timid(self) -> str:
+        """Why it gives far fewer applications than it has right, as a clause; empty where it does not."""
+        foreground, record = self.after.foreground, self.bundle.training["adapted_from"]
+        if not record["keeps_confidences"] or (foreground.given or 0) >= (foreground.accuracy or 0) / 2:
+            return ""
+        return (
+            f"confidences are mapped as in {record['name']}, whose networks were less often right, so that most "
+            f"applications stay empty. Name the captures of sessions enough to fit them anew (--groups; {MIN_SESSIONS} "
+            "must validate), or take what is likeliest: infer --min-confidence 0"
+        )
 
 
 def split_kind(flows: LabelledFlows) -> str:
@@ -95,23 +107,24 @@ def adapt(
     recipe = bundle.training.get("recipe", "")  # new networks read what the old ones do
     plan = replace(plan, recipe=recipe if recipe in RECIPES else "default")
     flows = _in_the_words_of(bundle, flows)
+    taught = replace(flows, application=learnt_applications(bundle, flows.application, flows.service))
     parts = split(flows, plan.split, plan.seed, VALIDATION_SHARE, test_share=TEST_SHARE)
-    stages, left_out = _stages(bundle, flows, parts, min_flows)
+    stages, left_out = _stages(bundle, taught, parts, min_flows)
     nodes = {node.id: node for node in bundle.nodes()}
     fitted = [
-        _go_on(bundle, nodes[stage.id], flows, stage, parts, plan.seed, tell)
+        _go_on(bundle, nodes[stage.id], taught, stage, parts, plan, tell)
         if stage.id in nodes
-        else fit_stage(flows, stage, parts, plan, tell)
+        else fit_stage(taught, stage, parts, plan, tell)
         for stage in stages
     ]
     tell("writing fp16 and int8, and measuring")
     before = test_figures(bundle, flows, parts.test)
-    adapted = _assembled(bundle, flows, plan, parts, fitted, left_out)
+    adapted = _assembled(bundle, taught, plan, parts, fitted, left_out)
     confidence = None
     if plan.validates_by_session:
         confidence = fit_confidence(adapted, flows, Answers.of(adapted, flows, parts.validation))
     adapted = replace(adapted, confidence=confidence or bundle.confidence)
-    whole, train = _with_generated(bundle, flows, parts.train, plan.seed)
+    whole, train = _with_generated(bundle, taught, parts.train, plan.seed)
     adapted = with_forms(adapted, whole, train, parts.validation, parts.test)
     thresholds = energy_thresholds(adapted, flows.features, parts.validation[stages[0].label[parts.validation] >= 0])
     adapted = replace(adapted, root=replace(adapted.root, thresholds=thresholds))
@@ -167,7 +180,7 @@ def _in_the_words_of(bundle: Bundle, flows: LabelledFlows) -> LabelledFlows:
     spelled = [
         np.array([own.get(label_key(text), text) for text in column.tolist()], np.str_) for own, column in columns
     ]
-    return replace(flows, protocol=spelled[0], application=true_applications(bundle, spelled[1], flows.service))
+    return replace(flows, protocol=spelled[0], application=spelled[1])
 
 
 def _stages(bundle: Bundle, flows: LabelledFlows, parts: Split, min_flows: int) -> tuple[list[Stage], list[str]]:
@@ -185,14 +198,12 @@ def _stages(bundle: Bundle, flows: LabelledFlows, parts: Split, min_flows: int) 
         return (*known, *(str(name) for name, n in zip(new, counts, strict=True) if n >= min_flows))
 
     root = bundle.root
-    named = [service.name for service in bundle.services]
     protocols = labels(root.labels, flows.protocol[parts.train].tolist(), "")
     stages = [Stage(root.id, "", protocols, codes_of(protocols, flows.protocol))]
     for protocol, new_id in zip(protocols, node_ids(protocols), strict=True):
         child = root.children.get(protocol)
         own = flows.protocol == protocol
-        learnt = flows.application[parts.train][own[parts.train]]
-        learnt = learnt[~np.isin(learnt, named)].tolist()
+        learnt = [name for name in flows.application[parts.train][own[parts.train]].tolist() if name]
         applications = labels(child.labels if child else (), learnt, f"{protocol} ")
         label = np.where(own, codes_of(applications, flows.application), -1)
         if child is None and (len(applications) < 2 or len(learnt) < MIN_STAGE_FLOWS):
@@ -207,13 +218,13 @@ def _go_on(
     flows: LabelledFlows,
     stage: Stage,
     parts: Split,
-    seed: int,
+    plan: Plan,
     tell: Callable[[str], None],
 ) -> FittedStage:
     """Fits a network further, on the owner's flows and on flows like its own."""
     layers, weights = _widened(node, bundle.weights_of(node), len(stage.labels))
     learn, validate = (part[stage.label[part] >= 0] for part in (parts.train, parts.validation))
-    replayed, opinion = _replay(bundle, node, stage, max(_REPLAYED, len(learn)), seed)
+    replayed, opinion = _replay(bundle, node, stage, max(_REPLAYED, len(learn)), plan.seed)
     repeats = max(1, round(len(replayed) / max(len(learn), 1)))
     rows = np.repeat(learn, repeats)
     target = np.concatenate([opinion, np.eye(len(stage.labels), dtype=np.float32)[stage.label[rows]]])
@@ -225,11 +236,11 @@ def _go_on(
         len(stage.labels),
         ADAPTING,
         "cnn",
-        seed,
+        plan.seed,
         lambda line: tell(f"{stage.id}: {line}"),
         weights,
     )
-    if not len(validate):
+    if plan.validates_by_session or not len(validate):  # a few sessions fit no temperature
         fitted = replace(fitted, temperature=node.temperature)
     return exported(stage, node.scaler, fitted, flows.features, len(learn))
 

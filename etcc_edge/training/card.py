@@ -27,6 +27,9 @@ def model_card(bundle: Bundle) -> str:
     training, test = bundle.training, from_json(bundle.metrics["test"])
     split, end = training["split"], test.end_to_end
     aside = ", ports aside" if {"src_port", "dst_port"} & set(bundle.features) else ""
+    but = ""
+    if split.get("cross_fit"):
+        but = " (but that networks learnt from some of them whose answers on still other sessions fit the confidences)"
     flatters = "" if split["kind"] == "session" else ", so a random split flatters"
     sections = [
         f"# {bundle.name}",
@@ -41,7 +44,7 @@ def model_card(bundle: Bundle) -> str:
         *_adapted(training),
         "## What it scored",
         f"On {split['test']} test flows of a {split['kind']} split "
-        f"({_percent(split['test'] / training['flows'])} of all flows), which were used for no choice. "
+        f"({_percent(split['test'] / training['flows'])} of all flows), which were used for no choice{but}. "
         f"{_sessions(training)}{_chosen_on(training)} "
         f"{_percent(training['repeated_share'])} of the flows have the features of another flow too{aside}{flatters}. "
         f"{test.protocol.flows} of the test flows have a protocol that the bundle knows.",

@@ -9,6 +9,7 @@ import numpy as np
 
 from etcc_edge.arrays import F32, F64
 from etcc_edge.bundle.model import OPERATIONS, Derived, Scaler, derived_columns
+from etcc_edge.errors import EtccError
 
 _DERIVED_BITS = 16  # of a derived value's mantissa that the knots are fitted to; the others hold rounding
 
@@ -84,6 +85,8 @@ def _scaler(raw: F32, maps: list[tuple[F64, F64]], segments: list[int], inputs: 
             xs.append(x[own].astype(np.float32))
             ys.append(scaled[own].astype(np.float32))
             missing.append(min(max(typical * parts - part, 0.0), 1.0))
+    if not reads:
+        raise EtccError("the recipe reads none of these features; name others with --features, or take another recipe")
     starts = np.concatenate([[0], np.cumsum([len(x) for x in xs])]).astype(np.int64)
     sources, operations, second = np.array(reads, np.int64).T.copy()
     plain = Scaler(sources, starts, np.concatenate(xs), np.concatenate(ys), np.array(missing, np.float32))

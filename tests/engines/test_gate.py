@@ -75,6 +75,13 @@ def test_a_gain_is_a_drift_too() -> None:
     assert Comparison(drift, {}).verdict().startswith("accuracy is 5.00 points")
 
 
+def test_labels_that_change_among_wrong_ones_do_not_pass_for_no_change() -> None:
+    comparison = Comparison(Drift(1000, 0.2, accuracy=0.09, reference_accuracy=0.09), {})
+    assert comparison.verdict() == "80.00 % of the flows change a label, more than 5"
+    assert Comparison(Drift(1000, 0.96, accuracy=0.09, reference_accuracy=0.09), {}).verdict() == ""
+    assert Comparison(Drift(1000, float("nan"), accuracy=0.09, reference_accuracy=0.09), {}).verdict() != ""
+
+
 def test_a_record_of_training_holds_the_change_without_the_accuracies(tiny_bundle: Bundle) -> None:
     whole = {"flows": 100, "agreement": 0.98, "change_points": -0.7}
     unlabelled = {"flows": 60, "agreement": 0.99, "change_points": None}

@@ -83,6 +83,18 @@ def test_a_flow_id_is_found_however_it_is_written(flows: Path, written: str) -> 
     assert all(name.startswith("generated-") for name in read_labelled(flows).flow_id)
 
 
+def test_without_flow_ids_addresses_and_ports_say_which_flows_belong_together(flows: Path) -> None:
+    table = list(csv.reader(flows.open()))
+    place = table[0].index("Flow ID")
+    table[1][table[0].index("Src Port")] = ""
+    flows.write_text("".join(",".join(row) + "\n" for row in table))
+    known = read_labelled(flows, to_split=True)
+    flows.write_text("".join(",".join(row[:place] + row[place + 1 :]) + "\n" for row in table))
+    read = read_labelled(flows, to_split=True)
+    assert read.flow_id[0] == ""
+    assert read.flow_id[1:].tolist() == [text.removeprefix("generated-") for text in known.flow_id[1:].tolist()]
+
+
 def test_the_flows_to_split_do_not_depend_on_the_features(flows: Path) -> None:
     rows = [line.split(",") for line in flows.read_text().splitlines()]
     rows[3][rows[0].index("Active Std")] = "text"
@@ -99,7 +111,8 @@ def test_the_flows_to_split_do_not_depend_on_the_features(flows: Path) -> None:
 def test_two_labels_need_two_columns_and_the_flow_id_may_be_one(flows: Path) -> None:
     with pytest.raises(FlowsError, match="both labels are said to be in one column"):
         read_labelled(flows, protocol_column="Label", application_column="Label")
-    assert set(read_labelled(flows, application_column="Flow ID").flow_id) == {""}
+    read = read_labelled(flows, application_column="Flow ID")
+    assert [text.removeprefix("generated-") for text in read.application.tolist()] == read.flow_id.tolist()
 
 
 def test_the_second_of_two_equal_columns_has_a_suffix(flows: Path) -> None:

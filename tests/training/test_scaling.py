@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from etcc_edge.bundle.model import derived_columns
+from etcc_edge.errors import EtccError
 from etcc_edge.training.scaling import fit_min_max, fit_quantile
 
 HEAVY = np.concatenate([np.zeros(500), np.geomspace(1, 1e9, 500)]).astype(np.float32)[:, None]
@@ -53,6 +54,11 @@ def test_a_feature_of_no_segment_is_read_by_no_input() -> None:
     beyond[:, 1] = 1e6
     np.testing.assert_array_equal(scaler.transform(beyond), scaler.transform(raw))
     assert not scaler.outside(beyond).any()
+
+
+def test_features_that_no_input_reads_are_refused() -> None:
+    with pytest.raises(EtccError, match="the recipe reads none of these features"):
+        fit_quantile(np.random.default_rng(0).random((50, 1), np.float32), {0: 0})
 
 
 def test_derived_inputs_follow_the_features_and_are_spread_like_them() -> None:
