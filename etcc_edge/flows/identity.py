@@ -15,7 +15,7 @@ from itertools import repeat
 
 import numpy as np
 
-from etcc_edge.arrays import F32, U64, Bools
+from etcc_edge.arrays import F32, U64
 
 VERSION = 1
 """Of `flow_hashes`. Bundles record it; their hashes of another version are not compared."""
@@ -62,9 +62,9 @@ def flow_ids(identifiers: Mapping[str, Sequence[str]], features: F32) -> list[st
     known. ``identifiers`` and ``features`` as in `flow_hashes`."""
     pairs = zip(*(identifiers.get(name, repeat("")) for name in ("source", "destination")), strict=False)
     ends = features[:, : len(_ENDS)]
-    known: Bools = np.isfinite(ends).all(axis=1)
+    known = np.isfinite(ends.sum(axis=1)).tolist()
     texts = []
-    for (source, destination), numbers, whole in zip(pairs, ends.tolist(), known.tolist(), strict=False):
+    for (source, destination), numbers, whole in zip(pairs, ends.tolist(), known, strict=False):
         if whole and source and destination:
             texts.append("-".join([source, destination, *(f"{number:.0f}" for number in numbers)]))
         else:

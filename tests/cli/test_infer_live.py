@@ -37,7 +37,9 @@ class Live:
         while out.count(b"\n") < count:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, until - time.monotonic()))
             assert ready, f"{len(out.splitlines())} of {count} lines came within {LONG} s"
-            out += os.read(self.process.stdout.fileno(), 1 << 16)
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, f"it ended after {len(out.splitlines())} of {count} lines"
+            out += data
         return out.splitlines()
 
 
