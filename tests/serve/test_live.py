@@ -118,6 +118,7 @@ def test_a_run_whose_records_wait_for_the_sink_is_at_work(start: Start, monkeypa
     fed = Fed([udp_flows(5)])
     live, sink = start([fed], timeout=10.0)
     sink.open_gate.clear()
+    wait_for(lambda: fed.given == 10)
     fed.now += 11 * SECOND
     wait_for(lambda: sink.stalled == "the gate is closed")
     time.sleep(1)
