@@ -27,6 +27,7 @@ from etcc_edge.cli.terminal import (
     check_form,
     complete_bundles,
     counted,
+    is_among,
     note,
     packets_met,
     parse_after,
@@ -362,9 +363,9 @@ def _check_nothing_is_lost(jobs: Sequence[_Job], *, force: bool) -> None:
     """Raises UsageError where an output would replace an input, another output or, unless ``force``, a file that holds
     anything; and where its folder is absent."""
     outputs = [Path(target) for job in jobs for target in (job.labels, job.sums) if target not in ("", STDIN)]
-    inputs = [Path(job.input) for job in jobs if job.input != STDIN and Path(job.input).exists()]
+    inputs = [job.input for job in jobs]
     for file in outputs:
-        if file.exists() and any(file.samefile(path) for path in inputs):
+        if is_among(file, inputs):
             raise click.UsageError(f"{file} is an input; write to another file")
         if not file.parent.is_dir():
             raise click.UsageError(f"{file}: there is no folder {file.parent}")

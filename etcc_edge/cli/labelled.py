@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import FILE, note
+from etcc_edge.cli.terminal import FILE, is_among, note
 from etcc_edge.flows.truth import LabelledFlows, read_labelled_files
 from etcc_edge.meter.labelled import CaptureTable
 
@@ -43,7 +43,7 @@ def check_source(flows: Sequence[str], captures: str | None, *, columns: object,
 def check_is_no_input(target: Path, inputs: Iterable[str | None], captures: CaptureTable | None) -> None:
     """Raises UsageError where the bundle would replace one of the ``inputs``, such as a capture of the table."""
     files = [Path(name) for name in inputs if name] + ([row.path for row in captures.rows] if captures else [])
-    if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+    if is_among(target, files):
         raise click.UsageError(f"-o {target}: is an input; name another place")
 
 

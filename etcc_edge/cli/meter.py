@@ -6,7 +6,6 @@ import json
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +19,7 @@ from etcc_edge.cli.terminal import (
     check_form,
     check_is_new,
     counted,
+    is_among,
     note,
     packets_met,
 )
@@ -83,7 +83,7 @@ def command(
     """
     check_form(output)
     check_is_new(output, force=force)
-    if any(name != STDIN and Path(name).exists() and _is_same(name, output) for name in captures):
+    if output != STDIN and is_among(output, captures):
         raise click.UsageError(f"-o {output}: is a capture to be read; name another file")
     zone, *changes = _seconds_east(time_zone)
     sources = [
@@ -127,10 +127,6 @@ def command(
         note(f"{met}; {counted(summary['flows'], 'flow')} written")
     if any(source.problem for source in sources):
         sys.exit(1)
-
-
-def _is_same(name: str, output: str) -> bool:
-    return output != STDIN and Path(output).exists() and Path(name).samefile(output)
 
 
 def _summary(profile: str, sources: list[MeteredCapture]) -> dict[str, Any]:

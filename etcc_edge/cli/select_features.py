@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import FILE, note, print_table, status, test_share_option
+from etcc_edge.cli.terminal import FILE, is_among, note, print_table, status, test_share_option
 from etcc_edge.errors import EtccError
 from etcc_edge.flows.features import PRESETS
 from etcc_edge.flows.stream import STDIN
@@ -87,9 +87,7 @@ def command(
         raise click.UsageError("-o needs a file: an interrupted search is kept beside it")
     if Path(output).is_dir():
         raise click.UsageError(f"-o {output} is a folder; name a file")
-    if Path(output).exists() and any(
-        Path(output).samefile(file) for file in (flows, groups) if file and Path(file).exists()
-    ):
+    if is_among(output, (flows, groups)):
         raise click.UsageError(f"-o {output} is a file that is read; name another")
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} exists already; use --force to write over it")

@@ -196,7 +196,14 @@ def check_is_new(output: str, *, force: bool) -> None:
         raise click.UsageError(f"{output} exists already; use --force to write over it")
 
 
-def check_reports(reports: Sequence[str], forms: Iterable[str], inputs: Iterable[str | None], *, force: bool) -> None:
+def is_among(path: str | os.PathLike[str], files: Iterable[str | os.PathLike[str] | None]) -> bool:
+    """Whether a path leads to one of these files, by whatever names. `STDIN`, None and what is not there are none."""
+    named = [Path(path), *(Path(file) for file in files if file and file != STDIN)]
+    place, *others = (name if name.exists() else None for name in named)
+    return place is not None and any(other is not None and place.samefile(other) for other in others)
+
+
+def check_reports(reports: Sequence[str], forms: Iterable[str], inputs: Sequence[str | None], *, force: bool) -> None:
     """Raises UsageError for a report of no known form, without a folder, or whose file is there already: never an
     input, others with ``force``."""
     for report in reports:
@@ -205,7 +212,7 @@ def check_reports(reports: Sequence[str], forms: Iterable[str], inputs: Iterable
             raise click.UsageError(f"--report {report}: name a file that ends in {', '.join(forms)}")
         if not path.parent.is_dir():
             raise click.UsageError(f"--report {report}: there is no folder {path.parent}")
-        if path.exists() and any(name and Path(name).exists() and path.samefile(name) for name in inputs):
+        if is_among(path, inputs):
             raise click.UsageError(f"--report {report}: is an input; name another file")
         check_is_new(report, force=force)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, key_for, note, silence
+from etcc_edge.cli.terminal import FILE, NumberRange, complete_bundles, is_among, key_for, note, silence
 from etcc_edge.errors import FlowsError
 from etcc_edge.flows.stream import STDIN
 from etcc_edge.serve.addresses import ADDRESS_FORMS, address_form
@@ -96,7 +96,7 @@ def command(
             raise click.UsageError(f"{place}: there is no folder {Path(place).parent}")
     if is_folder and is_file and Path(sink_place).suffix.lower() in SUFFIXES and Path(sink_place).parent.samefile(path):
         raise click.UsageError(f"-o {output} would be read again; name a file in another folder")
-    if is_file and not is_folder and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
+    if is_file and not is_folder and is_among(output, [path]):
         raise click.UsageError(f"-o {output} is the file that is watched; name another")
     for option, place in (("-o", output if is_file else ""), ("the file that is watched", path)):
         if state and os.path.realpath(state) == os.path.realpath(place):
